@@ -1,0 +1,13 @@
+"""Class activation maps while a model trains: ``Trainer(callbacks=[CAMMonitor()])``."""
+
+from lightning_cam.callback import CAMMonitor
+from lightning_cam.evidence import Evidence
+from lightning_cam.explain import Explanation, explain
+from lightning_cam.functional.methods import METHODS
+from lightning_cam.functional.statistics import STATISTICS
+from lightning_cam.functional.targets import TARGETS
+from lightning_cam.loggers import LOGGERS
+from lightning_cam.probe import Probe
+
+__version__ = "0.1.0"
+__all__ = ["LOGGERS", "METHODS", "STATISTICS", "TARGETS", "CAMMonitor", "Evidence", "Explanation", "Probe", "explain"]

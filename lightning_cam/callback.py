@@ -1,0 +1,406 @@
+"""``CAMMonitor``: when to look and whom to tell. No arithmetic."""
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
+from PIL.Image import Image
+from pytorch_lightning import LightningModule, Trainer
+
+from lightning_cam import reading
+from lightning_cam.drawing import Style, draw_evolution, draw_overlay
+from lightning_cam.evidence import MapContext
+from lightning_cam.explain import Explanation, check_normalization, explain_with, method_name
+from lightning_cam.functional.methods import METHODS
+from lightning_cam.functional.overlay import color_table
+from lightning_cam.functional.statistics import measure
+from lightning_cam.functional.targets import check_target
+from lightning_cam.history import History, Look, history_from, remember
+from lightning_cam.layers import TargetLayer, named_layer
+from lightning_cam.loggers import publish, validation_step
+from lightning_cam.look import check_forward, find_layer
+from lightning_cam.probe import Collector, Probe, probe_from
+from lightning_cam.tables import choose
+
+STATE_VERSION = 1
+
+
+def _callback_bases() -> tuple[type, ...]:
+    """``Callback`` of both namespaces, as far as they are installed: each Trainer asks for its own."""
+    bases = []
+    for namespace in ("lightning.pytorch", "pytorch_lightning"):
+        try:
+            bases.append(importlib.import_module(namespace).Callback)
+        except ModuleNotFoundError:
+            continue
+    return tuple(bases)
+
+
+class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
+    """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution, statistics.
+
+    Training with it gives the same weights and the same metrics, to the last bit, as training without. A model or batch that it
+    cannot explain raises in the sanity check, before training; later it never stops a training: it warns once and switches itself
+    off.
+
+    Args:
+        probe: How many validation images to choose, class-balanced by counting, or a ``Probe`` of your own.
+        shown: How many of them are drawn; statistics use all.
+        method: A key of ``METHODS``, or a function of ``Evidence`` that returns maps (n, h, w).
+        target: What is explained: a key of ``TARGETS`` ("label", "predicted"), a class index, or a function
+            ``(scores, labels) -> (n,)``.
+        target_layer: Name of a submodule; None finds the last one with feature maps.
+        every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which it falls due.
+        forward: Function ``(module, images) -> output``; None calls the module.
+        scores: How to read scores (n, C) from the output: key, index or function; None finds them.
+        images: How to read the images from a batch: key, index or function; None finds them.
+        labels: Likewise the labels.
+        masks: Likewise the masks, which say where the object is.
+        dataloader_idx: Which validation loader to watch.
+        normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean, std) or None.
+        class_names: One name per class; None takes ``dataset.classes`` where there is one.
+        colormap: Name of a matplotlib colormap.
+        opacity: Of the heatmap over the image, in [0, 1].
+        max_batch: Largest batch sent through the model; None takes the validation batch's size.
+        persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine.
+        name: Prefix of every tag and key; two monitors need two names.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument's value is outside what is stated here.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> trainer = Trainer(callbacks=[CAMMonitor()], logger=False)
+    """
+
+    def __init__(
+        self,
+        probe: int | Probe = 64,
+        *,
+        shown: int = 16,
+        method: str | Callable = "gradcam",
+        target: str | int | Callable = "label",
+        target_layer: str | None = None,
+        every_n_epochs: int = 1,
+        forward: Callable | None = None,
+        scores: str | int | Callable | None = None,
+        images: str | int | Callable | None = None,
+        labels: str | int | Callable | None = None,
+        masks: str | int | Callable | None = None,
+        dataloader_idx: int = 0,
+        normalization: str | tuple[Sequence[float], Sequence[float]] | None = "auto",
+        class_names: Sequence[str] | None = None,
+        colormap: str = "inferno",
+        opacity: float = 0.5,
+        max_batch: int | None = None,
+        persist_probe: bool = True,
+        name: str = "cam",
+    ) -> None:
+        super().__init__()
+        if not isinstance(probe, Probe):
+            _whole("probe", probe, 1, "give how many images to choose, or a Probe")
+        _whole("shown", shown, 1)
+        _whole("every_n_epochs", every_n_epochs, 1)
+        _whole("dataloader_idx", dataloader_idx, 0)
+        if max_batch is not None:
+            _whole("max_batch", max_batch, 1, "or None for the validation batch's size")
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity: got {opacity}; give a value in [0, 1].")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
+        check_target(target)
+        color_table(colormap)
+        self.method, self._method_name = choose(METHODS, method, "method"), method_name(method)
+        self.normalization = normalization if normalization == "auto" else check_normalization(normalization)
+        self.shown, self.target, self.target_layer, self.every_n_epochs = shown, target, target_layer, every_n_epochs
+        self.forward, self.scores = forward, scores
+        self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.colormap, self.opacity, self.max_batch = colormap, opacity, max_batch
+        self.persist_probe, self.name = persist_probe, name
+        self.history = History()
+        self._probe = probe if isinstance(probe, Probe) else None
+        self._collector = Collector(len(probe) if isinstance(probe, Probe) else probe)
+        self._names: tuple[str, ...] | None = None
+        self._style = Style(colormap, opacity, None if self.normalization == "auto" else self.normalization)
+        self._layer: TargetLayer | None = None
+        self._batch_size = 1  # of the validation, as far as seen
+        self._untrained: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
+        self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+        self._scalars: dict[str, float] = {}
+        self._looked = self._off = False
+        self._said: set[str] = set()
+
+    @property
+    def probe(self) -> Probe | None:
+        """The probe batch; None until the first validation has passed."""
+        return self._probe
+
+    @property
+    def state_key(self) -> str:
+        """One key in the checkpoint per name."""
+        return self._generate_state_key(name=self.name)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks what can be checked before training."""
+        check_forward(pl_module, self.forward)
+        if self.target_layer is not None:
+            named_layer(pl_module, self.target_layer)
+        if not trainer.enable_validation:
+            self._warn(
+                "maps are made at validation, and this fit has none (no validation loader, no validation_step, or "
+                "limit_val_batches=0); give the Trainer a validation loader"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The untrained look at a user's probe, where no sanity check has made it."""
+        if self._probe is not None and not self.history.looks and trainer.global_step == 0 and not self._off:
+            with self._never_stopping(trainer):
+                explanation = self._look(trainer, pl_module, self._probe)
+                self.history = self.history.added(self._remembered(-1, 0, explanation, self._probe))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new validation: nothing was looked at yet."""
+        self._looked = False
+        with self._never_stopping(trainer):
+            loaders = len(trainer.num_val_batches)
+            if self.dataloader_idx >= loaders:
+                raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {loaders} validation loaders; they count from 0.")
+            loader = reading.nth_loader(trainer.val_dataloaders, self.dataloader_idx)
+            self._names = self.class_names or reading.class_names(loader)
+            known = reading.normalization(loader) if self.normalization == "auto" else self.normalization
+            self._style = Style(self.colormap, self.opacity, known)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Takes images for the probe, before the user's step can change them."""
+        if self._off or dataloader_idx != self.dataloader_idx:
+            return
+        with self._never_stopping(trainer):
+            self._batch_size = max(self._batch_size, reading.batch_size(batch) or 1)
+            if self._probe is None:
+                self._collector.offer(reading.read_batch(batch, self.images, self.labels, self.masks))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Looks, once the probe is complete. Only the batch hooks see the weights that are validated, whatever averages them."""
+        if self._off or self._looked or dataloader_idx != self.dataloader_idx:
+            return
+        length = (trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)[dataloader_idx]
+        if batch_idx + 1 < length and (length != float("inf") or self._probe is None):
+            return  # not the last batch; where nobody knows which is, a complete probe need not wait
+        self._looked = True
+        with self._never_stopping(trainer):
+            if trainer.sanity_checking:
+                self._rehearse(trainer, pl_module)
+            else:
+                self._choose_probe(trainer, pl_module)
+                if self._is_due(trainer):
+                    self._watch(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
+        if trainer.sanity_checking:
+            return
+        if not self._off and not self._looked and self._probe is None:
+            with self._never_stopping(trainer):
+                self._choose_probe(trainer, pl_module)
+                self._warn("the validation loader does not tell its length, so the first look is at the next validation")
+        for key, value in self._scalars.items():
+            pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
+        if self._restored or self._probe is None:
+            return self._restored
+        return {
+            "version": STATE_VERSION,
+            "fingerprint": self._probe.fingerprint(),
+            "probe": self._probe.state(self._style.normalization) if self.persist_probe else None,
+            "history": self.history.state(),
+            "scalars": dict(self._scalars),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up a former run: the same probe, a continued history."""
+        if not state or state.get("version") != STATE_VERSION:
+            if state:
+                self._warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
+            return
+        self._restored = state
+        self.history, self._scalars = history_from(state["history"]), dict(state["scalars"])
+        if self._probe is not None:
+            self._settle(self._probe)
+        elif state["probe"] is not None:
+            self._probe = probe_from(state["probe"])
+
+    def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
+        probe, serials = (self._probe, []) if self._probe is not None else self._collected()
+        explanation = self._look(trainer, pl_module, probe)
+        untrained = self._remembered(-1, 0, explanation, probe)
+        self._draw_overlay(explanation, probe, "rehearsal")
+        self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")
+        if self._probe is None:
+            self._untrained = serials, untrained
+            self._collector.end_rehearsal()
+        elif not self.history.looks and trainer.global_step == 0:
+            self.history = self.history.added(untrained)
+
+    def _collected(self) -> tuple[Probe, list[int]]:
+        if not self._collector.chosen:
+            raise ValueError(f"dataloader_idx: validation loader {self.dataloader_idx} gave no batch; there is nothing to look at.")
+        return self._collector.probe(self._names)
+
+    def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends the choice with the first validation; what the rehearsal saw of it is the first look."""
+        if self._probe is not None:
+            return
+        self._probe, serials = self._collected()
+        if self._collector.skipped:
+            self._warn(f"{self._collector.skipped} images differ in shape from the first one and cannot join the probe")
+        self._settle(self._probe)
+        if self._untrained is not None and not self.history.looks:
+            known, look = self._untrained
+            rows = [known.index(serial) if serial in known else -1 for serial in serials]
+            self.history = self.history.added(look.of(torch.tensor(rows)))
+        self._collector, self._untrained = Collector(len(self._probe)), None
+        if self.persist_probe and trainer.state.fn == "fit":
+            size = self._probe.state(self._style.normalization)["images"].nbytes / 1e6
+            hint = (
+                f"the probe's {len(self._probe)} images add {size:.1f} MB to each checkpoint (persist_probe=False leaves them out)"
+            )
+            self._tell(pl_module, hint)
+
+    def _settle(self, probe: Probe) -> None:
+        """Keeps a restored history only where it belongs to these images."""
+        if self._restored and self._restored["fingerprint"] != probe.fingerprint():
+            self._warn("the probe's images are not the checkpoint's; the history starts anew")
+            self.history, self._scalars = History(), {}
+        self._restored = {}
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether this block of ``every_n_epochs`` has no look yet, or has it in this very epoch."""
+        epochs = [look.epoch for look in self.history.looks if look.epoch >= 0]
+        if trainer.state.fn != "fit" or not epochs:
+            return True
+        n = self.every_n_epochs
+        return trainer.current_epoch == epochs[-1] or trainer.current_epoch // n > epochs[-1] // n
+
+    def _watch(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One look: statistics, pictures, and in a fit the history."""
+        probe = self._probe
+        try:
+            explanation = self._look(trainer, pl_module, probe)
+        except (ValueError, RuntimeError) as error:
+            if not self._restored:
+                raise
+            self._warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({error})")
+            self._probe, self._restored, self.history = None, {}, History()
+            return
+        self._restored = {}
+        look = self._remembered(trainer.current_epoch, validation_step(trainer), explanation, probe)
+        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
+        means = {name: value if math.isfinite(value) else self._scalars.get(name, 0.0) for name, value in look.means.items()}
+        self._scalars = {**self._scalars, **means, "blank": (explanation.reasons != 0).float().mean().item()}
+        fit = trainer.state.fn == "fit"
+        when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn} · step {look.step}"
+        pictures = {"overlay": self._draw_overlay(explanation, probe, when)}
+        if fit:
+            self.history = self.history.added(look)
+            pictures["evolution"] = self._draw_evolution(explanation, probe, self.history, when)
+        for kind, drawn in pictures.items():
+            self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+
+    def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
+        images = trainer.precision_plugin.convert_input(probe.images.to(pl_module.device))
+        labels = None if probe.labels is None else probe.labels.to(images.device)
+        target = self.target
+        if target == "label" and labels is None:
+            target = "predicted"
+            self._warn("no labels found, so the maps explain the predicted class; say where they are with labels=")
+        with trainer.precision_plugin.forward_context():
+            if self._layer is None:
+                self._layer = find_layer(pl_module, images, self.target_layer, self.forward)
+            found = explain_with(
+                {self._method_name: self.method},
+                pl_module,
+                images,
+                labels,
+                layer=self._layer,
+                target=target,
+                forward=self.forward,
+                scores=self.scores,
+                normalization=self._style.normalization,
+                max_batch=self.max_batch or self._batch_size,
+            )
+        explanation = found[self._method_name]
+        for note in explanation.notes:
+            self._warn(note)
+        return explanation
+
+    def _remembered(self, epoch: int, step: int, explanation: Explanation, probe: Probe) -> Look:
+        cams = explanation.cams
+        past = [look.cams.to(cams.device) for look in (*self.history.looks[-1:], *self.history.looks[:1])]
+        last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
+        masks = None if probe.masks is None else probe.masks.to(cams.device)
+        statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
+        confidence, predicted = explanation.scores.softmax(dim=1).max(dim=1)
+        return remember(epoch, step, cams, predicted, confidence, statistics)
+
+    def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Image:
+        shown = slice(0, self.shown)
+        parts = (part[shown] for part in (explanation.images, explanation.cams, explanation.scores, explanation.reasons))
+        drawn, guessed = draw_overlay(*parts, probe, (when, self._question(explanation)), self._style)
+        if guessed:
+            self._warn("the images' normalization is not known, so each channel is stretched to its range; see normalization=")
+        return drawn
+
+    def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Image:
+        header = (f"evolution until {when}", self._question(explanation))
+        return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
+
+    def _question(self, explanation: Explanation) -> str:
+        target = f"class {self.target}" if isinstance(self.target, int) else method_name(self.target)
+        h, w = explanation.cams.shape[1:]
+        return f"{explanation.method} at {explanation.target_layer} ({h} x {w}) · target: {target}"
+
+    @contextmanager
+    def _never_stopping(self, trainer: Trainer) -> Iterator[None]:
+        """In the sanity check errors are raised; afterwards the monitor warns once and switches itself off."""
+        try:
+            yield
+        except Exception as error:
+            if trainer.sanity_checking:
+                raise
+            self._off = True
+            self._warn(
+                f"switched itself off in epoch {trainer.current_epoch}; training goes on, without further maps "
+                f"({type(error).__name__}: {error})"
+            )
+
+    def _warn(self, note: str) -> None:
+        """Each note once."""
+        if note not in self._said:
+            self._said.add(note)
+            rank_zero_warn(f"CAMMonitor: {note}")
+
+    def _tell(self, pl_module: LightningModule, hint: str) -> None:
+        """Each hint once, without disturbing a progress bar."""
+        if hint and hint not in self._said:
+            self._said.add(hint)
+            pl_module.print(f"CAMMonitor: {hint}")
+
+
+def _whole(argument: str, value: Any, lowest: int, remedy: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument}: got {value!r}; give a whole number{', ' + remedy if remedy else ''}.")
+    if value < lowest:
+        raise ValueError(f"{argument}: got {value}; give at least {lowest}{', ' + remedy if remedy else ''}.")

@@ -1,0 +1,67 @@
+"""What a look shows: tiles made on the images' device, words from the probe, laid out by ``picture``."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL.Image import Image
+
+from lightning_cam.functional.maps import BLANK_REASONS, saliency
+from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay, resize, tile, tile_size
+from lightning_cam.history import History
+from lightning_cam.picture import Caption, Column, film_strip, overlay_sheet
+from lightning_cam.probe import Probe
+from lightning_cam.reading import Normalization
+from lightning_cam.typing import Cams, Images, Labels, Scores, Tiles
+
+STRIP_ROWS, STRIP_COLUMNS, STRIP_TILE = 8, 10, 128
+
+
+@dataclass(frozen=True)
+class Style:
+    """How maps are drawn: colormap, the heatmap's opacity in [0, 1], and the normalization to undo."""
+
+    colormap: str = "inferno"
+    opacity: float = 0.5
+    normalization: Normalization | None = None
+
+
+def draw_overlay(
+    images: Images, cams: Cams, scores: Scores, reasons: Labels, probe: Probe, header: tuple[str, str], style: Style
+) -> tuple[Image, bool]:
+    """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
+    (plain, over), guessed = _tiles(images, [cams], style)
+    confidence, predicted = (values.tolist() for values in scores.softmax(dim=1).max(dim=1))
+    labels = [None] * len(predicted) if probe.labels is None else [probe.name(label) for label in probe.labels.tolist()]
+    blank = [BLANK_REASONS[reason] for reason in reasons.tolist()]
+    words = zip(labels, map(probe.name, predicted), confidence, blank, strict=False)
+    sheet = overlay_sheet(plain, over, [Caption(*row) for row in words], header, color_table(style.colormap))
+    return sheet, guessed
+
+
+def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Image:
+    """A film strip: rows are the first probe images, columns the looks so far, the untrained model first."""
+    rows = slice(0, min(STRIP_ROWS, len(images)))
+    looks = history.columns(STRIP_COLUMNS)
+    (plain, *overlays), _ = _tiles(images[rows], [look.cams[rows].to(images.device) for look in looks], style, STRIP_TILE)
+    labels = None if probe.labels is None else probe.labels[rows].tolist()
+    names = ["no label"] * len(plain) if labels is None else [probe.name(label) for label in labels]
+    columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
+    return film_strip(plain, overlays, columns, names, header, color_table(style.colormap))
+
+
+def _tiles(images: Images, looks: list[Cams], style: Style, largest: int = 224) -> tuple[list[Tiles], bool]:
+    """The images, and one overlay of them per look, copied to the host once; and whether their range had to be guessed."""
+    shown, guessed = displayable(images, *(style.normalization or ((), ())))
+    height, width = tile_size(shown.shape[2], shown.shape[3], largest=largest)
+    shown = resize(shown, (height, width))
+    colors = color_table(style.colormap, shown.device)
+    overlays = [overlay(shown, colorize(saliency(cams, (height, width)), colors), style.opacity) for cams in looks]
+    return list(tile(torch.cat([shown, *overlays])).cpu().split(len(images))), guessed
+
+
+def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int] | None) -> Column:
+    seen = [answer >= 0 for answer in predicted]
+    shows = (cams.flatten(1).amax(dim=1) > 0).tolist()
+    remarks = tuple("" if show else "blank" if known else "not seen yet" for known, show in zip(seen, shows, strict=True))
+    right = tuple(None if labels is None else answer == label for answer, label in zip(predicted, labels or predicted, strict=True))
+    return Column("untrained" if epoch < 0 else f"epoch {epoch}", right, remarks)

@@ -1,0 +1,60 @@
+"""What one look yields (``Evidence``), and what a statistic may see (``MapContext``)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from lightning_cam.typing import Activations, Cams, Gradients, Images, Labels, Masks, PerImage, Saliency, Scores
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a method may see of one look at the model. Valid only inside ``with look(...) as evidence``.
+
+    A method is a function ``(evidence) -> cams`` of shape (n, h, w).
+
+    Args:
+        images: As the network saw them.
+        activations: At the target layer, at least float32.
+        scores: What the network answered, before softmax.
+        target_classes: The class whose score is explained; None where the target is a function of its own.
+        differentiate: Yields the gradients; use ``gradients``, which calls it once.
+        score: ``(images, index) -> (m,)`` target scores of the whole network, without gradients. ``index`` (m,) says which
+            probe image each row belongs to.
+        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable with
+            respect to the activations.
+        again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
+    """
+
+    images: Images
+    activations: Activations
+    scores: Scores
+    target_classes: Labels | None
+    differentiate: Callable[[], Gradients]
+    score: Callable[[Images, Labels], PerImage]
+    tail: Callable[[Activations, Labels], PerImage]
+    again: Callable[[Images], "Evidence"]
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """d target score / d activations, (n, k, h, w): one backward from the scores to the target layer, at first use."""
+        return self.differentiate()
+
+
+@dataclass(frozen=True)
+class MapContext:
+    """All that a statistic may see. A statistic is a function ``(maps: MapContext) -> (n,)``.
+
+    Args:
+        saliency: In [0, 1], at the images' resolution.
+        cams: Raw maps at the target layer's resolution.
+        masks: Where the object is; None where nobody knows.
+        last: Raw maps of the look before this one; NaN where an image was not looked at.
+        first: Raw maps of the first look; NaN where an image was not looked at.
+    """
+
+    saliency: Saliency
+    cams: Cams
+    masks: Masks | None = None
+    last: Cams | None = None
+    first: Cams | None = None

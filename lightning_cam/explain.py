@@ -1,0 +1,269 @@
+"""The whole way without Lightning: from a model and images to explanations."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lightning_cam.evidence import Evidence, MapContext
+from lightning_cam.functional import maps
+from lightning_cam.functional.methods import METHODS
+from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay
+from lightning_cam.functional.statistics import STATISTICS
+from lightning_cam.functional.targets import Target, check_target
+from lightning_cam.layers import SMALLEST_MAP, TargetLayer
+from lightning_cam.look import Forward, find_layer, look
+from lightning_cam.probe import check_images
+from lightning_cam.reading import IMAGENET, How, Normalization, describe
+from lightning_cam.tables import choose
+from lightning_cam.typing import Cams, Images, Labels, Masks, PerImage, Saliency, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Method = Callable[[Evidence], Cams]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the model looked, for a batch of images.
+
+    Args:
+        images: As the network saw them.
+        cams: Raw maps, float32, at the target layer's resolution, as the method made them: signed where the paper's map is.
+        scores: What the model answered, before softmax.
+        target_classes: The class that each map explains; None where the target was a function.
+        target_layer: Name of the layer looked at.
+        method: Name of the method.
+        reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
+        notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
+        normalization: Mean and standard deviation to undo for display.
+    """
+
+    images: Images
+    cams: Cams
+    scores: Scores
+    target_classes: Labels | None
+    target_layer: str
+    method: str
+    reasons: Labels
+    notes: tuple[str, ...] = ()
+    normalization: Normalization | None = None
+
+    @cached_property
+    def saliency(self) -> Saliency:
+        """Maps at the images' resolution in [0, 1]: upsampled, positive part divided by the maximum."""
+        return maps.saliency(self.cams, (self.images.shape[2], self.images.shape[3]))
+
+    @property
+    def blank(self) -> tuple[str, ...]:
+        """Why each map shows nothing, in words; empty where it shows something."""
+        return tuple(maps.BLANK_REASONS[reason] for reason in self.reasons.tolist())
+
+    def statistic(self, name: str | Callable[[MapContext], PerImage], masks: Masks | None = None) -> PerImage:
+        """One number per image: a row of ``STATISTICS``, or a function of ``MapContext``.
+
+        Raises:
+            ValueError: No such statistic; the message names the closest one.
+        """
+        return choose(STATISTICS, name, "statistic")(MapContext(self.saliency, self.cams, masks))
+
+    def figure(self, colormap: str = "inferno", opacity: float = 0.5, most: int = 16) -> "Figure":
+        """A matplotlib figure: each input beside its overlay, at most ``most`` of them, with a colour bar."""
+        from matplotlib.figure import Figure
+
+        count = min(len(self.images), most)
+        shown, _ = displayable(self.images[:count], *(self.normalization or ((), ())))
+        over = overlay(shown, colorize(self.saliency[:count], color_table(colormap, shown.device)), opacity)
+        pairs = torch.stack([shown, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
+        figure = Figure(figsize=(6.6, 3.1 * count), layout="constrained")
+        axes = figure.subplots(count, 2, squeeze=False)
+        for row, pair, blank, scores in zip(axes, pairs, self.blank, self.scores.softmax(dim=1).cpu(), strict=False):
+            for axis, picture in zip(row, pair, strict=True):
+                axis.imshow(picture)
+                axis.set_axis_off()
+            predicted = int(scores.argmax())
+            row[0].set_title(f"class {predicted}, {100 * scores[predicted]:.0f} %", fontsize=10)
+            row[1].set_title(f"blank: {blank}" if blank else f"{self.method} at {self.target_layer}", fontsize=10)
+        import matplotlib
+
+        bar = figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
+        bar.set_label("saliency: 0 = no evidence, 1 = the map's maximum", fontsize=9)
+        return figure
+
+
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    method: str | Method | Sequence[str | Method] = "gradcam",
+    target: str | int | Target = "predicted",
+    labels: Labels | None = None,
+    target_layer: str | None = None,
+    forward: Forward | None = None,
+    scores: How = None,
+    normalization: str | Normalization | None = None,
+    max_batch: int | None = None,
+) -> "Explanation | dict[str, Explanation]":
+    """Where a classifier looks: class activation maps of any ``nn.Module``, which is left as it was.
+
+    Args:
+        model: A classifier with 2-D feature maps. It is looked at in eval mode.
+        images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device and dtype.
+        method: A key of ``METHODS``, a function of ``Evidence``, or a list of these: then a dict comes back, from one look.
+        target: What to explain: a key of ``TARGETS``, a class index, or a function ``(scores, labels) -> (n,)``.
+        labels: (n,) true classes, for targets that need them.
+        target_layer: Name of a submodule; None finds the last one with feature maps.
+        forward: Function ``(model, images) -> output``; None calls the model.
+        scores: How to read scores (n, C) from the output: key, index or function; None finds them.
+        normalization: What to undo for display: ``"imagenet"``, (mean, std) or None.
+        max_batch: Most images sent through the model at once; None sends all.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument does not fit the model; the message names argument, value and remedy.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> explanation = explain(model, torch.rand(2, 3, 16, 16))
+        >>> explanation.target_layer, explanation.cams.shape, explanation.saliency.shape
+        ('1', torch.Size([2, 14, 14]), torch.Size([2, 16, 16]))
+    """
+    methods = _methods(method)
+    check_target(target)
+    display = check_normalization(normalization)
+    if isinstance(images, Tensor) and images.ndim == 3:
+        images = images[None]
+    check_images(images)
+    if max_batch is not None and max_batch < 1:
+        raise ValueError(f"max_batch: got {max_batch}; give at least 1, or None for all images at once.")
+    if labels is not None and not (isinstance(labels, Tensor) and labels.shape == images.shape[:1]):
+        raise ValueError(f"labels: got {describe(labels)} for {len(images)} images; give whole numbers of shape ({len(images)},).")
+    images = _like(images, model)
+    labels = None if labels is None else labels.to(images.device).long()
+    layer = find_layer(model, images, target_layer, forward)
+    found = explain_with(methods, model, images, labels, layer, target, forward, scores, display, max_batch)
+    for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):
+        warnings.warn(note, stacklevel=2)
+    return found if isinstance(method, list | tuple) else next(iter(found.values()))
+
+
+def explain_with(
+    methods: dict[str, Method],
+    model: nn.Module,
+    images: Images,
+    labels: Labels | None,
+    layer: TargetLayer,
+    target: str | int | Target,
+    forward: Forward | None,
+    scores: How,
+    normalization: Normalization | None,
+    max_batch: int | None,
+) -> dict[str, Explanation]:
+    """``explain`` for arguments that were checked and a layer that was found; notes are returned, not warned of."""
+    size = max_batch or len(images)
+    cams: dict[str, list[Cams]] = {name: [] for name in methods}
+    reasons: dict[str, list[Labels]] = {name: [] for name in methods}
+    answers: list[Scores] = []
+    classes: list[Labels | None] = []
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        with look(
+            model,
+            images[part],
+            target_layer=layer,
+            target=target,
+            labels=None if labels is None else labels[part],
+            forward=forward,
+            scores=scores,
+        ) as evidence:
+            for name, method in methods.items():
+                made = method(evidence)
+                _check_cams(name, made, evidence)
+                gradients = vars(evidence).get("gradients")  # where a method asked for them
+                reasons[name].append(maps.blank_reason(made, evidence.activations, gradients))
+                cams[name].append(made.detach().float())
+            answers.append(evidence.scores)
+            classes.append(evidence.target_classes)
+    answer = torch.cat(answers)
+    target_classes = None if classes[0] is None else torch.cat([part for part in classes if part is not None])
+    return {
+        name: Explanation(
+            images,
+            torch.cat(cams[name]),
+            answer,
+            target_classes,
+            layer.name,
+            name,
+            torch.cat(reasons[name]),
+            _notes(torch.cat(cams[name]), answer, layer),
+            normalization,
+        )
+        for name in methods
+    }
+
+
+def check_normalization(normalization: str | Normalization | None) -> Normalization | None:
+    """Mean and standard deviation as tuples.
+
+    Raises:
+        ValueError: Neither "imagenet", nor (mean, std) of equal length with positive std, nor None.
+    """
+    if normalization is None:
+        return None
+    if normalization == "imagenet":
+        return IMAGENET
+    try:
+        mean, std = (tuple(float(value) for value in values) for values in normalization)
+    except (TypeError, ValueError):
+        raise ValueError(f"normalization: got {normalization!r}; give 'imagenet', (mean, std) or None.") from None
+    if len(mean) != len(std) or not mean or min(std) <= 0:
+        raise ValueError(f"normalization: got {normalization!r}; mean and std need one value per channel, std above 0.")
+    return mean, std
+
+
+def method_name(method: str | Method) -> str:
+    """The name under which a method appears."""
+    return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+
+
+def _methods(method: str | Method | Sequence[str | Method]) -> dict[str, Method]:
+    several = method if isinstance(method, list | tuple) else [method]
+    if not several:
+        raise ValueError("method: got an empty list; give at least one method.")
+    return {method_name(one): choose(METHODS, one, "method") for one in several}
+
+
+def _like(images: Tensor, model: nn.Module) -> Images:
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return images
+    return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
+
+
+def _check_cams(name: str, cams: object, evidence: Evidence) -> None:
+    count = len(evidence.images)
+    if not (isinstance(cams, Tensor) and cams.ndim == 3 and len(cams) == count):
+        raise ValueError(f"method: {name!r} returned {describe(cams)} for {count} images; return one map per image, (n, h, w).")
+
+
+def _notes(cams: Cams, scores: Scores, layer: TargetLayer) -> tuple[str, ...]:
+    notes = [layer.note] if layer.note else []
+    if not layer.note and min(cams.shape[1:]) < SMALLEST_MAP:
+        notes.append(f"target_layer: {layer.name!r} gives maps of only {cams.shape[1]} x {cams.shape[2]}; try an earlier layer")
+    sums, lowest, broken = torch.stack(
+        [(scores.sum(dim=1) - 1).abs().amax(), scores.amin(), (~cams.isfinite()).flatten(1).any(dim=1).sum()]
+    ).tolist()
+    if scores.shape[1] > 1 and sums < 1e-3 and lowest >= 0:
+        notes.append(
+            "scores: the model's forward returns probabilities; explain the logits, before softmax, with scores= or forward="
+        )
+    if broken:
+        notes.append(f"maps: {broken:.0f} of {len(cams)} are not finite (NaN or inf); look for NaN in the model's weights")
+    return tuple(notes)

@@ -1,0 +1,47 @@
+"""From a raw CAM to a saliency map, and why a map may be blank."""
+
+import torch
+import torch.nn.functional as F
+
+from lightning_cam.typing import Activations, Cams, Gradients, Labels, Saliency
+
+BLANK_REASONS = (
+    "",
+    "the map is not finite",
+    "no activation at the layer",
+    "the gradient is zero",
+    "nothing speaks for the class",
+)
+
+
+def upsample(cams: Cams, size: tuple[int, int]) -> Saliency:
+    """CAMs at another resolution, bilinear with ``align_corners=False``, in the unit and range of ``cams``."""
+    return F.interpolate(cams[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def normalize(maps: Saliency) -> Saliency:
+    """The positive part of each map divided by its maximum, in [0, 1]; a map that is not finite or nowhere positive is zero.
+
+    The minimum is not subtracted: zero keeps meaning "no evidence".
+    """
+    finite = maps.isfinite().all(dim=(1, 2), keepdim=True) if maps.numel() else maps.isfinite()
+    positive = torch.where(finite, maps, 0.0).clamp(min=0)
+    peak = positive.amax(dim=(1, 2), keepdim=True)
+    return torch.where(peak > 0, positive / peak, 0.0)
+
+
+def saliency(cams: Cams, size: tuple[int, int]) -> Saliency:
+    """Saliency maps in [0, 1] at the images' resolution: upsampled, positive part divided by the maximum."""
+    return normalize(upsample(cams, size))
+
+
+def blank_reason(cams: Cams, activations: Activations, gradients: Gradients | None = None) -> Labels:
+    """Why each map shows nothing: an index into ``BLANK_REASONS``, 0 where the map shows something."""
+    finite = cams.isfinite().flatten(1).all(dim=1)
+    shows = cams.flatten(1).amax(dim=1) > 0
+    active = (activations != 0).flatten(1).any(dim=1)
+    steep = torch.ones_like(active) if gradients is None else (gradients != 0).flatten(1).any(dim=1)
+    reason = torch.where(steep, 4, 3)
+    reason = torch.where(active, reason, 2)
+    reason = torch.where(shows, 0, reason)
+    return torch.where(finite, reason, 1)

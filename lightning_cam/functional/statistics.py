@@ -1,0 +1,203 @@
+"""Statistics: each a function ``(maps: MapContext) -> (n,)``, one number per saliency map, and a row in ``STATISTICS``.
+
+Shares treat a saliency map as a distribution of mass over pixels. A blank map has no such distribution: its shares are NaN.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lightning_cam.evidence import MapContext
+from lightning_cam.typing import Cams, Masks, PerImage, Saliency
+
+
+def border_mass(saliency: Saliency, width: float = 0.1) -> PerImage:
+    """Share of the saliency within ``width`` of the image's edge, in [0, 1]; NaN for a blank map.
+
+    Args:
+        width: Thickness of the edge as a fraction of each side, in (0, 0.5); rounded to whole pixels, at least one.
+
+    Raises:
+        ValueError: ``width`` is outside (0, 0.5).
+
+    Example:
+        >>> import torch
+        >>> border_mass(torch.ones(1, 10, 10), width=0.1)
+        tensor([0.3600])
+    """
+    rows, columns = _edge(saliency, width)
+    return _share(saliency, rows[:, None] | columns[None, :])
+
+
+def corner_mass(saliency: Saliency, width: float = 0.25) -> PerImage:
+    """Share of the saliency in the four corner rectangles, in [0, 1]; NaN for a blank map.
+
+    Args:
+        width: Side of a corner as a fraction of the image's side, in (0, 0.5); rounded to whole pixels, at least one. The default
+            is one cell of a 4 x 4 grid.
+
+    Raises:
+        ValueError: ``width`` is outside (0, 0.5).
+
+    Example:
+        >>> import torch
+        >>> corner_mass(torch.ones(1, 8, 8))
+        tensor([0.2500])
+    """
+    rows, columns = _edge(saliency, width)
+    return _share(saliency, rows[:, None] & columns[None, :])
+
+
+def entropy(saliency: Saliency) -> PerImage:
+    """Shannon entropy of the mass over pixels divided by that of a uniform map, in [0, 1]; NaN for a blank map.
+
+    Source: Shannon, A Mathematical Theory of Communication, 1948, section 6. https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
+    """
+    shares = _shares(saliency)
+    return torch.special.entr(shares).sum(dim=(1, 2)) / math.log(shares[0].numel())
+
+
+def gini(saliency: Saliency) -> PerImage:
+    """Gini index of the mass over pixels, in [0, 1]: 0 is uniform, near 1 is one pixel; NaN for a blank map.
+
+    Source: Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020, section 5.
+    https://arxiv.org/abs/1810.06583
+    """
+    ascending = _shares(saliency).flatten(1).sort(dim=1).values
+    pixels = ascending.shape[1]
+    rank = torch.arange(1, pixels + 1, device=saliency.device, dtype=saliency.dtype)
+    return (ascending * (2 * rank - pixels - 1)).sum(dim=1) / pixels
+
+
+def center_x(saliency: Saliency) -> PerImage:
+    """Horizontal centre of mass as a fraction of the width, in [0, 1], 0 is left; NaN for a blank map."""
+    return (_shares(saliency).sum(dim=1) * _centers(saliency, dim=2)).sum(dim=1)
+
+
+def center_y(saliency: Saliency) -> PerImage:
+    """Vertical centre of mass as a fraction of the height, in [0, 1], 0 is the top; NaN for a blank map."""
+    return (_shares(saliency).sum(dim=2) * _centers(saliency, dim=1)).sum(dim=1)
+
+
+def effective_area(saliency: Saliency) -> PerImage:
+    """Share of the image over which the mass is spread, in (0, 1]: ``(sum s)^2 / (N sum s^2)``; NaN for a blank map.
+
+    A map that is constant on a part of the image and zero elsewhere has that part's area.
+
+    Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970. https://doi.org/10.1039/DF9705000055
+    """
+    return 1 / (_shares(saliency).square().sum(dim=(1, 2)) * saliency[0].numel())
+
+
+def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
+    """Share of the saliency inside the mask, in [0, 1]; NaN for a blank map or an empty mask.
+
+    Source: Wang et al., Score-CAM, CVPRW 2020, eq. 7 (energy-based pointing game). https://arxiv.org/abs/1910.01279
+    """
+    return torch.where(masks.any(dim=(1, 2)), _share(saliency, masks), torch.nan)
+
+
+def pointing_game(saliency: Saliency, masks: Masks) -> PerImage:
+    """1 where the saliency's (first) maximum lies inside the mask, 0 where not; NaN for a blank map or an empty mask.
+
+    Source: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016, section 4.2, without the tolerance of 15
+    pixels. https://arxiv.org/abs/1608.00507
+    """
+    peak = saliency.flatten(1).argmax(dim=1, keepdim=True)
+    hit = masks.flatten(1).gather(1, peak)[:, 0].to(saliency.dtype)
+    known = masks.any(dim=(1, 2)) & (saliency > 0).any(dim=(1, 2))
+    return torch.where(known, hit, torch.nan)
+
+
+def raw_peak(cams: Cams) -> PerImage:
+    """Maximum of the raw map, in the method's unit, in (-inf, inf); what scaling by the maximum hides."""
+    return cams.amax(dim=(1, 2))
+
+
+def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
+    """Jensen-Shannon divergence of the maps' positive parts, in bits, in [0, 1]; NaN where one is blank or not finite.
+
+    Source: Lin, Divergence Measures Based on the Shannon Entropy, IEEE TIT 1991, eq. 4.1. https://doi.org/10.1109/18.61115
+    """
+    p, q = _shares(cams.clamp(min=0)), _shares(others.clamp(min=0))
+    divergence = torch.special.entr((p + q) / 2) - (torch.special.entr(p) + torch.special.entr(q)) / 2
+    return (divergence.sum(dim=(1, 2)) / math.log(2)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A row of ``STATISTICS``: the function, its unit and its range."""
+
+    function: Callable[[MapContext], PerImage]
+    unit: str
+    low: float
+    high: float
+    needs_masks: bool = False
+
+    def __call__(self, maps: MapContext) -> PerImage:
+        """One number per image."""
+        return self.function(maps)
+
+
+STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
+    "border_mass": Statistic(lambda maps: border_mass(maps.saliency), "share of the saliency", 0, 1),
+    "corner_mass": Statistic(lambda maps: corner_mass(maps.saliency), "share of the saliency", 0, 1),
+    "entropy": Statistic(lambda maps: entropy(maps.saliency), "share of a uniform map's entropy", 0, 1),
+    "gini": Statistic(lambda maps: gini(maps.saliency), "Gini index", 0, 1),
+    "center_x": Statistic(lambda maps: center_x(maps.saliency), "share of the width", 0, 1),
+    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0, 1),
+    "effective_area": Statistic(lambda maps: effective_area(maps.saliency), "share of the image", 0, 1),
+    "mass_inside": Statistic(
+        lambda maps: _masked(mass_inside, maps), "share of the saliency inside the mask", 0, 1, needs_masks=True
+    ),
+    "pointing_game": Statistic(lambda maps: _masked(pointing_game, maps), "hit or miss", 0, 1, needs_masks=True),
+    "raw_peak": Statistic(lambda maps: raw_peak(maps.cams), "unit of the method", -math.inf, math.inf),
+    "drift_last": Statistic(lambda maps: _drift(maps, maps.last), "bits", 0, 1),
+    "drift_first": Statistic(lambda maps: _drift(maps, maps.first), "bits", 0, 1),
+}
+
+
+def measure(maps: MapContext) -> dict[str, PerImage]:
+    """Every row of ``STATISTICS`` by name, (n,) each; those that need masks are left out where there are none."""
+    return {
+        name: statistic(maps)
+        for name, statistic in STATISTICS.items()
+        if maps.masks is not None or not getattr(statistic, "needs_masks", False)
+    }
+
+
+def _masked(statistic: Callable[[Saliency, Masks], PerImage], maps: MapContext) -> PerImage:
+    if maps.masks is None:
+        return torch.full_like(maps.saliency[:, 0, 0], torch.nan)
+    return statistic(maps.saliency, maps.masks)
+
+
+def _drift(maps: MapContext, others: Cams | None) -> PerImage:
+    """Divergence from another look; from itself, where there was none."""
+    return jensen_shannon(maps.cams, maps.cams if others is None else others)
+
+
+def _shares(maps: Saliency) -> Saliency:
+    return maps / maps.sum(dim=(1, 2), keepdim=True)
+
+
+def _share(saliency: Saliency, where: torch.Tensor) -> PerImage:
+    return torch.where(where, saliency, 0.0).sum(dim=(1, 2)) / saliency.sum(dim=(1, 2))
+
+
+def _centers(saliency: Saliency, dim: int) -> torch.Tensor:
+    size = saliency.shape[dim]
+    return (torch.arange(size, device=saliency.device, dtype=saliency.dtype) + 0.5) / size
+
+
+def _edge(saliency: Saliency, width: float) -> tuple[torch.Tensor, torch.Tensor]:
+    if not 0 < width < 0.5:
+        raise ValueError(f"width: got {width}; give a fraction of the side in (0, 0.5).")
+    inside = []
+    for size in saliency.shape[1:]:
+        thickness = max(1, round(width * size))
+        index = torch.arange(size, device=saliency.device)
+        inside.append((index < thickness) | (index >= size - thickness))
+    return inside[0], inside[1]

@@ -1,0 +1,106 @@
+"""What is remembered between looks: maps at layer resolution, statistics, predictions. Bounded."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_cam.typing import Cams, Labels, PerImage
+
+MOST_LOOKS = 64
+MOST_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One look at the probe.
+
+    Args:
+        epoch: -1 for the untrained model.
+        step: The step that Lightning gives the scalars of that validation.
+        scaled: (n, h, w) float16 on the host: each map divided by its largest absolute value; NaN where an image was not looked at.
+        peaks: (n,) those values, in the method's unit.
+        predicted: (n,) predicted classes; -1 where an image was not looked at.
+        confidence: (n,) softmax probability of the predicted class, in [0, 1].
+        statistics: By name, (n,) each.
+    """
+
+    epoch: int
+    step: int
+    scaled: Tensor
+    peaks: PerImage
+    predicted: Labels
+    confidence: PerImage
+    statistics: dict[str, PerImage]
+
+    @property
+    def cams(self) -> Cams:
+        """Raw maps (n, h, w), float32, to half precision."""
+        return self.scaled.float() * self.peaks[:, None, None]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean over the images whose value is finite, by statistic; NaN where none is."""
+        return {name: values[values.isfinite()].double().mean().item() for name, values in self.statistics.items()}
+
+    def of(self, rows: Labels) -> "Look":
+        """The same look for other images: row ``rows[i]`` of this one, NaN where ``rows[i]`` is -1."""
+        seen, rows = rows >= 0, rows.clamp(min=0)
+
+        def take(values: Tensor) -> Tensor:
+            fill = torch.nan if values.is_floating_point() else -1
+            return torch.where(seen.reshape(-1, *[1] * (values.ndim - 1)), values[rows], fill)
+
+        statistics = {name: take(values) for name, values in self.statistics.items()}
+        return replace(
+            self,
+            scaled=take(self.scaled),
+            peaks=take(self.peaks),
+            predicted=take(self.predicted),
+            confidence=take(self.confidence),
+            statistics=statistics,
+        )
+
+
+def remember(epoch: int, step: int, cams: Cams, predicted: Labels, confidence: PerImage, statistics: dict[str, PerImage]) -> Look:
+    """A look as the history keeps it, on the host."""
+    peaks = cams.abs().amax(dim=(1, 2))
+    scaled = torch.where(peaks[:, None, None] > 0, cams / peaks[:, None, None], cams)
+    values = {name: value.detach().float().cpu() for name, value in statistics.items()}
+    return Look(epoch, step, scaled.half().cpu(), peaks.float().cpu(), predicted.cpu(), confidence.float().cpu(), values)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Past looks, oldest first; at most 64, and at most 16 MiB of maps. When full, every second one is dropped, never the first."""
+
+    looks: tuple[Look, ...] = ()
+
+    def __len__(self) -> int:
+        """How many looks are kept."""
+        return len(self.looks)
+
+    def added(self, look: Look) -> "History":
+        """The history with one more look."""
+        looks = (*self.looks, look)
+        most = max(4, min(MOST_LOOKS, MOST_BYTES // max(1, look.scaled.nbytes)))
+        return History(looks if len(looks) <= most else (*looks[:-1:2], look))
+
+    def columns(self, most: int) -> tuple[Look, ...]:
+        """First, last and, in steps, evenly between: at most ``most`` of them."""
+        if len(self.looks) <= most:
+            return self.looks
+        first, last = self.looks[0].step, self.looks[-1].step
+        wanted = [first + (last - first) * i / (most - 1) for i in range(most)]
+        nearest = {min(range(len(self.looks)), key=lambda i: abs(self.looks[i].step - step)) for step in wanted[1:-1]}
+        return tuple(self.looks[i] for i in sorted({0, *nearest, len(self.looks) - 1}))
+
+    def state(self) -> list[dict[str, Any]]:
+        """Plain tensors and primitives that ``history_from`` reads."""
+        return [dict(vars(look)) for look in self.looks]
+
+
+def history_from(state: list[dict[str, Any]]) -> History:
+    """The history that ``History.state`` wrote."""
+    return History(tuple(Look(**look) for look in state))

@@ -1,0 +1,208 @@
+"""From tiles and words to one picture: header, captions, frames and symbols, colour bar.
+
+A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as uint8 on the host.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from lightning_cam.typing import ColorTable, Tiles
+
+INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
+RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
+MARGIN, GAP, FRAME, LINE, BAR = 12, 14, 4, 18, 150
+NARROWEST = 232  # a caption needs this width, however narrow the image
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands below an image: the true class (None: unknown), the predicted one, its probability, and why a map is blank."""
+
+    label: str | None
+    predicted: str
+    confidence: float
+    blank: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction is the label; None where there is no label."""
+        return None if self.label is None else self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Column:
+    """One look in the film strip: its title, and per row whether the prediction was right and a remark in place of the map."""
+
+    title: str
+    right: tuple[bool | None, ...]
+    remarks: tuple[str, ...]
+
+
+def overlay_sheet(
+    images: Tiles, overlays: Tiles, captions: Sequence[Caption], header: tuple[str, str], colors: ColorTable
+) -> Image.Image:
+    """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
+
+    Args:
+        header: Two lines: when, and what was asked.
+    """
+    height, width = images.shape[1:3]
+    lines = 3 if any(caption.blank for caption in captions) else 2
+    cell = (max(2 * width + 3 * FRAME, NARROWEST), height + 2 * FRAME + lines * LINE + 4)
+    columns = _columns(len(captions), cell)
+    rows = -(-len(captions) // columns)
+    bar = 2 * LINE + 10
+    top = MARGIN + 2 * LINE + 14
+    canvas_width = max(2 * MARGIN + columns * cell[0] + (columns - 1) * GAP, 2 * MARGIN + 2 * NARROWEST)
+    picture = Image.new("RGB", (canvas_width, top + rows * (cell[1] + GAP) + bar), PAPER)
+    draw = ImageDraw.Draw(picture)
+    _header(draw, header, canvas_width)
+    for i, caption in enumerate(captions):
+        x = MARGIN + i % columns * (cell[0] + GAP)
+        y = top + i // columns * (cell[1] + GAP)
+        color = _color(caption.right)
+        draw.rectangle((x, y, x + 2 * width + 3 * FRAME - 1, y + height + 2 * FRAME - 1), fill=color)
+        picture.paste(_image(images[i]), (x + FRAME, y + FRAME))
+        picture.paste(_image(overlays[i]), (x + width + 2 * FRAME, y + FRAME))
+        y += height + 2 * FRAME + 4
+        percent = f" {100 * caption.confidence:.0f} %" if np.isfinite(caption.confidence) else " not finite"
+        _symbol(draw, (x, y + 3), caption.right)
+        prefix, indent = "predicted ", 16
+        room = cell[0] - indent - _width(prefix + percent)
+        draw.text((x + indent, y), prefix + _fit(caption.predicted, room) + percent, color, _font())
+        truth = "no label" if caption.label is None else "label " + _fit(caption.label, cell[0] - indent - _width("label "))
+        draw.text((x + indent, y + LINE), truth, FAINT if caption.label is None else INK, _font())
+        if caption.blank:
+            draw.text((x + indent, y + 2 * LINE), _fit("blank: " + caption.blank, cell[0] - indent), WRONG, _font())
+    _color_bar(picture, (MARGIN, picture.height - bar), colors)
+    return picture
+
+
+def film_strip(
+    images: Tiles,
+    overlays: Sequence[Tiles],
+    columns: Sequence[Column],
+    labels: Sequence[str],
+    header: tuple[str, str],
+    colors: ColorTable,
+) -> Image.Image:
+    """Rows are images, columns the looks so far.
+
+    Args:
+        overlays: One batch of tiles per column.
+        labels: One name per row.
+    """
+    height, width = images.shape[1:3]
+    step = (max(width, 64) + 6, max(height, 2 * LINE) + 6)
+    names = min(140, round(max(_width(label) for label in labels)) + 10)
+    left, top = MARGIN + names, MARGIN + 2 * LINE + 14 + LINE
+    bar = 2 * LINE + 10
+    canvas_width = max(left + (1 + len(columns)) * step[0] + MARGIN, 2 * MARGIN + 2 * NARROWEST)
+    picture = Image.new("RGB", (canvas_width, top + len(labels) * step[1] + 8 + bar), PAPER)
+    draw = ImageDraw.Draw(picture)
+    _header(draw, header, canvas_width)
+    for i, title in enumerate(["image", *(column.title for column in columns)]):
+        draw.text((left + i * step[0], top - LINE - 2), _fit(title, step[0] - 4), INK, _font())
+    for row, label in enumerate(labels):
+        y = top + row * step[1]
+        draw.text((MARGIN, y + height // 2 - 8), _fit(label, names - 8), INK, _font())
+        picture.paste(_image(images[row]), (left, y))
+        for i, column in enumerate(columns, start=1):
+            x = left + i * step[0]
+            if column.remarks[row]:
+                draw.rectangle((x, y, x + width - 1, y + height - 1), fill=(232, 232, 232))
+                _remark(draw, (x + 4, y + 4), column.remarks[row], max(width, 64) - 6)
+            else:
+                picture.paste(_image(overlays[i - 1][row]), (x, y))
+                draw.rectangle((x, y + height - 3, x + width - 1, y + height - 1), fill=_color(column.right[row]))
+                if column.right[row] is not None:
+                    draw.rectangle((x, y + height - 17, x + 16, y + height - 3), fill=PAPER)
+                    _symbol(draw, (x + 2, y + height - 16), column.right[row])
+    _color_bar(picture, (MARGIN, picture.height - bar), colors)
+    return picture
+
+
+def _columns(count: int, cell: tuple[int, int]) -> int:
+    """So many cells a row that the sheet comes closest to three to two."""
+
+    def off(columns: int) -> float:
+        return abs(columns * cell[0] / (-(-count // columns) * cell[1]) - 1.5)
+
+    return min(range(1, count + 1), key=off)
+
+
+def _header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
+    draw.text((MARGIN, MARGIN - 2), _fit(header[0], width - 2 * MARGIN, 16, bold=True), INK, _font(16, bold=True))
+    draw.text((MARGIN, MARGIN + LINE + 4), _fit(header[1], width - 2 * MARGIN), FAINT, _font())
+
+
+def _color_bar(picture: Image.Image, place: tuple[int, int], colors: ColorTable) -> None:
+    draw = ImageDraw.Draw(picture)
+    x, y = place
+    strip = Image.fromarray((255 * colors.cpu().numpy()).round().astype(np.uint8)[None]).resize((BAR, 12))
+    picture.paste(strip, (x, y + 2))
+    draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
+    draw.text((x + BAR + 8, y - 1), "0 = no evidence … 1 = each map's maximum", FAINT, _font())
+    for meaning, right, offset in (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)):
+        _symbol(draw, (x + offset, y + LINE + 5), right)
+        draw.text((x + offset + 16, y + LINE + 2), meaning, _color(right), _font())
+
+
+def _symbol(draw: ImageDraw.ImageDraw, place: tuple[int, int], right: bool | None) -> None:
+    """A tick, a cross or a ring, 12 pixels wide, drawn so that no font has to have it."""
+    x, y = place
+    color = _color(right)
+    if right is None:
+        draw.ellipse((x + 1, y + 1, x + 10, y + 10), outline=color, width=2)
+    elif right:
+        draw.line((x, y + 6, x + 4, y + 10, x + 11, y + 1), fill=color, width=3, joint="curve")
+    else:
+        draw.line((x + 1, y + 1, x + 10, y + 10), fill=color, width=3)
+        draw.line((x + 10, y + 1, x + 1, y + 10), fill=color, width=3)
+
+
+def _remark(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, room: int) -> None:
+    lines: list[str] = []
+    for word in text.split():
+        if lines and _width(f"{lines[-1]} {word}", 11) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(_fit(word, room, 11))
+    draw.multiline_text(place, "\n".join(lines), FAINT, _font(11), spacing=2)
+
+
+def _color(right: bool | None) -> tuple[int, int, int]:
+    return UNKNOWN if right is None else RIGHT if right else WRONG
+
+
+def _image(tile: Tensor) -> Image.Image:
+    return Image.fromarray(tile.numpy())
+
+
+def _fit(text: str, room: float, size: int = 13, bold: bool = False) -> str:
+    """The text, its middle left out where it is wider than ``room`` pixels."""
+    text = " ".join(text.split())
+    keep = len(text)
+    shown = text
+    while keep > 1 and _width(shown, size, bold) > room:
+        keep -= 1
+        shown = f"{text[: -(-keep // 2)]}…{text[len(text) - keep // 2 :]}"
+    return shown
+
+
+def _width(text: str, size: int = 13, bold: bool = False) -> float:
+    return _font(size, bold).getlength(text)
+
+
+@cache
+def _font(size: int = 13, bold: bool = False) -> ImageFont.FreeTypeFont:
+    # matplotlib's own copy: the same letters on every machine, and most of the world's alphabets.
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

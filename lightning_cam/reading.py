@@ -1,0 +1,212 @@
+"""How to read what users hand over: images, labels and masks in a batch, scores in an output, facts in a dataset."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_cam.typing import Images, Labels, Masks
+
+How = str | int | Callable[[Any], Any] | None
+
+IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
+LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class", "classes")
+MASK_KEYS = ("mask", "masks", "segmentation", "segmentations")
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found in a batch."""
+
+    images: Images
+    labels: Labels | None
+    masks: Masks | None
+
+
+def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = None) -> Reading:
+    """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
+
+    Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes: images are the first (n, c, H, W), labels
+    the first whole numbers (n,) or (n, 1), masks the first whole numbers or truth values (n, H, W) or (n, 1, H, W).
+
+    Args:
+        images: A key, an index or a function of the batch; None finds them. Likewise ``labels`` and ``masks``.
+
+    Raises:
+        ValueError: No images; the message says what the batch holds.
+    """
+    parts = _parts(batch)
+    found = _first(parts, IMAGE_KEYS, _are_images) if images is None else pick(batch, images, "images")
+    if not (isinstance(found, Tensor) and found.ndim == 4):
+        raise ValueError(
+            f"images: no images (n, c, H, W) found in the batch, which holds {describe(batch)}; "
+            "say where they are with images=, a key, an index or a function of the batch."
+        )
+    others = [(name, part) for name, part in parts if part is not found]
+    count, size = len(found), found.shape[2:]
+    if labels is None:
+        found_labels = _first(others, LABEL_KEYS, lambda part: _are_labels(part, count))
+    else:
+        found_labels = pick(batch, labels, "labels")
+        if not _are_labels(found_labels, count):
+            raise ValueError(f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},).")
+    if masks is None:
+        found_masks = _first(others, MASK_KEYS, lambda part: _are_masks(part, count, size) and not part.is_floating_point())
+    else:
+        found_masks = pick(batch, masks, "masks")
+        if not _are_masks(found_masks, count, size):
+            raise ValueError(
+                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; "
+                f"give truth values of shape ({count}, {size[0]}, {size[1]})."
+            )
+    return Reading(
+        found.detach(),
+        None if found_labels is None else found_labels.detach().reshape(count).long(),
+        None if found_masks is None else found_masks.detach().reshape(count, *size) != 0,
+    )
+
+
+def batch_size(batch: Any) -> int | None:
+    """Length of the first tensor in a batch; None where there is none."""
+    return next((len(part) for _, part in _parts(batch) if isinstance(part, Tensor) and part.ndim), None)
+
+
+def read_scores(output: Any, scores: How = None) -> Tensor:
+    """Scores (n, C) of a model's output: the output itself, or its first floating (n, C).
+
+    Args:
+        scores: A key, an index or a function of the output; None finds them (``logits`` first).
+
+    Raises:
+        ValueError: No scores; the message says what the output holds.
+    """
+    found = _first(_parts(output), ("logits", "scores"), _are_scores) if scores is None else pick(output, scores, "scores")
+    if not _are_scores(found):
+        raise ValueError(
+            f"scores: no class scores (n, C) found in the model's output, which is {describe(output)}; "
+            "say where they are with scores=, a key, an index or a function of the output."
+        )
+    return found
+
+
+def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -> Any:
+    """What a key, an index or a function finds in ``container``.
+
+    Raises:
+        ValueError: Nothing is there; the message says what the container holds.
+    """
+    if callable(how):
+        return how(container)
+    try:
+        if isinstance(how, str) and not isinstance(container, Mapping):
+            return getattr(container, how)
+        return container[how]
+    except (KeyError, IndexError, AttributeError, TypeError):
+        raise ValueError(f"{argument}: no {how!r} in {describe(container)}.") from None
+
+
+def describe(thing: Any) -> str:
+    """A few words on what ``thing`` holds, for messages."""
+    if isinstance(thing, Tensor):
+        return f"a {str(thing.dtype).removeprefix('torch.')} tensor {tuple(thing.shape)}"
+    parts = _parts(thing)
+    if parts and parts[0][1] is not thing:
+        words = [f"{name!r}: {describe(part)}" if isinstance(name, str) else describe(part) for name, part in parts[:8]]
+        return f"a {type(thing).__name__} of {', '.join(words)}"
+    return f"a {type(thing).__name__}"
+
+
+def nth_loader(loaders: Any, index: int) -> Any:
+    """One of several loaders, in the order in which Lightning counts them; a loader alone is itself."""
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    return loaders[index] if isinstance(loaders, list | tuple) and index < len(loaders) else loaders
+
+
+def class_names(loaders: Any) -> tuple[str, ...] | None:
+    """``dataset.classes`` of the first dataset that has them."""
+    for dataset in _datasets(loaders):
+        names = getattr(dataset, "classes", None)
+        if isinstance(names, Sequence) and not isinstance(names, str) and len(names):
+            return tuple(str(name) for name in names)
+    return None
+
+
+def normalization(loaders: Any) -> Normalization | None:
+    """Mean and standard deviation of the last ``Normalize`` in the datasets' torchvision transforms (v1 or v2)."""
+    for dataset in _datasets(loaders):
+        for attribute in ("transform", "transforms"):
+            found = [step for step in _steps(getattr(dataset, attribute, None)) if type(step).__name__ == "Normalize"]
+            if found and hasattr(found[-1], "mean") and hasattr(found[-1], "std"):
+                return tuple(map(float, found[-1].mean)), tuple(map(float, found[-1].std))
+    return None
+
+
+def _datasets(loaders: Any) -> Iterator[Any]:
+    """Every dataset below a loader, a list or a dict of loaders, wrappers first; nothing is iterated."""
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    if isinstance(loaders, list | tuple):
+        for loader in loaders:
+            yield from _datasets(loader)
+        return
+    if loaders is None:
+        return
+    yield loaders
+    for attribute in ("dataset", "datasets"):
+        yield from _datasets(getattr(loaders, attribute, None))
+
+
+def _steps(transform: Any) -> Iterator[Any]:
+    """A transform and those it is composed of, in order."""
+    if isinstance(transform, list | tuple | torch.nn.Sequential):
+        for step in transform:
+            yield from _steps(step)
+    elif transform is not None:
+        yield transform
+        for attribute in ("transforms", "transform"):
+            yield from _steps(getattr(transform, attribute, None))
+
+
+def _parts(thing: Any) -> list[tuple[str | int, Any]]:
+    """What a batch or an output holds, with its names."""
+    if isinstance(thing, Mapping):
+        return list(thing.items())
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        return [(field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing)]
+    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
+        return list(zip(thing._fields, thing, strict=True))
+    if isinstance(thing, list | tuple):
+        return list(enumerate(thing))
+    if isinstance(thing, Tensor):
+        return [(0, thing)]
+    return []
+
+
+def _first(parts: list[tuple[str | int, Any]], names: tuple[str, ...], fits: Callable[[Any], bool]) -> Any:
+    """The first part that fits, those with a usual name before the others."""
+    ranked = sorted(parts, key=lambda part: names.index(part[0]) if part[0] in names else len(names))
+    return next((part for _, part in ranked if fits(part)), None)
+
+
+def _are_images(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.ndim == 4
+
+
+def _are_labels(part: Any, count: int) -> bool:
+    whole = isinstance(part, Tensor) and not part.is_floating_point() and not part.is_complex() and part.dtype != torch.bool
+    return whole and part.shape in ((count,), (count, 1))
+
+
+def _are_masks(part: Any, count: int, size: Sequence[int]) -> bool:
+    return isinstance(part, Tensor) and tuple(part.shape) in ((count, *size), (count, 1, *size))
+
+
+def _are_scores(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2
