@@ -33,7 +33,7 @@ class Digits(Dataset):
         tags: (n,) the class whose tag stands in the corner; None: no tag.
     """
 
-    classes = [f"digit {i}" for i in range(10)]
+    classes = tuple(f"digit {i}" for i in range(10))
 
     def __init__(self, images: Tensor, labels: Tensor, tags: Tensor | None) -> None:
         self.images, self.labels = images.clone(), labels

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL.Image import Image
-from pytorch_lightning import LightningModule, Trainer
 
 from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
@@ -27,6 +26,8 @@ from lightning_cam.probe import Collector, Probe, probe_from
 from lightning_cam.tables import choose
 
 STATE_VERSION = 1
+
+Trainer = LightningModule = Any  # of either namespace
 
 
 def _callback_bases() -> tuple[type, ...]:
@@ -103,7 +104,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         if not isinstance(probe, Probe):
-            _whole("probe", probe, 1, "give how many images to choose, or a Probe")
+            _whole("probe", probe, 1, "how many images to choose, or a Probe")
         _whole("shown", shown, 1)
         _whole("every_n_epochs", every_n_epochs, 1)
         _whole("dataloader_idx", dataloader_idx, 0)
@@ -248,10 +249,12 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         untrained = self._remembered(-1, 0, explanation, probe)
         self._draw_overlay(explanation, probe, "rehearsal")
         self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")
+        if trainer.global_step > 0 or self.history.looks:
+            return  # not untrained
         if self._probe is None:
             self._untrained = serials, untrained
             self._collector.end_rehearsal()
-        elif not self.history.looks and trainer.global_step == 0:
+        else:
             self.history = self.history.added(untrained)
 
     def _collected(self) -> tuple[Probe, list[int]]:
@@ -399,8 +402,9 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             pl_module.print(f"CAMMonitor: {hint}")
 
 
-def _whole(argument: str, value: Any, lowest: int, remedy: str = "") -> None:
+def _whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:
+    remedy = f", {or_else}" if or_else else ""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument}: got {value!r}; give a whole number{', ' + remedy if remedy else ''}.")
+        raise TypeError(f"{argument}: got {value!r}; give a whole number{remedy}.")
     if value < lowest:
-        raise ValueError(f"{argument}: got {value}; give at least {lowest}{', ' + remedy if remedy else ''}.")
+        raise ValueError(f"{argument}: got {value}; give at least {lowest}{remedy}.")

@@ -37,7 +37,7 @@ class Evidence:
 
     @cached_property
     def gradients(self) -> Gradients:
-        """d target score / d activations, (n, k, h, w): one backward from the scores to the target layer, at first use."""
+        """(n, k, h, w), d target score / d activations: one backward from the scores to the target layer, at first use."""
         return self.differentiate()
 
 

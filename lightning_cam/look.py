@@ -116,7 +116,7 @@ class _Network:
         return scores, leaf
 
     def gradient(self, score: Tensor, leaf: Tensor) -> Gradients:
-        """d score / d leaf, at least float32."""
+        """The score's gradient at the leaf, at least float32."""
         gradient = torch.autograd.grad(score, leaf, allow_unused=True)[0] if score.requires_grad else None
         if gradient is None:
             reason = self.obstacle or "the score does not depend on this layer by a gradient; name a layer that it passes through"
@@ -140,7 +140,7 @@ class _Network:
         scores = None
         handle = self.module.register_forward_hook(cut)
         try:
-            with torch.set_grad_enabled(self.outer_grad):
+            with torch.set_grad_enabled(self.outer_grad and not self.obstacle):
                 scores = self._read(images)
         except RuntimeError as error:
             if self.obstacle or "Inference tensors cannot be saved for backward" not in str(error):

@@ -19,4 +19,5 @@ Saliency = Float[Tensor, "n H W"]
 
 Rgb = Float[Tensor, "n 3 H W"]
 ColorTable = Float[Tensor, "256 3"]
-Tiles = UInt8[Tensor, "n H W 3"]
+Resized = Float[Tensor, "n 3 height width"]
+Tiles = UInt8[Tensor, "n height width 3"]

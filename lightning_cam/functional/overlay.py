@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_cam.tables import did_you_mean
-from lightning_cam.typing import ColorTable, Images, Rgb, Saliency, Tiles
+from lightning_cam.typing import ColorTable, Images, Resized, Rgb, Saliency, Tiles
 
 
 def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
@@ -63,7 +63,7 @@ def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) 
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def resize(images: Rgb, size: tuple[int, int]) -> Rgb:
+def resize(images: Rgb, size: tuple[int, int]) -> Resized:
     """Images at the size of a tile: whole pixels where they grow, antialiased where they shrink."""
     if size[0] > images.shape[2]:
         return F.interpolate(images, size=size, mode="nearest")

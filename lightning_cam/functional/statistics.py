@@ -142,20 +142,20 @@ class Statistic:
 
 
 STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
-    "border_mass": Statistic(lambda maps: border_mass(maps.saliency), "share of the saliency", 0, 1),
-    "corner_mass": Statistic(lambda maps: corner_mass(maps.saliency), "share of the saliency", 0, 1),
-    "entropy": Statistic(lambda maps: entropy(maps.saliency), "share of a uniform map's entropy", 0, 1),
-    "gini": Statistic(lambda maps: gini(maps.saliency), "Gini index", 0, 1),
-    "center_x": Statistic(lambda maps: center_x(maps.saliency), "share of the width", 0, 1),
-    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0, 1),
-    "effective_area": Statistic(lambda maps: effective_area(maps.saliency), "share of the image", 0, 1),
+    "border_mass": Statistic(lambda maps: border_mass(maps.saliency), "share of the saliency", 0.0, 1.0),
+    "corner_mass": Statistic(lambda maps: corner_mass(maps.saliency), "share of the saliency", 0.0, 1.0),
+    "entropy": Statistic(lambda maps: entropy(maps.saliency), "share of a uniform map's entropy", 0.0, 1.0),
+    "gini": Statistic(lambda maps: gini(maps.saliency), "Gini index", 0.0, 1.0),
+    "center_x": Statistic(lambda maps: center_x(maps.saliency), "share of the width", 0.0, 1.0),
+    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0.0, 1.0),
+    "effective_area": Statistic(lambda maps: effective_area(maps.saliency), "share of the image", 0.0, 1.0),
     "mass_inside": Statistic(
-        lambda maps: _masked(mass_inside, maps), "share of the saliency inside the mask", 0, 1, needs_masks=True
+        lambda maps: _masked(mass_inside, maps), "share of the saliency inside the mask", 0.0, 1.0, needs_masks=True
     ),
-    "pointing_game": Statistic(lambda maps: _masked(pointing_game, maps), "hit or miss", 0, 1, needs_masks=True),
+    "pointing_game": Statistic(lambda maps: _masked(pointing_game, maps), "hit or miss", 0.0, 1.0, needs_masks=True),
     "raw_peak": Statistic(lambda maps: raw_peak(maps.cams), "unit of the method", -math.inf, math.inf),
-    "drift_last": Statistic(lambda maps: _drift(maps, maps.last), "bits", 0, 1),
-    "drift_first": Statistic(lambda maps: _drift(maps, maps.first), "bits", 0, 1),
+    "drift_last": Statistic(lambda maps: _drift(maps, maps.last), "bits", 0.0, 1.0),
+    "drift_first": Statistic(lambda maps: _drift(maps, maps.first), "bits", 0.0, 1.0),
 }
 
 

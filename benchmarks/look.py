@@ -1,0 +1,105 @@
+"""What a look costs: Grad-CAM of a batch beside the inference forward of the same batch, interleaved in one run.
+
+    python benchmarks/look.py                       # ResNet-50, 16 images of 224 x 224
+    python benchmarks/look.py --device cuda --rounds 50
+
+Prints medians, their ratio, and the peak of tensor memory that each needs beyond model and images.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from lightning_cam import __version__, explain
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one run."""
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
+    """Largest amount of tensor memory that the run holds at once, beyond what stood before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def processor() -> str:
+    """The machine in words."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet50", help="a torchvision classifier")
+    parser.add_argument("--target-layer", default="layer4")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+
+    device = torch.device(arguments.device)
+    torch.manual_seed(0)
+    model: nn.Module = torchvision.models.get_model(arguments.model, weights=None).eval().to(device)
+    images: Tensor = torch.randn(arguments.images, 3, arguments.size, arguments.size, device=device)
+
+    def inference() -> Tensor:
+        with torch.inference_mode():
+            return model(images)
+
+    def look(target_layer: str | None = arguments.target_layer) -> object:
+        return explain(model, images, method="gradcam", target=0, target_layer=target_layer)
+
+    variants = {"inference": inference, "look": look, "look, layer to be found": lambda: look(None)}
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(arguments.rounds + 2):
+        for name, run in variants.items():
+            times[name].append(seconds(run, device))
+    medians = {name: statistics.median(values[2:]) for name, values in times.items()}
+    # Pairs of one round saw the same load of the machine.
+    ratios = {
+        name: statistics.median(mine / base for mine, base in zip(times[name][2:], times["inference"][2:], strict=True))
+        for name in variants
+    }
+    peaks = {name: peak_bytes(run, device) for name, run in variants.items()}
+
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    print(
+        f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {arguments.rounds} rounds; {where}; "
+        f"torch {torch.__version__}, lightning_cam {__version__}, Python {platform.python_version()}\n"
+    )
+    print("| | median time | ratio | peak memory | ratio |\n|---|---|---|---|---|")
+    for name in variants:
+        memory = peaks[name] / peaks["inference"]
+        print(f"| {name} | {medians[name]:.3f} s | {ratios[name]:.3f} | {peaks[name] / 1e6:.0f} MB | {memory:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""One look: right, and without a trace."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from networks import Net, net, pictures
+from torch import Tensor, nn
+
+from lightning_cam.functional.methods import METHODS
+from lightning_cam.layers import named_layer
+from lightning_cam.look import find_layer, look
+
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+def by_hand(model: Net, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations and gradients by splitting the network, in eval mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = Net.trunk(model, images.clone()).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.tail(leaf)[torch.arange(len(labels)), labels.clone()].sum(), leaf)
+    for module, training in modes:
+        module.training = training
+    return leaf.detach(), gradient
+
+
+def assert_right(model: nn.Module, reference: Net, layer: str = "body", **options: object) -> None:
+    activations, gradients = by_hand(reference, pictures(), LABELS)
+    with look(model, pictures(), target_layer=named_layer(model, layer), labels=LABELS, **options) as evidence:
+        torch.testing.assert_close(evidence.activations, activations)
+        torch.testing.assert_close(evidence.gradients, gradients)
+
+
+def test_activations_and_gradients_are_those_of_the_split_network() -> None:
+    assert_right(net(), net())
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_works_under_every_grad_mode(context: Callable) -> None:
+    model, reference = net(), net()
+    with context():
+        assert_right(model, reference)
+
+
+def test_images_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        images, labels = pictures().clone(), LABELS.clone()
+    model = net()
+    with look(model, images, target_layer=named_layer(model, "body"), labels=labels) as evidence:
+        torch.testing.assert_close(evidence.gradients, by_hand(net(), pictures(), LABELS)[1])
+
+
+def test_frozen_parameters() -> None:
+    model = net().requires_grad_(False)
+    assert_right(model, net())
+
+
+class UnderNoGrad(Net):
+    """Lightning's transfer-learning idiom: the backbone under the user's own no_grad."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            activations = self.trunk(images)
+        return self.tail(activations)
+
+
+class UnderInferenceMode(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            pooled = self.trunk(images).mean(dim=(2, 3))
+        return self.head(pooled)
+
+
+def variant(kind: type[Net]) -> Net:
+    model = kind()
+    model.load_state_dict(net().state_dict())
+    return model
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_backbone_under_the_users_own_no_grad(context: Callable) -> None:
+    model, reference = variant(UnderNoGrad), net()
+    with context():
+        assert_right(model, reference)
+
+
+def test_a_backbone_under_inference_mode_says_so_and_explains_without_gradients() -> None:
+    model = variant(UnderInferenceMode)
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+        assert METHODS["eigencam"](evidence).isfinite().all()
+        with pytest.raises(ValueError, match=r"target_layer: no gradient at 'body': .* use method='eigencam'"):
+            _ = evidence.gradients
+
+
+class KeepsTensor(Net):
+    """Keeps a tensor from its first forward, as models that cache positions or masks do."""
+
+    kept: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        activations = self.trunk(images)
+        if self.kept is None:
+            self.kept = torch.full_like(activations[:1], 2.0)
+        return self.tail(activations * activations * self.kept)
+
+
+def test_tensors_kept_from_inference_mode_name_the_remedy_and_explain_without_gradients() -> None:
+    model = variant(KeepsTensor).eval()
+    with torch.inference_mode():
+        model(pictures())
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+        assert METHODS["eigencam"](evidence).isfinite().all()
+        with pytest.raises(ValueError, match=r"Trainer\(inference_mode=False\)"):
+            _ = evidence.gradients
+
+
+def test_an_in_place_activation_after_the_layer_does_not_edit_the_evidence() -> None:
+    model = net(activation=lambda: nn.ReLU(inplace=True))
+    layer = named_layer(model, "body.1")
+    model.eval()
+    with torch.no_grad():
+        expected = model.body[1](model.body[0](model.stem(pictures())))
+    leaf = expected.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.tail(leaf.relu())[torch.arange(4), LABELS].sum(), leaf)
+    with look(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
+        assert (expected < 0).any()
+        torch.testing.assert_close(evidence.activations, expected)
+        torch.testing.assert_close(evidence.gradients, gradient)
+
+
+def test_under_autocast_evidence_is_float32_and_weights_keep_their_gradients() -> None:
+    model = net()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+            assert evidence.activations.dtype == evidence.gradients.dtype == torch.float32
+        # A weight cast without grad during the look and kept in autocast's cache would end up without gradient here.
+        model(pictures()).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_dtypes(dtype: torch.dtype) -> None:
+    model = net().to(dtype)
+    with look(model, pictures().to(dtype), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+        assert evidence.gradients.dtype == torch.promote_types(dtype, torch.float32)
+
+
+@pytest.mark.parametrize("form", ["submodule", "module", "in place"])
+def test_compiled_models(form: str) -> None:
+    torch.compiler.reset()
+    model = net().eval()
+    if form == "submodule":
+        model.body = torch.compile(model.body, backend="eager")
+    elif form == "module":
+        model = torch.compile(model, backend="eager")
+    else:
+        model.compile(backend="eager")
+    with torch.no_grad():
+        model(pictures())  # compiled before the hook comes: without force_eager it would never fire
+    assert_right(model, net())
+    assert find_layer(model, pictures()).name == "body"
+
+
+def test_score_and_tail_are_the_network_as_functions() -> None:
+    model = net().eval()
+    layer = named_layer(model, "body")
+    index = torch.tensor([2, 0, 2])
+    with look(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
+        own = model(pictures())[torch.arange(4), LABELS].detach()
+        torch.testing.assert_close(evidence.score(pictures(), torch.arange(4)), own)
+        torch.testing.assert_close(evidence.score(pictures()[index], index), own[index])
+        assert not evidence.score(pictures(), torch.arange(4)).requires_grad
+        torch.testing.assert_close(evidence.tail(evidence.activations[index], index).detach(), own[index])
+        leaf = evidence.activations.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(evidence.tail(leaf, torch.arange(4)).sum(), leaf)
+        torch.testing.assert_close(gradient, evidence.gradients)
+        without = evidence.activations.clone()
+        without[:, 3] = 0
+        expected = model.tail(without)[torch.arange(4), LABELS]
+        torch.testing.assert_close(evidence.tail(without, torch.arange(4)), expected)
+
+
+def test_again_keeps_the_targets_of_the_clean_images() -> None:
+    model = net()
+    layer = named_layer(model, "body")
+    model.head.weight.data = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    model.head.bias.data = -model.head(model.eval().trunk(pictures()).mean(dim=(0, 2, 3))).detach()  # no class wins everywhere
+    others = -pictures()
+    with look(model, pictures(), target_layer=layer, target="predicted") as evidence:
+        classes = evidence.target_classes
+        noisy = evidence.again(others)
+        assert not torch.equal(noisy.scores.argmax(dim=1), classes)
+        torch.testing.assert_close(noisy.target_classes, classes)
+        torch.testing.assert_close(noisy.gradients, by_hand(model, others, classes)[1])
+
+
+def test_a_function_as_target() -> None:
+    model = net()
+    contrast = lambda scores, labels: scores[:, 0] - scores[:, 1]  # noqa: E731
+    with look(model, pictures(), target_layer=named_layer(model, "body"), target=contrast) as evidence:
+        activations = by_hand(net(), pictures(), LABELS)[0].requires_grad_()
+        model.eval()
+        (gradient,) = torch.autograd.grad(contrast(model.tail(activations), None).sum(), activations)
+        assert evidence.target_classes is None
+        torch.testing.assert_close(evidence.gradients, gradient)
+
+
+class Untidy(Net):
+    """Draws random numbers, writes buffers (one through ``.data``, one anew), adds one, and may raise half-way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("hidden", torch.tensor([1.0, float("nan")]))
+        self.register_buffer("replaced", torch.zeros(2))
+        self.register_buffer("empty", None)
+        self.fails = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        torch.rand(3), np.random.rand(3), random.random()
+        self.calls += 1
+        self.hidden.data[0] += 1
+        self.replaced = torch.ones(2)
+        self.register_buffer("late", torch.ones(1))
+        activations = self.trunk(images)
+        if self.fails:
+            raise RuntimeError("half-way")
+        return self.tail(activations)
+
+
+def state(model: nn.Module) -> dict[str, object]:
+    """All that a look may not change."""
+    return {
+        "modes": [module.training for module in model.modules()],
+        "tensors": {name: tensor.detach().clone() for name, tensor in model.state_dict().items()},
+        "identities": [id(tensor) for tensor in (*model.parameters(), *model.buffers())],
+        "grads": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+        "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()),
+        "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_cache_enabled()),
+    }
+
+
+def assert_same(before: object, after: object) -> None:
+    if isinstance(before, Tensor):
+        torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
+    elif isinstance(before, np.ndarray):
+        np.testing.assert_array_equal(after, before)
+    elif isinstance(before, dict):
+        assert before.keys() == after.keys()
+        for key in before:
+            assert_same(before[key], after[key])
+    elif isinstance(before, list | tuple):
+        assert len(before) == len(after)
+        for pair in zip(before, after, strict=True):
+            assert_same(*pair)
+    else:
+        assert before == after
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad])
+def test_no_trace(method: str, fails: bool, context: Callable) -> None:
+    model = variant_untidy()
+    model(pictures()).sum().backward()
+    model.stem[1].eval()  # a user's frozen batch norm
+    model.fails = fails
+    with context():
+        before = state(model)
+        if fails:
+            with pytest.raises(RuntimeError, match="half-way"), look_at(model):
+                pass
+        else:
+            with look_at(model) as evidence:
+                METHODS[method](evidence)
+                evidence.score(pictures(), torch.arange(4))
+                evidence.tail(evidence.activations, torch.arange(4))
+                evidence.again(pictures())
+        assert_same(before, state(model))
+
+
+def test_no_trace_when_the_block_raises() -> None:
+    model = variant_untidy()
+    before = state(model)
+    with pytest.raises(KeyboardInterrupt), look_at(model) as evidence:  # noqa: PT012
+        METHODS["gradcam"](evidence)
+        raise KeyboardInterrupt
+    assert_same(before, state(model))
+
+
+def test_no_trace_of_finding_the_layer() -> None:
+    model = variant_untidy()
+    before = state(model)
+    assert find_layer(model, pictures()).name == "body"
+    assert_same(before, state(model))
+    model.fails = True
+    with pytest.raises(RuntimeError, match="half-way"):
+        find_layer(model, pictures())
+    assert_same({**before}, state(model))
+
+
+def variant_untidy() -> Untidy:
+    model = Untidy()
+    model.load_state_dict(net().state_dict(), strict=False)
+    return model
+
+
+def look_at(model: nn.Module):  # noqa: ANN201
+    return look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
+
+
+class Overridden(Net):
+    """Merges weights when it is switched to eval, as some adapters do."""
+
+    def train(self, mode: bool = True) -> "Overridden":
+        raise AssertionError("a look must not call train() or eval()")
+
+
+def test_modes_are_switched_without_calling_the_users_train() -> None:
+    model = variant(Overridden)
+    with look_at(model) as evidence:
+        torch.testing.assert_close(evidence.gradients, by_hand(net(), pictures(), LABELS)[1])
+
+
+# --- what is refused
+
+
+class Beside(Net):
+    """Has a layer that the forward never reaches, one that it runs twice, and one that the score ignores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Conv2d(3, 3, 1)
+        self.twice = nn.Identity()
+        self.ignored = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.ignored(images)
+        return super().forward(self.twice(self.twice(images)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("unused", "target_layer: the forward never reaches 'unused'"),
+        ("twice", "target_layer: 'twice' runs more than once in one forward"),
+        ("head", r"target_layer: 'head' yields a float32 tensor \(4, 5\) for 4 images; name a layer that yields one map"),
+        ("ignored", "target_layer: no gradient at 'ignored': the score does not depend on this layer"),
+    ],
+)
+def test_layers_that_cannot_be_looked_at(layer: str, message: str) -> None:
+    model = Beside()
+    with (
+        pytest.raises(ValueError, match=message),
+        look(model, pictures(), target_layer=named_layer(model, layer), labels=LABELS) as evidence,
+    ):
+        _ = evidence.gradients
+
+
+def test_a_target_function_that_returns_something_else() -> None:
+    model = net()
+    with (
+        pytest.raises(ValueError, match=r"target: the function returned a float32 tensor \(4, 5\); return one score per image"),
+        look(model, pictures(), target_layer=named_layer(model, "body"), target=lambda scores, labels: scores) as evidence,
+    ):
+        _ = evidence.gradients
+
+
+def test_a_module_without_forward() -> None:
+    with pytest.raises(ValueError, match=r"forward: Module has no forward; .* forward=lambda module, images"):
+        find_layer(nn.Module(), pictures())
+
+
+def test_a_forward_in_place_of_the_modules_own() -> None:
+    model = nn.Module()
+    model.net = net()
+    assert_right(model, net(), "net.body", forward=lambda module, images: module.net(images))
