@@ -37,7 +37,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
@@ -77,7 +77,11 @@ def main() -> None:
     def look(target_layer: str | None = arguments.target_layer) -> object:
         return explain(model, images, method="gradcam", target=0, target_layer=target_layer)
 
-    variants = {"inference": inference, "look": look, "look, layer to be found": lambda: look(None)}
+    variants: dict[str, Callable[[], object]] = {
+        "inference": inference,
+        "look": look,
+        "look, layer to be found": lambda: look(None),
+    }
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(arguments.rounds + 2):
         for name, run in variants.items():

@@ -143,7 +143,7 @@ def main() -> None:
             f"{look.epoch:5d}   {row['aligned']:7.3f}   {row['removed']:7.3f}   {row['shuffled']:8.3f}   "
             f"{look.means['border_mass']:9.3f}  {look.means['corner_mass']:9.3f}"
         )
-    print(f"\nSee where it looked:  tensorboard --logdir {trainer.logger.save_dir}/lightning_logs --samples_per_plugin images=1000")
+    print(f"\nSee where it looked:  tensorboard --logdir {arguments.root}/lightning_logs --samples_per_plugin images=1000")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -13,21 +14,19 @@ from PIL.Image import Image
 from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
-from lightning_cam.explain import Explanation, check_normalization, explain_with, method_name
-from lightning_cam.functional.methods import METHODS
+from lightning_cam.explain import Explanation, Question, answer, check_normalization
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
-from lightning_cam.functional.targets import check_target
 from lightning_cam.history import History, Look, history_from, remember
 from lightning_cam.layers import TargetLayer, named_layer
 from lightning_cam.loggers import publish, validation_step
 from lightning_cam.look import check_forward, find_layer
 from lightning_cam.probe import Collector, Probe, probe_from
-from lightning_cam.tables import choose
 
 STATE_VERSION = 1
 
-Trainer = LightningModule = Any  # of either namespace
+Trainer: TypeAlias = Any  # of either namespace
+LightningModule: TypeAlias = Any
 
 
 def _callback_bases() -> tuple[type, ...]:
@@ -108,27 +107,22 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         _whole("shown", shown, 1)
         _whole("every_n_epochs", every_n_epochs, 1)
         _whole("dataloader_idx", dataloader_idx, 0)
-        if max_batch is not None:
-            _whole("max_batch", max_batch, 1, "or None for the validation batch's size")
         if not 0 <= opacity <= 1:
             raise ValueError(f"opacity: got {opacity}; give a value in [0, 1].")
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
-        check_target(target)
         color_table(colormap)
-        self.method, self._method_name = choose(METHODS, method, "method"), method_name(method)
-        self.normalization = normalization if normalization == "auto" else check_normalization(normalization)
-        self.shown, self.target, self.target_layer, self.every_n_epochs = shown, target, target_layer, every_n_epochs
-        self.forward, self.scores = forward, scores
+        self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch)
+        self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
         self.class_names = None if class_names is None else tuple(class_names)
-        self.colormap, self.opacity, self.max_batch = colormap, opacity, max_batch
+        self.shown, self.every_n_epochs = shown, every_n_epochs
         self.persist_probe, self.name = persist_probe, name
         self.history = History()
         self._probe = probe if isinstance(probe, Probe) else None
         self._collector = Collector(len(probe) if isinstance(probe, Probe) else probe)
         self._names: tuple[str, ...] | None = None
-        self._style = Style(colormap, opacity, None if self.normalization == "auto" else self.normalization)
+        self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
         self._layer: TargetLayer | None = None
         self._batch_size = 1  # of the validation, as far as seen
         self._untrained: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
@@ -149,9 +143,9 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
-        check_forward(pl_module, self.forward)
-        if self.target_layer is not None:
-            named_layer(pl_module, self.target_layer)
+        check_forward(pl_module, self.question.forward)
+        if self.question.target_layer is not None:
+            named_layer(pl_module, self.question.target_layer)
         if not trainer.enable_validation:
             self._warn(
                 "maps are made at validation, and this fit has none (no validation loader, no validation_step, or "
@@ -174,8 +168,8 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
                 raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {loaders} validation loaders; they count from 0.")
             loader = reading.nth_loader(trainer.val_dataloaders, self.dataloader_idx)
             self._names = self.class_names or reading.class_names(loader)
-            known = reading.normalization(loader) if self.normalization == "auto" else self.normalization
-            self._style = Style(self.colormap, self.opacity, known)
+            if self._reads_normalization:
+                self._style = replace(self._style, normalization=reading.normalization(loader))
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -202,9 +196,9 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             if trainer.sanity_checking:
                 self._rehearse(trainer, pl_module)
             else:
-                self._choose_probe(trainer, pl_module)
+                probe = self._probe or self._choose_probe(trainer, pl_module)
                 if self._is_due(trainer):
-                    self._watch(trainer, pl_module)
+                    self._watch(trainer, pl_module, probe)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
@@ -244,7 +238,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
-        probe, serials = (self._probe, []) if self._probe is not None else self._collected()
+        probe, serials = self._collected() if self._probe is None else (self._probe, [])
         explanation = self._look(trainer, pl_module, probe)
         untrained = self._remembered(-1, 0, explanation, probe)
         self._draw_overlay(explanation, probe, "rehearsal")
@@ -262,25 +256,23 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             raise ValueError(f"dataloader_idx: validation loader {self.dataloader_idx} gave no batch; there is nothing to look at.")
         return self._collector.probe(self._names)
 
-    def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> Probe:
         """Ends the choice with the first validation; what the rehearsal saw of it is the first look."""
-        if self._probe is not None:
-            return
-        self._probe, serials = self._collected()
+        probe, serials = self._collected()
+        self._probe = probe
         if self._collector.skipped:
             self._warn(f"{self._collector.skipped} images differ in shape from the first one and cannot join the probe")
-        self._settle(self._probe)
+        self._settle(probe)
         if self._untrained is not None and not self.history.looks:
             known, look = self._untrained
             rows = [known.index(serial) if serial in known else -1 for serial in serials]
             self.history = self.history.added(look.of(torch.tensor(rows)))
-        self._collector, self._untrained = Collector(len(self._probe)), None
+        self._collector, self._untrained = Collector(self._collector.size), None
         if self.persist_probe and trainer.state.fn == "fit":
-            size = self._probe.state(self._style.normalization)["images"].nbytes / 1e6
-            hint = (
-                f"the probe's {len(self._probe)} images add {size:.1f} MB to each checkpoint (persist_probe=False leaves them out)"
-            )
+            size = probe.state(self._style.normalization)["images"].nbytes / 1e6
+            hint = f"the probe's {len(probe)} images add {size:.1f} MB to each checkpoint (persist_probe=False leaves them out)"
             self._tell(pl_module, hint)
+        return probe
 
     def _settle(self, probe: Probe) -> None:
         """Keeps a restored history only where it belongs to these images."""
@@ -297,9 +289,8 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         n = self.every_n_epochs
         return trainer.current_epoch == epochs[-1] or trainer.current_epoch // n > epochs[-1] // n
 
-    def _watch(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _watch(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> None:
         """One look: statistics, pictures, and in a fit the history."""
-        probe = self._probe
         try:
             explanation = self._look(trainer, pl_module, probe)
         except (ValueError, RuntimeError) as error:
@@ -325,26 +316,16 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
     def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
         images = trainer.precision_plugin.convert_input(probe.images.to(pl_module.device))
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        target = self.target
-        if target == "label" and labels is None:
-            target = "predicted"
+        question = replace(
+            self.question, normalization=self._style.normalization, max_batch=self.question.max_batch or self._batch_size
+        )
+        if question.target == "label" and labels is None:
+            question = replace(question, target="predicted")
             self._warn("no labels found, so the maps explain the predicted class; say where they are with labels=")
         with trainer.precision_plugin.forward_context():
             if self._layer is None:
-                self._layer = find_layer(pl_module, images, self.target_layer, self.forward)
-            found = explain_with(
-                {self._method_name: self.method},
-                pl_module,
-                images,
-                labels,
-                layer=self._layer,
-                target=target,
-                forward=self.forward,
-                scores=self.scores,
-                normalization=self._style.normalization,
-                max_batch=self.max_batch or self._batch_size,
-            )
-        explanation = found[self._method_name]
+                self._layer = find_layer(pl_module, images, question.target_layer, question.forward)
+            (explanation,) = answer(question, pl_module, images, labels, self._layer).values()
         for note in explanation.notes:
             self._warn(note)
         return explanation
@@ -360,20 +341,26 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Image:
         shown = slice(0, self.shown)
-        parts = (part[shown] for part in (explanation.images, explanation.cams, explanation.scores, explanation.reasons))
-        drawn, guessed = draw_overlay(*parts, probe, (when, self._question(explanation)), self._style)
+        drawn, guessed = draw_overlay(
+            explanation.images[shown],
+            explanation.cams[shown],
+            explanation.scores[shown],
+            explanation.reasons[shown],
+            probe,
+            (when, self._asked(explanation)),
+            self._style,
+        )
         if guessed:
             self._warn("the images' normalization is not known, so each channel is stretched to its range; see normalization=")
         return drawn
 
     def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Image:
-        header = (f"evolution until {when}", self._question(explanation))
+        header = (f"evolution until {when}", self._asked(explanation))
         return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
 
-    def _question(self, explanation: Explanation) -> str:
-        target = f"class {self.target}" if isinstance(self.target, int) else method_name(self.target)
+    def _asked(self, explanation: Explanation) -> str:
         h, w = explanation.cams.shape[1:]
-        return f"{explanation.method} at {explanation.target_layer} ({h} x {w}) · target: {target}"
+        return f"{explanation.method} at {explanation.target_layer} ({h} x {w}) · target: {self.question.target_name}"
 
     @contextmanager
     def _never_stopping(self, trainer: Trainer) -> Iterator[None]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -96,19 +96,58 @@ class Explanation:
         return figure
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model: all but the images. Arguments as in ``explain``.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument's value cannot be used.
+    """
+
+    method: str | Method | Sequence[str | Method] = "gradcam"
+    target: str | int | Target = "predicted"
+    target_layer: str | None = None
+    forward: Forward | None = None
+    scores: How = None
+    normalization: str | Normalization | None = None
+    max_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("method: got an empty list; give at least one method.")
+        check_target(self.target)
+        check_normalization(self.normalization)
+        if self.max_batch is not None and (isinstance(self.max_batch, bool) or not isinstance(self.max_batch, int)):
+            raise TypeError(f"max_batch: got {self.max_batch!r}; give a whole number, or None.")
+        if self.max_batch is not None and self.max_batch < 1:
+            raise ValueError(f"max_batch: got {self.max_batch}; give at least 1, or None.")
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The methods by name."""
+        several: Sequence[Any] = self.method if isinstance(self.method, list | tuple) else [self.method]
+        return {_name(method): choose(METHODS, method, "method") for method in several}
+
+    @property
+    def target_name(self) -> str:
+        """The target in a word or two."""
+        return f"class {self.target}" if isinstance(self.target, int) else _name(self.target)
+
+
 def explain(
     model: nn.Module,
     images: Tensor,
     *,
     method: str | Method | Sequence[str | Method] = "gradcam",
     target: str | int | Target = "predicted",
-    labels: Labels | None = None,
+    labels: Tensor | None = None,
     target_layer: str | None = None,
     forward: Forward | None = None,
     scores: How = None,
     normalization: str | Normalization | None = None,
     max_batch: int | None = None,
-) -> "Explanation | dict[str, Explanation]":
+) -> Explanation | dict[str, Explanation]:
     """Where a classifier looks: class activation maps of any ``nn.Module``, which is left as it was.
 
     Args:
@@ -135,53 +174,39 @@ def explain(
         >>> explanation.target_layer, explanation.cams.shape, explanation.saliency.shape
         ('1', torch.Size([2, 14, 14]), torch.Size([2, 16, 16]))
     """
-    methods = _methods(method)
-    check_target(target)
-    display = check_normalization(normalization)
+    question = Question(method, target, target_layer, forward, scores, normalization, max_batch)
     if isinstance(images, Tensor) and images.ndim == 3:
         images = images[None]
     check_images(images)
-    if max_batch is not None and max_batch < 1:
-        raise ValueError(f"max_batch: got {max_batch}; give at least 1, or None for all images at once.")
     if labels is not None and not (isinstance(labels, Tensor) and labels.shape == images.shape[:1]):
         raise ValueError(f"labels: got {describe(labels)} for {len(images)} images; give whole numbers of shape ({len(images)},).")
     images = _like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
-    layer = find_layer(model, images, target_layer, forward)
-    found = explain_with(methods, model, images, labels, layer, target, forward, scores, display, max_batch)
+    found = answer(question, model, images, labels, find_layer(model, images, target_layer, forward))
     for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):
         warnings.warn(note, stacklevel=2)
     return found if isinstance(method, list | tuple) else next(iter(found.values()))
 
 
-def explain_with(
-    methods: dict[str, Method],
-    model: nn.Module,
-    images: Images,
-    labels: Labels | None,
-    layer: TargetLayer,
-    target: str | int | Target,
-    forward: Forward | None,
-    scores: How,
-    normalization: Normalization | None,
-    max_batch: int | None,
+def answer(
+    question: Question, model: nn.Module, images: Images, labels: Labels | None, layer: TargetLayer
 ) -> dict[str, Explanation]:
-    """``explain`` for arguments that were checked and a layer that was found; notes are returned, not warned of."""
-    size = max_batch or len(images)
+    """``explain`` for images and labels on the model's device and a layer that was found: by method, from one look a batch."""
+    methods = question.methods
     cams: dict[str, list[Cams]] = {name: [] for name in methods}
     reasons: dict[str, list[Labels]] = {name: [] for name in methods}
-    answers: list[Scores] = []
-    classes: list[Labels | None] = []
-    for start in range(0, len(images), size):
-        part = slice(start, start + size)
+    scores: list[Scores] = []
+    classes: list[Labels] = []
+    for part in torch.arange(len(images)).split(question.max_batch or len(images)):
+        here = slice(int(part[0]), int(part[-1]) + 1)
         with look(
             model,
-            images[part],
+            images[here],
             target_layer=layer,
-            target=target,
-            labels=None if labels is None else labels[part],
-            forward=forward,
-            scores=scores,
+            target=question.target,
+            labels=None if labels is None else labels[here],
+            forward=question.forward,
+            scores=question.scores,
         ) as evidence:
             for name, method in methods.items():
                 made = method(evidence)
@@ -189,27 +214,26 @@ def explain_with(
                 gradients = vars(evidence).get("gradients")  # where a method asked for them
                 reasons[name].append(maps.blank_reason(made, evidence.activations, gradients))
                 cams[name].append(made.detach().float())
-            answers.append(evidence.scores)
-            classes.append(evidence.target_classes)
-    answer = torch.cat(answers)
-    target_classes = None if classes[0] is None else torch.cat([part for part in classes if part is not None])
+            scores.append(evidence.scores)
+            if evidence.target_classes is not None:
+                classes.append(evidence.target_classes)
     return {
         name: Explanation(
-            images,
-            torch.cat(cams[name]),
-            answer,
-            target_classes,
-            layer.name,
-            name,
-            torch.cat(reasons[name]),
-            _notes(torch.cat(cams[name]), answer, layer),
-            normalization,
+            images=images,
+            cams=torch.cat(cams[name]),
+            scores=torch.cat(scores),
+            target_classes=torch.cat(classes) if classes else None,
+            target_layer=layer.name,
+            method=name,
+            reasons=torch.cat(reasons[name]),
+            notes=_notes(torch.cat(cams[name]), torch.cat(scores), layer),
+            normalization=check_normalization(question.normalization),
         )
         for name in methods
     }
 
 
-def check_normalization(normalization: str | Normalization | None) -> Normalization | None:
+def check_normalization(normalization: str | tuple[Sequence[float], Sequence[float]] | None) -> Normalization | None:
     """Mean and standard deviation as tuples.
 
     Raises:
@@ -228,16 +252,8 @@ def check_normalization(normalization: str | Normalization | None) -> Normalizat
     return mean, std
 
 
-def method_name(method: str | Method) -> str:
-    """The name under which a method appears."""
-    return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
-
-
-def _methods(method: str | Method | Sequence[str | Method]) -> dict[str, Method]:
-    several = method if isinstance(method, list | tuple) else [method]
-    if not several:
-        raise ValueError("method: got an empty list; give at least one method.")
-    return {method_name(one): choose(METHODS, one, "method") for one in several}
+def _name(function: str | Callable) -> str:
+    return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
 
 
 def _like(images: Tensor, model: nn.Module) -> Images:

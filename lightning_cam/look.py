@@ -227,21 +227,18 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _buffers(model: nn.Module) -> Iterator[None]:
-    saved = [
-        (module, dict(module._buffers), {name: buffer.clone() for name, buffer in module._buffers.items() if buffer is not None})
-        for module in model.modules()
-        if module._buffers
-    ]
+    tables = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
+    copies = [(buffer, buffer.clone()) for _, buffers in tables for buffer in buffers.values() if buffer is not None]
     try:
         yield
     finally:
         with torch.inference_mode():  # where buffers may be inference tensors themselves
-            for module, buffers, copies in saved:
-                module._buffers.clear()
-                module._buffers.update(buffers)
-                for name, copy in copies.items():
-                    if not _same(buffers[name], copy):
-                        buffers[name].copy_(copy)
+            for table, buffers in tables:
+                table.clear()
+                table.update(buffers)
+            for buffer, copy in copies:
+                if not _same(buffer, copy):
+                    buffer.copy_(copy)
 
 
 def _same(tensor: Tensor, copy: Tensor) -> bool:

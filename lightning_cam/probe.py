@@ -81,10 +81,10 @@ class Probe:
             if len(mean) not in (1, images.shape[1]):
                 continue
             for factor in (0.0, 1.0 / 255):
-                written = {"mean_std": mean_std, "factor": factor, "dtype": str(images.dtype).removeprefix("torch.")}
+                dtype = str(images.dtype).removeprefix("torch.")
                 levels = _levels(images, mean_std)
-                if torch.equal(_normalized(levels, **written), images):
-                    return {**state, "images": levels, **written}
+                if torch.equal(_normalized(levels, mean_std, factor, dtype), images):
+                    return {**state, "images": levels, "mean_std": mean_std, "factor": factor, "dtype": dtype}
         return {**state, "images": images.clone()}
 
 
@@ -156,7 +156,7 @@ class Collector:
             order.append((rounds[candidate.label], candidate.label or 0, candidate.serial))
         chosen = [candidate for _, candidate in sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])]
         labels = None if chosen[0].label is None else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
-        masks = None if chosen[0].mask is None else torch.stack([c.mask for c in chosen])
+        masks = None if chosen[0].mask is None else torch.stack([c.mask for c in chosen if c.mask is not None])
         probe = Probe(torch.stack([c.image for c in chosen]), labels, masks, class_names)
         return probe, [candidate.serial for candidate in chosen]
 

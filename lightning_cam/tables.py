@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 Row = TypeVar("Row")
 
 
-def choose(table: Mapping[str, Row], key: str | Callable[..., Any], argument: str) -> Row | Callable[..., Any]:
+def choose(table: Mapping[str, Row], key: object, argument: str) -> Row | Callable[..., Any]:
     """The row of ``table`` named ``key``; a function is its own row.
 
     Raises:

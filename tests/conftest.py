@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the networks are small, and the tests run side by side
 
 
 @pytest.fixture

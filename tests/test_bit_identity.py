@@ -68,7 +68,9 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(directory: Path, monitors: list[CAMMonitor], configuration: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+def train(
+    directory: Path, monitors: list[CAMMonitor], configuration: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
     options = dict(configuration)
     options.pop("monitor", None)
     build, val = options.pop("module", Classifier), options.pop("val", lambda: loader(seed=1))

@@ -230,7 +230,9 @@ def test_both_namespaces(tmp_path: Path) -> None:
 
     Other.__init__ = lambda self: (other.LightningModule.__init__(self), setattr(self, "net", net(classes=CLASSES)))[0]
     for callbacks in ([CAMMonitor(probe=6)], CAMMonitor(probe=6)):
-        fitted = other.Trainer(default_root_dir=tmp_path, callbacks=callbacks, max_epochs=1, logger=False, enable_checkpointing=False)
+        fitted = other.Trainer(
+            default_root_dir=tmp_path, callbacks=callbacks, max_epochs=1, logger=False, enable_checkpointing=False
+        )
         fitted.fit(Other(), loader(), loader(seed=1))
         assert fitted.callback_metrics["cam/entropy"] > 0
 
@@ -432,7 +434,10 @@ IMAGES, LABELS = data(24, seed=1).tensors
         ({"monitor": {"target": 7}}, "target: class index 7 is outside the model's 3 classes; use 0 to 2"),
         ({"monitor": {"dataloader_idx": 1}}, "dataloader_idx: got 1 for 1 validation loaders"),
         ({"monitor": {"scores": "logits"}}, "scores: no 'logits' in a float32 tensor"),
-        ({"monitor": {"method": lambda evidence: evidence.activations}}, r"method: '<lambda>' returned a float32 tensor \(\d, 8, 8, 8\)"),
+        (
+            {"monitor": {"method": lambda evidence: evidence.activations}},
+            r"method: '<lambda>' returned a float32 tensor \(\d, 8, 8, 8\)",
+        ),
     ],
 )
 def test_what_cannot_be_explained_raises_before_training(options: dict, message: str, tmp_path: Path) -> None:

@@ -168,12 +168,20 @@ NAN[2, 0, 3, 3] = float("nan")
             ValueError,
             "labels: label 5 is outside the model's 5 classes",
         ),
-        ({"images": pictures(), "target_layer": "bodi"}, ValueError, r"target_layer: no layer 'bodi' in Net; did you mean 'body'\?"),
+        (
+            {"images": pictures(), "target_layer": "bodi"},
+            ValueError,
+            r"target_layer: no layer 'bodi' in Net; did you mean 'body'\?",
+        ),
         ({"images": pictures(), "target_layer": "xyz"}, ValueError, "its children are stem, body, dropout, head"),
         ({"images": pictures(), "target_layer": "head"}, ValueError, "target_layer: 'head' yields a float32 tensor"),
         ({"images": pictures(), "max_batch": 0}, ValueError, "max_batch: got 0"),
         ({"images": pictures(), "normalization": "imagenett"}, ValueError, "normalization: got 'imagenett'"),
-        ({"images": pictures(), "scores": 3}, ValueError, r"scores: no class scores \(n, C\) found in the model's output, which is a float32 tensor \(4, 5\)"),
+        (
+            {"images": pictures(), "scores": 3},
+            ValueError,
+            r"scores: no class scores \(n, C\) found in the model's output, which is a float32 tensor \(4, 5\)",
+        ),
     ],
 )
 def test_bad_input(arguments: dict, error: type[Exception], message: str) -> None:

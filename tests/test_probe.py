@@ -48,14 +48,22 @@ def every_level(channels: int = 3) -> Tensor:
 
 
 def test_a_complete_probe() -> None:
-    labels, masks = torch.tensor([0, 1, 2, 1], dtype=torch.int32), noise()[:, 0] > 0.5
-    probe = Probe(noise(), labels, masks.byte(), ["cat", "dog", 3])
+    labels, masks = torch.tensor([0, 1, 2, 1]), noise()[:, 0] > 0.5
+    probe = Probe(noise(), labels, masks, ("cat", "dog", "3"))
     assert len(probe) == 4
     assert_close(probe.images, noise())
-    assert_close(probe.labels, labels.long())
+    assert_close(probe.labels, labels)
+    assert_close(probe.masks, masks)
+    assert [probe.name(label) for label in (0, 2, 7, -1)] == ["cat", "3", "7", "-1"]
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_other_forms_of_the_same_become_plain() -> None:
+    labels, masks = torch.tensor([0, 1, 2, 1]), noise()[:, 0] > 0.5
+    probe = Probe(noise(), labels.byte(), masks.byte() * 255, ["cat", "dog", 3])
+    assert_close(probe.labels, labels)
     assert_close(probe.masks, masks)
     assert probe.class_names == ("cat", "dog", "3")
-    assert [probe.name(label) for label in (0, 2, 7, -1)] == ["cat", "3", "7", "-1"]
 
 
 def test_images_are_enough() -> None:
@@ -242,7 +250,7 @@ def test_bfloat16_of_a_normalized_image_is_kept_exactly() -> None:
 def test_the_rest_is_kept(complete: bool) -> None:
     rest = (torch.tensor([3, 1, 2, 0]), noise()[:, 0] > 0.5, ("a", "b", "c", "d")) if complete else (None, None, None)
     probe = Probe(noise(), *rest)
-    state, back = there_and_back(probe, None)
+    _, back = there_and_back(probe, None)
     assert back.class_names == probe.class_names
     if complete:
         assert_close(back.labels, probe.labels)

@@ -7,7 +7,7 @@ import torch
 from lightning_cam.tables import choose
 from lightning_cam.typing import Labels, PerImage, Scores
 
-Target = Callable[[Scores, Labels], PerImage]
+Target = Callable[..., PerImage]  # (scores, labels) -> score; labels are None where nobody knows them
 
 
 def label_score(scores: Scores, labels: Labels) -> PerImage:

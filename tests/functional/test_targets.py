@@ -1,0 +1,182 @@
+"""What is explained: the label's score, the predicted class', a class', or a function of the scores."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from lightning_cam import explain
+from lightning_cam.functional.targets import TARGETS, check_target, label_score, predicted_score, target_classes
+from lightning_cam.look import find_layer, look
+
+SCORES = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [-3.0, -2.0, -7.0, -2.5, -4.0], [1.0, 1.0, 0.0, 0.0, 9.0]])
+LABELS = torch.tensor([3, 1, 0])
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)]
+    return nn.Sequential(*layers).double()
+
+
+def images() -> Tensor:
+    return torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def gradients(target, labels: Tensor | None = None) -> Tensor:
+    network = model()
+    layer = find_layer(network, images(), "1")
+    with look(network, images(), target_layer=layer, target=target, labels=labels) as evidence:
+        return evidence.gradients
+
+
+def gradients_of(score) -> Tensor:
+    """By plain autograd; ``score`` is a function of the scores."""
+    network = model()
+    activations = network[:2](images())
+    return torch.autograd.grad(score(network[2:](activations)).sum(), activations)[0]
+
+
+# --- Scores -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_rows():
+    assert TARGETS["label"] is label_score
+    assert TARGETS["predicted"] is predicted_score
+    for target in TARGETS.values():
+        assert target(SCORES, LABELS).shape == (3,)
+
+
+def test_label_score_is_the_score_of_the_label():
+    assert_close(label_score(SCORES, LABELS), torch.tensor([0.0, -2.0, 1.0]))
+
+
+def test_predicted_score_is_the_largest():
+    assert_close(predicted_score(SCORES), torch.tensor([2.0, -2.0, 9.0]))
+    assert_close(predicted_score(SCORES, LABELS), torch.tensor([2.0, -2.0, 9.0]))
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "expected"),
+    [
+        ("label", LABELS, [3, 1, 0]),
+        (label_score, LABELS, [3, 1, 0]),
+        ("predicted", None, [2, 1, 4]),
+        ("predicted", LABELS, [2, 1, 4]),
+        (predicted_score, None, [2, 1, 4]),
+        (0, None, [0, 0, 0]),
+        (4, LABELS, [4, 4, 4]),
+    ],
+)
+def test_target_classes(target, labels, expected):
+    assert_close(target_classes(target, SCORES, labels), torch.tensor(expected))
+
+
+def test_a_function_of_its_own_has_no_target_class():
+    assert target_classes(lambda scores, labels: scores.sum(dim=1), SCORES, LABELS) is None
+
+
+# --- What is differentiated -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "score"),
+    [
+        ("label", lambda scores: scores[[0, 1, 2], [3, 1, 0]]),
+        ("predicted", lambda scores: scores.amax(dim=1)),
+        (2, lambda scores: scores[:, 2]),
+        (lambda scores, labels: scores[:, 1] - scores[:, 4] ** 2, lambda scores: scores[:, 1] - scores[:, 4] ** 2),
+        (
+            lambda scores, labels: scores[[0, 1, 2], labels] - scores[:, 0],
+            lambda scores: scores[[0, 1, 2], [3, 1, 0]] - scores[:, 0],
+        ),
+    ],
+    ids=["label", "predicted", "index", "contrast", "contrast_with_label"],
+)
+def test_gradients_are_those_of_the_target(target, score):
+    expected = gradients_of(score)
+    assert expected.abs().amax() > 0
+    assert_close(gradients(target, LABELS), expected)
+
+
+def test_explanation_says_which_class_it_explains():
+    network = model()
+    predicted = network(images()).argmax(dim=1)
+    assert_close(explain(network, images(), target_layer="1").target_classes, predicted)
+    assert_close(explain(network, images(), target_layer="1", target="label", labels=LABELS).target_classes, LABELS)
+    assert_close(explain(network, images(), target_layer="1", target=4).target_classes, torch.tensor([4, 4, 4]))
+    contrast = explain(network, images(), target_layer="1", target=lambda scores, labels: scores[:, 0] - scores[:, 1])
+    assert contrast.target_classes is None
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["label", "predicted", 0, 7, label_score, lambda scores, labels: scores[:, 0]])
+def test_targets_that_can_be_used(target):
+    check_target(target)
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"^target: no target 'lable'; did you mean 'label'\?; there are label, predicted"):
+        check_target("lable")
+
+
+def test_unknown_name_with_nothing_close():
+    with pytest.raises(ValueError, match=r"^target: no target 'xyz'; there are label, predicted"):
+        check_target("xyz")
+
+
+def test_negative_index():
+    with pytest.raises(ValueError, match=r"^target: class index -1 is negative; class indices start at 0\.$"):
+        check_target(-1)
+
+
+@pytest.mark.parametrize("target", [1.5, None, True, ["label"]], ids=repr)
+def test_neither_name_nor_index_nor_function(target, unchecked):
+    with pytest.raises(TypeError, match=r"^target: got .*; give a name or a function\.$"):
+        check_target(target)
+
+
+@pytest.mark.parametrize("target", [5, 1000])
+def test_index_outside_the_classes(target):
+    with pytest.raises(ValueError, match=rf"^target: class index {target} is outside the model's 5 classes; use 0 to 4\.$"):
+        target_classes(target, SCORES, None)
+
+
+@pytest.mark.parametrize("label", [-1, 5, -100])
+def test_label_outside_the_classes(label):
+    with pytest.raises(ValueError, match=rf"^labels: label {label} is outside the model's 5 classes; labels run from 0 to 4\.$"):
+        target_classes("label", SCORES, torch.tensor([0, label, 2]))
+
+
+@pytest.mark.parametrize("target", ["label", label_score], ids=["name", "function"])
+def test_missing_labels(target):
+    message = r"^labels: target 'label' needs labels and got None; pass labels, or target='predicted'\.$"
+    with pytest.raises(ValueError, match=message):
+        target_classes(target, SCORES, None)
+
+
+def test_explain_passes_these_errors_on():
+    with pytest.raises(ValueError, match=r"^target: no target 'predict'; did you mean 'predicted'\?"):
+        explain(model(), images(), target="predict")
+    with pytest.raises(ValueError, match=r"^target: class index -2 is negative"):
+        explain(model(), images(), target=-2)
+    with pytest.raises(ValueError, match=r"^target: class index 9 is outside the model's 5 classes"):
+        explain(model(), images(), target=9)
+    with pytest.raises(ValueError, match=r"^labels: target 'label' needs labels"):
+        explain(model(), images(), target="label")
+    with pytest.raises(ValueError, match=r"^labels: label 5 is outside the model's 5 classes"):
+        explain(model(), images(), target="label", labels=torch.tensor([0, 5, 1]))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [lambda scores, labels: scores, lambda scores, labels: scores.sum(), lambda scores, labels: scores[:1, 0]],
+    ids=["all_scores", "one_number", "one_image"],
+)
+def test_a_function_must_return_one_score_per_image(target):
+    with pytest.raises(
+        ValueError, match=r"^target: the function returned a float64 tensor .*; return one score per image, \(3,\)\.$"
+    ):
+        explain(model(), images(), target=target)

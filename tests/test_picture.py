@@ -1,0 +1,354 @@
+"""Overlay sheets and film strips, pixel by pixel: sizes, places, colours, captions, symbols. No golden picture: fonts differ."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_cam.drawing import SHEET_TILES, STRIP_COLUMNS, STRIP_ROWS, STRIP_TILES, Style, draw_evolution, draw_overlay
+from lightning_cam.functional.maps import BLANK_REASONS
+from lightning_cam.functional.overlay import color_table, tile_size
+from lightning_cam.history import History, remember
+from lightning_cam.picture import FRAME, GAP, LINE, MARGIN, NARROWEST, RIGHT, UNKNOWN, WRONG
+from lightning_cam.probe import Probe
+
+HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
+NAMES = ("cat", "dog", "golden retriever", "tench, Tinca tinca")
+TOP = MARGIN + 2 * LINE + 14  # of the first row of cells
+BAR = 2 * LINE + 10  # height of the colour bar with its legend
+SIZES = [(32, 32), (224, 224), (512, 512), (20, 200), (200, 20)]
+LONG = tuple(
+    f"{number} is a very long class name that goes on and on, and only its end tells the number: {number}" for number in range(4)
+)
+ALPHABETS = ("Größe ÄÖÜß", "кошка", "γάτα", "قطة", "עברית", "猫", "고양이", "बिल्ली", "แมว", "🐱", "two\nlines\tand a tab", " ")
+
+Pixels = np.ndarray
+Place = tuple[int, int]
+
+
+def colors(count: int) -> Tensor:
+    """One colour per image, (n, 3), in [0, 1]."""
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+
+
+def plain(count: int, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
+    """Images of one colour each."""
+    values = torch.cat([colors(count), torch.ones(count, 1)], dim=1)[:, :channels]
+    return values[:, :, None, None].expand(-1, -1, *size).contiguous()
+
+
+def answers(predicted: Sequence[int], classes: int) -> Tensor:
+    return 3 * torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
+
+
+def sheet(
+    images: Tensor,
+    predicted: Sequence[int],
+    labels: Sequence[int] | None,
+    names: tuple[str, ...] | None = NAMES,
+    reasons: Sequence[int] | None = None,
+    cams: Tensor | None = None,
+    style: Style | None = None,
+) -> Pixels:
+    count = len(images)
+    probe = Probe(images, None if labels is None else torch.tensor(labels), None, names)
+    cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1)) if cams is None else cams
+    reasons = torch.tensor(reasons or [0] * count)
+    scores = answers(predicted, len(names or NAMES))
+    picture, _ = draw_overlay(images, cams, scores, reasons, probe, HEADER, style or Style())
+    assert picture.mode == "RGB"
+    return np.asarray(picture)
+
+
+def cells(pixels: Pixels, tile: tuple[int, int], count: int) -> list[Place]:
+    """Left upper corner of each cell, read off the picture by the colours of the frames."""
+
+    def starts(line: Pixels) -> list[int]:
+        framed = np.isin(line.astype(int) @ (1 << 16, 1 << 8, 1), [r << 16 | g << 8 | b for r, g, b in (RIGHT, WRONG, UNKNOWN)])
+        white = (line == 255).all(axis=1)
+        return [i for i in range(1, len(line)) if framed[i] and white[i - 1] and framed[i : i + FRAME].all()]
+
+    columns = starts(pixels[TOP])
+    rows = [y for y in starts(pixels[:, MARGIN]) if (pixels[y : y + tile[0] + 2 * FRAME, MARGIN] == pixels[y, MARGIN]).all()]
+    found = [(x, y) for y in rows for x in columns]
+    assert len(found) >= count
+    assert len(found) - count < len(columns), "no empty row"
+    return found[:count]
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_overlay_sheet_has_its_cells_side_by_side(size: tuple[int, int], count: int) -> None:
+    labels = [i % 4 for i in range(count)]
+    pixels = sheet(plain(count, size), [(i + (i % 3 == 0)) % 4 for i in range(count)], labels, LONG)
+    height, width = tile_size(*size, *SHEET_TILES)
+    cell = max(2 * width + 3 * FRAME, NARROWEST)
+    found = cells(pixels, (height, width), count)
+    columns = sorted({x for x, _ in found})
+    assert columns == [MARGIN + i * (cell + GAP) for i in range(len(columns))]
+    assert pixels.shape[1] <= max(2 * MARGIN + 2 * NARROWEST, columns[-1] + cell + MARGIN) <= 2100
+    assert pixels.shape[0] <= 2100
+    # However long the names, the columns between cells stay white, but for a letter that leans over or the tip of a symbol.
+    body = pixels[TOP:-BAR]
+    for x in columns:
+        assert (body[:, x + cell + 2 : x + cell + GAP - 2] == 255).all()
+    assert (pixels[:, -MARGIN + 2 :] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_each_cell_holds_its_image_in_a_frame_of_the_right_colour(channels: int) -> None:
+    images = plain(5, (32, 32), channels)
+    labels, predicted = [0, 1, 2, 3, 0], [0, 2, 2, 1, 0]
+    pixels = sheet(images, predicted, labels)
+    height, width = tile_size(32, 32, *SHEET_TILES)
+    for i, (x, y) in enumerate(cells(pixels, (height, width), 5)):
+        frame = RIGHT if labels[i] == predicted[i] else WRONG
+        right, bottom = x + 2 * width + 3 * FRAME, y + height + 2 * FRAME
+        for part in (
+            pixels[y : y + FRAME, x:right],
+            pixels[bottom - FRAME : bottom, x:right],
+            pixels[y:bottom, x : x + FRAME],
+            pixels[y:bottom, x + FRAME + width : x + 2 * FRAME + width],
+            pixels[y:bottom, right - FRAME : right],
+        ):
+            assert (part == frame).all()
+        expected = colors(5)[i] if channels > 1 else colors(5)[i, :1].expand(3)
+        tile = pixels[y + FRAME : bottom - FRAME, x + FRAME : x + FRAME + width]
+        assert np.abs(tile - 255 * expected.numpy()).max() <= 1
+
+
+def test_the_overlay_is_image_and_heatmap() -> None:
+    cams = torch.zeros(2, 7, 7)
+    cams[0, :, :3] = 1
+    pixels = sheet(plain(2), [0, 1], [0, 1], cams=cams, style=Style("viridis", 0.25))
+    height, width = tile_size(32, 32, *SHEET_TILES)
+    table = color_table("viridis")
+    first, second = cells(pixels, (height, width), 2)
+    for image, (x, y), column, heat in ((0, first, 2, table[255]), (0, first, width - 3, table[0]), (1, second, 9, table[0])):
+        expected = 255 * (0.75 * colors(2)[image] + 0.25 * heat)
+        pixel = pixels[y + FRAME + height // 2, x + width + 2 * FRAME + column]
+        assert np.abs(pixel - expected.numpy()).max() <= 1
+
+
+def test_without_labels_all_is_grey() -> None:
+    pixels = sheet(plain(3), [0, 1, 2], None)
+    places = cells(pixels, tile_size(32, 32, *SHEET_TILES), 3)
+    assert all((pixels[y, x] == UNKNOWN).all() for x, y in places)
+
+
+def test_a_wrong_answer_is_wrong_whatever_it_is_called() -> None:
+    """ImageNet has two cranes, two maillots and two cardigans: names are no proof."""
+    pixels = sheet(plain(2), [1, 0], [0, 0], ("crane", "crane", "missile", "projectile"))
+    first, second = cells(pixels, tile_size(32, 32, *SHEET_TILES), 2)
+    assert tuple(pixels[second[1], second[0]]) == RIGHT
+    assert tuple(pixels[first[1], first[0]]) == WRONG
+
+
+def third_line(pixels: Pixels, place: Place, size: tuple[int, int]) -> Pixels:
+    """The room below label and prediction, where the reason of a blank map stands."""
+    height, width = tile_size(*size, *SHEET_TILES)
+    x, y = place[0], place[1] + height + 2 * FRAME + 4 + 2 * LINE
+    return pixels[y + 2 : y + LINE - 2, x : x + max(2 * width + 3 * FRAME, NARROWEST)]
+
+
+@pytest.mark.parametrize("reason", range(1, len(BLANK_REASONS)), ids=BLANK_REASONS[1:])
+def test_a_blank_map_says_why(reason: int) -> None:
+    cams = torch.rand(3, 7, 7)
+    cams[1] = 0
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, reason, 0], cams=cams)
+    without = sheet(plain(3), [0, 1, 2], [0, 1, 2], cams=cams)
+    assert pixels.shape[0] > without.shape[0]
+    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), 3)]
+    assert [bool((line < 255).any()) for line in lines] == [False, True, False]
+    other = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, 1 + reason % 4, 0], cams=cams)
+    assert (pixels != other).any(), "each reason in its own words"
+
+
+def caption(pixels: Pixels, place: Place, line: int) -> Pixels:
+    height, width = tile_size(32, 32, *SHEET_TILES)
+    x, y = place[0] + 16, place[1] + height + 2 * FRAME + 4 + line * LINE
+    return pixels[y : y + LINE, x : x + max(2 * width + 3 * FRAME, NARROWEST) - 16]
+
+
+@pytest.mark.parametrize("names", [LONG, ALPHABETS], ids=["long", "alphabets"])
+def test_names_of_any_kind_are_drawn(names: tuple[str, ...]) -> None:
+    count = len(names)
+    pixels = sheet(plain(count), [*range(1, count), 0], list(range(count)), names)
+    for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), count):
+        assert (caption(pixels, place, 0) < 255).any()
+        assert (caption(pixels, place, 1) < 255).any()
+
+
+@pytest.mark.parametrize("names", [LONG, ALPHABETS[:5]], ids=["long", "alphabets"])
+def test_different_names_look_different(names: tuple[str, ...]) -> None:
+    count = len(names)
+    pixels = sheet(plain(count), [0] * count, list(range(count)), names)
+    labels = {caption(pixels, place, 1).tobytes() for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), count)}
+    assert len(labels) == count
+
+
+def test_a_class_without_a_name_gets_its_number() -> None:
+    named, numbered = (sheet(plain(2), [1, 0], [0, 0], names) for names in (("0", "1", "2", "3"), None))
+    np.testing.assert_array_equal(named, numbered)
+
+
+def test_scores_that_are_not_finite_are_drawn() -> None:
+    probe = Probe(plain(2), torch.tensor([0, 1]))
+    scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
+    picture, _ = draw_overlay(plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style())
+    pixels = np.asarray(picture)
+    first, second = (third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), 2))
+    assert (first < 255).any()
+    assert (second < 255).any()
+
+
+def test_the_normalization_is_undone_and_guessing_is_said() -> None:
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
+    images = (plain(2) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    for style, said in ((Style(normalization=(mean, std)), False), (Style(), True)):
+        drawn, guessed = draw_overlay(
+            images, torch.rand(2, 7, 7), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Probe(images), HEADER, style
+        )
+        assert guessed is said
+        x, y = cells(np.asarray(drawn), tile_size(32, 32, *SHEET_TILES), 2)[1]
+        difference = np.abs(np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()).max()
+        assert (difference <= 1) is not said
+
+
+def test_the_colour_bar_runs_from_the_first_colour_to_the_last() -> None:
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style("viridis"))
+    line = pixels[pixels.shape[0] - BAR + 8, MARGIN : MARGIN + 150]
+    table = 255 * color_table("viridis").numpy()
+    assert np.abs(line[0] - table[0]).max() < 4
+    assert np.abs(line[-1] - table[255]).max() < 4
+    assert np.abs(line[75] - table[128]).max() < 6
+
+
+def strip(
+    size: tuple[int, int] = (32, 32),
+    count: int = 3,
+    looks: int = 4,
+    right: bool = True,
+    unseen: Sequence[int] = (),
+    names: tuple[str, ...] = NAMES,
+    labelled: bool = True,
+) -> Pixels:
+    """Looks at all images: the first one at the untrained model, which has not seen ``unseen``."""
+    labels = torch.arange(count) % len(names)
+    predicted = labels if right else (labels + 1) % len(names)
+    history = History()
+    for epoch in range(-1, looks - 1):
+        cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(epoch + 2))
+        look = remember(epoch, 100 * (epoch + 1), cams, predicted, torch.rand(count), {})
+        if epoch < 0:
+            look = look.of(torch.tensor([-1 if i in unseen else i for i in range(count)]))
+        history = history.added(look)
+    images = plain(count, size)
+    probe = Probe(images, labels if labelled else None, None, names)
+    return np.asarray(draw_evolution(images, history, probe, HEADER, Style()))
+
+
+def strip_places(pixels: Pixels, size: tuple[int, int], rows: int, columns: int) -> dict[tuple[int, int], Place]:
+    """Left upper corner of each tile; column 0 is the image. The picture has to be wide enough to fill its canvas."""
+    height, width = tile_size(*size, *STRIP_TILES)
+    step = max(width, 64) + 6, max(height, 2 * LINE) + 6
+    left = pixels.shape[1] - MARGIN - (1 + columns) * step[0]
+    top = TOP + LINE
+    return {(row, column): (left + column * step[0], top + row * step[1]) for row in range(rows) for column in range(columns + 1)}
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_film_strip_has_rows_of_images_and_columns_of_looks(size: tuple[int, int], count: int) -> None:
+    pixels = strip(size, count, looks=14, names=LONG)
+    height, width = tile_size(*size, *STRIP_TILES)
+    rows, columns = min(count, STRIP_ROWS), STRIP_COLUMNS
+    places = strip_places(pixels, size, rows, columns)
+    for (row, column), (x, y) in places.items():
+        if column == 0:
+            tile = pixels[y + 1 : y + height - 1, x + 1 : x + width - 1]
+            assert np.abs(tile - 255 * colors(count)[row].numpy()).max() <= 1
+        else:
+            assert (pixels[y + height - 2, x : x + width] == RIGHT).all()
+    assert (pixels[:, -MARGIN + 2 :] == 255).all()
+    assert (pixels[places[0, 0][1] :, : places[0, 0][0]][: rows * (max(height, 2 * LINE) + 6), -4:] == 255).all(), (
+        "names end before"
+    )
+
+
+@pytest.mark.parametrize("side", [8, 28, 57, 64, 79, 96, 111, 512])
+def test_a_film_strip_fits_a_screen(side: int) -> None:
+    """Its tiles are at most as large as said, also those that grow by a whole factor."""
+    pixels = strip((side, side), 8, looks=14)
+    largest = STRIP_TILES[1] + 6
+    assert pixels.shape[1] <= 2 * MARGIN + 150 + (1 + STRIP_COLUMNS) * largest <= 1700
+    assert pixels.shape[0] <= TOP + LINE + STRIP_ROWS * largest + 8 + BAR
+
+
+def test_a_film_strip_tells_right_from_wrong() -> None:
+    right, wrong = strip(looks=14), strip(looks=14, right=False)
+    height, width = tile_size(32, 32, *STRIP_TILES)
+    for (_, column), (x, y) in strip_places(right, (32, 32), 3, 10).items():
+        if column:
+            assert (right[y + height - 2, x : x + width] == RIGHT).all()
+            assert (wrong[y + height - 2, x : x + width] == WRONG).all()
+
+
+def test_a_film_strip_without_labels_is_grey() -> None:
+    pixels = strip(looks=14, labelled=False)
+    height, width = tile_size(32, 32, *STRIP_TILES)
+    for (_, column), (x, y) in strip_places(pixels, (32, 32), 3, 10).items():
+        if column:
+            assert (pixels[y + height - 2, x : x + width] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_symbols_leave_titles_and_other_rows_alone(size: tuple[int, int]) -> None:
+    """Right and wrong differ within the row of their tile and nowhere above it."""
+    right, wrong = (strip(size, 3, looks=14, right=right) for right in (True, False))
+    height, _ = tile_size(*size, *STRIP_TILES)
+    changed = (right != wrong).any(axis=(1, 2))
+    for row in range(3):
+        _, y = strip_places(right, size, 3, 10)[row, 0]
+        assert changed[y : y + height].any()
+        changed[y : y + height] = False
+    assert not changed.any()
+
+
+def test_an_image_not_seen_yet_is_no_blank_map() -> None:
+    pixels, seen = strip(looks=14, unseen=[1]), strip(looks=14)
+    height, width = tile_size(32, 32, *STRIP_TILES)
+    places = strip_places(pixels, (32, 32), 3, 10)
+    x, y = places[1, 1]
+    tile = pixels[y : y + height, x : x + width]
+    assert (tile[-20:] == 232).all(), "grey, without a symbol"
+    assert (tile[:20] < 200).any(), "with a word"
+    x, y = places[1, 2]
+    np.testing.assert_array_equal(pixels[y : y + height, x : x + width], seen[y : y + height, x : x + width])
+
+
+def test_a_strip_of_one_look() -> None:
+    pixels = strip(count=1, looks=1)
+    assert pixels.shape[1] == 2 * MARGIN + 2 * NARROWEST, "the colour bar needs this width"
+
+
+@pytest.mark.parametrize("names", [LONG, ALPHABETS], ids=["long", "alphabets"])
+def test_a_film_strip_with_names_of_any_kind(names: tuple[str, ...]) -> None:
+    count = min(8, len(names))
+    pixels = strip(count=count, looks=14, names=names)
+    places = strip_places(pixels, (32, 32), count, 10)
+    height, _ = tile_size(32, 32, *STRIP_TILES)
+    for row in range(count):
+        x, y = places[row, 0]
+        assert (pixels[y : y + height, MARGIN : x - 4] < 255).any()
+
+
+def test_a_long_header_stays_within_the_picture() -> None:
+    header = ("epoch 12 · step 3456" * 10, "a method of mine at a.very.long.name.of.a.layer · target: a function" * 5)
+    probe = Probe(plain(1), torch.tensor([0]), None, NAMES)
+    picture, _ = draw_overlay(plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style())
+    pixels = np.asarray(picture)
+    assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
+    assert (pixels[:TOP] < 255).any()
