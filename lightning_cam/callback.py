@@ -120,6 +120,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         self.persist_probe, self.name = persist_probe, name
         self.history = History()
         self._probe = probe if isinstance(probe, Probe) else None
+        self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
         self._collector = Collector(len(probe) if isinstance(probe, Probe) else probe)
         self._names: tuple[str, ...] | None = None
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
@@ -162,6 +163,8 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new validation: nothing was looked at yet."""
         self._looked = False
+        if self._off:
+            return
         with self._never_stopping(trainer):
             loaders = len(trainer.num_val_batches)
             if self.dataloader_idx >= loaders:
@@ -215,10 +218,12 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
         if self._restored or self._probe is None:
             return self._restored
+        if self.persist_probe and self._packed is None:
+            self._packed = self._probe.state(self._style.normalization)
         return {
             "version": STATE_VERSION,
-            "fingerprint": self._probe.fingerprint(),
-            "probe": self._probe.state(self._style.normalization) if self.persist_probe else None,
+            "fingerprint": self._probe.fingerprint,
+            "probe": self._packed,
             "history": self.history.state(),
             "scalars": dict(self._scalars),
         }
@@ -234,7 +239,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         if self._probe is not None:
             self._settle(self._probe)
         elif state["probe"] is not None:
-            self._probe = probe_from(state["probe"])
+            self._probe, self._packed = probe_from(state["probe"]), state["probe"] if self.persist_probe else None
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
@@ -269,14 +274,14 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             self.history = self.history.added(look.of(torch.tensor(rows)))
         self._collector, self._untrained = Collector(self._collector.size), None
         if self.persist_probe and trainer.state.fn == "fit":
-            size = probe.state(self._style.normalization)["images"].nbytes / 1e6
-            hint = f"the probe's {len(probe)} images add {size:.1f} MB to each checkpoint (persist_probe=False leaves them out)"
-            self._tell(pl_module, hint)
+            self._packed = probe.state(self._style.normalization)
+            size = f"the probe's {len(probe)} images add {self._packed['images'].nbytes / 1e6:.1f} MB to each checkpoint"
+            self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
         return probe
 
     def _settle(self, probe: Probe) -> None:
         """Keeps a restored history only where it belongs to these images."""
-        if self._restored and self._restored["fingerprint"] != probe.fingerprint():
+        if self._restored and self._restored["fingerprint"] != probe.fingerprint:
             self._warn("the probe's images are not the checkpoint's; the history starts anew")
             self.history, self._scalars = History(), {}
         self._restored = {}
@@ -297,7 +302,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             if not self._restored:
                 raise
             self._warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({error})")
-            self._probe, self._restored, self.history = None, {}, History()
+            self._probe, self._packed, self._restored, self.history = None, None, {}, History()
             return
         self._restored = {}
         look = self._remembered(trainer.current_epoch, validation_step(trainer), explanation, probe)

@@ -32,11 +32,14 @@ def draw_overlay(
     """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
     (plain, over), guessed = _tiles(images, [cams], style, SHEET_TILES)
     confidence, predicted = (values.tolist() for values in scores.softmax(dim=1).max(dim=1))
-    labels = [None] * len(predicted) if probe.labels is None else [probe.name(label) for label in probe.labels.tolist()]
-    blank = [BLANK_REASONS[reason] for reason in reasons.tolist()]
-    words = zip(labels, map(probe.name, predicted), confidence, blank, strict=False)
-    sheet = overlay_sheet(plain, over, [Caption(*row) for row in words], header, color_table(style.colormap))
-    return sheet, guessed
+    labels = _labels(probe, len(predicted))
+    captions = [
+        Caption(
+            _right(answer, label), None if label is None else probe.name(label), probe.name(answer), share, BLANK_REASONS[reason]
+        )
+        for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
+    ]
+    return overlay_sheet(plain, over, captions, header, color_table(style.colormap)), guessed
 
 
 def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Image:
@@ -44,8 +47,8 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     rows = slice(0, min(STRIP_ROWS, len(images)))
     looks = history.columns(STRIP_COLUMNS)
     (plain, *overlays), _ = _tiles(images[rows], [look.cams[rows].to(images.device) for look in looks], style, STRIP_TILES)
-    labels = None if probe.labels is None else probe.labels[rows].tolist()
-    names = ["no label"] * len(plain) if labels is None else [probe.name(label) for label in labels]
+    labels = _labels(probe, len(plain))
+    names = ["no label" if label is None else probe.name(label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
     return film_strip(plain, overlays, columns, names, header, color_table(style.colormap))
 
@@ -60,9 +63,17 @@ def _tiles(images: Images, looks: list[Cams], style: Style, sides: tuple[int, in
     return list(tile(torch.cat([shown, *overlays])).cpu().split(len(images))), guessed
 
 
-def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int] | None) -> Column:
+def _labels(probe: Probe, count: int) -> list[int | None]:
+    """Labels of the first images; None where nobody knows them."""
+    return [None] * count if probe.labels is None else probe.labels[:count].tolist()
+
+
+def _right(predicted: int, label: int | None) -> bool | None:
+    return None if label is None else predicted == label
+
+
+def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int | None]) -> Column:
     seen = [answer >= 0 for answer in predicted]
     shows = (cams.flatten(1).amax(dim=1) > 0).tolist()
-    remarks = tuple("" if show else "blank" if known else "not seen yet" for known, show in zip(seen, shows, strict=True))
-    right = tuple(None if labels is None else answer == label for answer, label in zip(predicted, labels or predicted, strict=True))
-    return Column("untrained" if epoch < 0 else f"epoch {epoch}", right, remarks)
+    remarks = tuple("" if show else "blank" if known else "not looked at" for known, show in zip(seen, shows, strict=True))
+    return Column("untrained" if epoch < 0 else f"epoch {epoch}", tuple(map(_right, predicted, labels)), remarks)

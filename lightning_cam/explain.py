@@ -207,6 +207,7 @@ def answer(
             labels=None if labels is None else labels[here],
             forward=question.forward,
             scores=question.scores,
+            max_batch=question.max_batch,
         ) as evidence:
             for name, method in methods.items():
                 made = method(evidence)

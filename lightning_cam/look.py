@@ -44,6 +44,7 @@ def look(
     labels: Labels | None = None,
     forward: Forward | None = None,
     scores: How = None,
+    max_batch: int | None = None,
 ) -> Iterator[Evidence]:
     """One look at the model with one batch of images.
 
@@ -51,12 +52,15 @@ def look(
     backward from the scores to that leaf runs when ``gradients`` are first asked for. Modes, buffers, RNG states, ``.grad`` and
     the grad mode are afterwards as before, also when something raises; hooks live only while the model runs.
 
+    Args:
+        max_batch: Most rows that ``score`` and ``tail`` send through the model at once; None: as many as there are images.
+
     Raises:
         ValueError: The forward does not reach the layer, the layer yields no map, labels are missing or outside the classes.
     """
     check_forward(model, forward)
     with leaving_no_trace(model):
-        network = _Network(model, target_layer, forward or _call, scores)
+        network = _Network(model, target_layer, forward or _call, scores, max_batch or len(images))
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         yield _evidence(network, images.clone(), target, None if labels is None else labels.clone())
 
@@ -79,11 +83,13 @@ def _evidence(network: "_Network", images: Images, target: str | int | Target, l
             return network.gradient(target_score(scores, everyone).sum(), leaf)
 
     def score(others: Images, index: Labels) -> PerImage:
-        return target_score(network.scores(others), index)
+        rows = zip(others.split(network.max_batch), index.split(network.max_batch), strict=True)
+        return torch.cat([target_score(network.scores(some), which) for some, which in rows])
 
     def tail(activations: Activations, index: Labels) -> PerImage:
+        rows = zip(activations.split(network.max_batch), index.split(network.max_batch), strict=True)
         with torch.enable_grad():
-            return target_score(network.from_layer(images[index], activations)[0], index)
+            return torch.cat([target_score(network.from_layer(images[which], some)[0], which) for some, which in rows])
 
     def again(others: Images) -> Evidence:
         same: str | Target = "label" if classes is not None else choose(TARGETS, target, "target")
@@ -95,8 +101,8 @@ def _evidence(network: "_Network", images: Images, target: str | int | Target, l
 class _Network:
     """The model as two functions: images to scores, and activations at the target layer to scores."""
 
-    def __init__(self, model: nn.Module, layer: TargetLayer, forward: Forward, how: How) -> None:
-        self.model, self.layer, self.forward, self.how = model, layer, forward, how
+    def __init__(self, model: nn.Module, layer: TargetLayer, forward: Forward, how: How, max_batch: int) -> None:
+        self.model, self.layer, self.forward, self.how, self.max_batch = model, layer, forward, how, max_batch
         self.module = model.get_submodule(layer.path)
         self.outer_grad = False
         self.obstacle = ""
@@ -179,6 +185,7 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:  # else nothing can be compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_autocast_uncached())
+        stack.enter_context(_nondeterminism_tolerated())
         stack.enter_context(_random_states(model))
         stack.enter_context(_evaluating(model))
         stack.enter_context(_buffers(model))
@@ -260,6 +267,17 @@ def _random_states(model: nn.Module) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+@contextmanager
+def _nondeterminism_tolerated() -> Iterator[None]:
+    # Trainer(deterministic=True) forbids the backward of adaptive pooling on CUDA, which most classifiers have in their tail.
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(min(mode, 1))
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 @contextmanager

@@ -23,17 +23,21 @@ NARROWEST = 232  # a caption needs this width, however narrow the image
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands below an image: the true class (None: unknown), the predicted one, its probability, and why a map is blank."""
+    """What stands below an image.
 
+    Args:
+        right: Whether the prediction is the label; None where there is no label.
+        label: The true class; None where nobody knows.
+        predicted: The predicted class.
+        confidence: Its probability, in [0, 1]; NaN where the scores are not finite.
+        blank: Why the map is blank; empty where it is not.
+    """
+
+    right: bool | None
     label: str | None
     predicted: str
     confidence: float
     blank: str = ""
-
-    @property
-    def right(self) -> bool | None:
-        """Whether the prediction is the label; None where there is no label."""
-        return None if self.label is None else self.label == self.predicted
 
 
 @dataclass(frozen=True)

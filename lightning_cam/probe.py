@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ class Probe:
         names = self.class_names or ()
         return names[label] if 0 <= label < len(names) else str(label)
 
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of the images: equal for the same images, and telling nothing of them."""
         return hashlib.sha256(_bytes(self.images)).hexdigest()

@@ -78,9 +78,7 @@ def train(
     seed_everything(0, verbose=False)
     model = build()
     fitted = trainer(directory, callbacks=callbacks, **options)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*switched itself off.*")
-        fitted.fit(model, loader(shuffle=True), val())
+    fitted.fit(model, loader(shuffle=True), val())
     metrics = {name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")}
     assert len(metrics) >= 2
     module = fitted.lightning_module
@@ -93,7 +91,9 @@ def test_same_weights_and_metrics(name: str, tmp_path: Path) -> None:
     configuration = CONFIGURATIONS[name]
     monitor = CAMMonitor(probe=9, shown=4, **configuration.get("monitor", {}))
     weights, metrics, hooks = train(tmp_path / "without", [], configuration)
-    monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], configuration)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*switched itself off.*")
+        monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], configuration)
     torch.testing.assert_close(monitored_weights, weights, rtol=0, atol=0)
     torch.testing.assert_close(monitored_metrics, metrics, rtol=0, atol=0)
     assert monitored_hooks == hooks
@@ -118,13 +118,10 @@ def test_same_weights_and_metrics_when_the_monitor_fails_half_way(tmp_path: Path
     weights, metrics, hooks = train(tmp_path / "without", [], {})
     monitor = CAMMonitor(probe=9, method=fails_at(call=3))  # twice in the rehearsal
     with pytest.warns(UserWarning, match=r"switched itself off in epoch 0; training goes on.*RuntimeError: planted"):
-        seed_everything(0, verbose=False)
-        fitted = trainer(tmp_path / "with", callbacks=[monitor])
-        model = Classifier()
-        fitted.fit(model, loader(shuffle=True), loader(seed=1))
-    torch.testing.assert_close(dict(model.state_dict()), weights, rtol=0, atol=0)
-    assert {name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")} == metrics
-    assert sum(len(module._forward_hooks) for module in model.modules()) == hooks
+        monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], {})
+    torch.testing.assert_close(monitored_weights, weights, rtol=0, atol=0)
+    torch.testing.assert_close(monitored_metrics, metrics, rtol=0, atol=0)
+    assert monitored_hooks == hooks
 
 
 def test_the_user_sees_every_argument_documented() -> None:

@@ -73,7 +73,7 @@ def test_several_methods_from_one_look() -> None:
         runs.append(len(images))
         return model(images)
 
-    def mine(evidence):  # noqa: ANN001, ANN202
+    def mine(evidence):
         return evidence.activations.mean(dim=1)
 
     found = explain(net(), pictures(), method=["gradcam", "eigencam", mine], target_layer="body", forward=forward)

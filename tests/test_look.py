@@ -311,7 +311,7 @@ def variant_untidy() -> Untidy:
     return model
 
 
-def look_at(model: nn.Module):  # noqa: ANN201
+def look_at(model: nn.Module):
     return look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
 
 
@@ -381,3 +381,37 @@ def test_a_forward_in_place_of_the_modules_own() -> None:
     model = nn.Module()
     model.net = net()
     assert_right(model, net(), "net.body", forward=lambda module, images: module.net(images))
+
+
+def test_no_larger_batch_than_max_batch() -> None:
+    sizes = []
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return model(images)
+
+    model, index = net(), torch.arange(4).repeat(3)
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward, max_batch=5) as evidence:
+        whole = evidence.score(pictures(), torch.arange(4))
+        torch.testing.assert_close(evidence.score(pictures()[index], index), whole[index])
+        torch.testing.assert_close(evidence.tail(evidence.activations[index], index).detach(), whole[index])
+    assert sizes == [4, 4, 5, 5, 2, 5, 5, 2]
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_forbidden_nondeterminism_is_tolerated_in_the_look_alone(mode: int) -> None:
+    seen = []
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        seen.append(torch.get_deterministic_debug_mode())
+        return model(images)
+
+    torch.set_deterministic_debug_mode(mode)
+    try:
+        model = net()
+        with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+            _ = evidence.gradients
+        assert seen == [min(mode, 1)]
+        assert torch.get_deterministic_debug_mode() == mode
+    finally:
+        torch.set_deterministic_debug_mode(0)
