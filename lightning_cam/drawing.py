@@ -14,7 +14,6 @@ from lightning_cam.reading import Normalization
 from lightning_cam.typing import Cams, Images, Labels, Scores, Tiles
 
 STRIP_ROWS, STRIP_COLUMNS = 8, 10
-SHEET_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def draw_overlay(
     images: Images, cams: Cams, scores: Scores, reasons: Labels, probe: Probe, header: tuple[str, str], style: Style
 ) -> tuple[Image, bool]:
     """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
-    (plain, over), guessed = _tiles(images, [cams], style, SHEET_TILES)
+    (plain, over), guessed = _tiles(images, [cams], style)
     confidence, predicted = (values.tolist() for values in scores.softmax(dim=1).max(dim=1))
     labels = _labels(probe, len(predicted))
     captions = [
@@ -46,17 +45,19 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     """A film strip: rows are the first probe images, columns the looks so far, the untrained model first."""
     rows = slice(0, min(STRIP_ROWS, len(images)))
     looks = history.columns(STRIP_COLUMNS)
-    (plain, *overlays), _ = _tiles(images[rows], [look.cams[rows].to(images.device) for look in looks], style, STRIP_TILES)
+    (plain, *overlays), _ = _tiles(
+        images[rows], [look.cams[rows].to(images.device) for look in looks], style, smallest=80, largest=112
+    )
     labels = _labels(probe, len(plain))
     names = ["no label" if label is None else probe.name(label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
     return film_strip(plain, overlays, columns, names, header, color_table(style.colormap))
 
 
-def _tiles(images: Images, looks: list[Cams], style: Style, sides: tuple[int, int]) -> tuple[list[Tiles], bool]:
+def _tiles(images: Images, looks: list[Cams], style: Style, **sides: int) -> tuple[list[Tiles], bool]:
     """The images, and one overlay of them per look, copied to the host once; and whether their range had to be guessed."""
     shown, guessed = displayable(images, *(style.normalization or ((), ())))
-    height, width = tile_size(shown.shape[2], shown.shape[3], *sides)
+    height, width = tile_size(shown.shape[2], shown.shape[3], **sides)
     shown = resize(shown, (height, width))
     colors = color_table(style.colormap, shown.device)
     overlays = [overlay(shown, colorize(saliency(cams, (height, width)), colors), style.opacity) for cams in looks]

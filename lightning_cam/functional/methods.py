@@ -81,7 +81,9 @@ def eigen_cam(evidence: Evidence) -> Cams:
     Source: Muhammad and Yeasin, Eigen-CAM, IJCNN 2020, eq. 3 and 4. https://arxiv.org/abs/2008.00299
     """
     precise = torch.float32 if evidence.activations.device.type == "mps" else torch.float64
-    positions = evidence.activations.flatten(2).transpose(1, 2).to(precise)  # (n, h*w, k)
+    activations = evidence.activations.flatten(2).transpose(1, 2).to(precise)  # (n, h*w, k)
+    finite = activations.isfinite().all(dim=2).all(dim=1)[:, None, None]
+    positions = torch.where(finite, activations, 0.0)  # the decomposition refuses what is not finite, for the whole batch
     if positions.shape[1] <= positions.shape[2]:
         values, vectors = torch.linalg.eigh(positions @ positions.transpose(1, 2))
         projection = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
@@ -90,6 +92,7 @@ def eigen_cam(evidence: Evidence) -> Cams:
         projection = (positions @ vectors[:, :, -1:])[:, :, 0]
     along = (projection * positions.sum(dim=2)).sum(dim=1, keepdim=True)
     projection = torch.where(along < 0, -projection, projection)
+    projection = torch.where(finite[:, 0], projection, torch.nan)
     return projection.reshape(evidence.activations[:, 0].shape).to(evidence.activations.dtype)
 
 

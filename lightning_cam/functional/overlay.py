@@ -53,7 +53,7 @@ def overlay(images: Rgb, heatmap: Rgb, opacity: float = 0.5) -> Rgb:
     return (1 - opacity) * images + opacity * heatmap
 
 
-def tile_size(height: int, width: int, smallest: int, largest: int) -> tuple[int, int]:
+def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) -> tuple[int, int]:
     """Height and width at which an image is drawn, in pixels.
 
     Small images grow by a whole factor until the longer side is at least ``smallest``; large ones shrink until it is ``largest``.
