@@ -73,7 +73,10 @@ def remember(epoch: int, step: int, cams: Cams, predicted: Labels, confidence: P
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Past looks, oldest first; at most 64, and at most 16 MiB of maps. When full, every second one is dropped, never the first."""
+    """Past looks, oldest first: at most 64, and at most 16 MiB of maps, but never fewer than four.
+
+    When full, every second one is dropped, never the first.
+    """
 
     looks: tuple[Look, ...] = ()
 
@@ -88,7 +91,7 @@ class History:
         return History(looks if len(looks) <= most else (*looks[:-1:2], look))
 
     def columns(self, most: int) -> tuple[Look, ...]:
-        """First, last and, in steps, evenly between: at most ``most`` of them."""
+        """First, last and, in steps, evenly between: at most ``most`` (2 or more) of them."""
         if len(self.looks) <= most:
             return self.looks
         first, last = self.looks[0].step, self.looks[-1].step

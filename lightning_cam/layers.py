@@ -48,15 +48,15 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
 def automatic_layer(model: nn.Module, forward: Callable[[], Any]) -> TargetLayer:
     """The target layer of a convolutional classifier, from the shapes of one forward.
 
-    It is the last convolution whose output has spatial extent, then the last module to finish, not a pooling, that still yields
-    that spatial size: ResNet ``layer4``, VGG-16 ``features.29``, DenseNet ``features``.
+    It is the last convolution whose output has spatial extent, then the last module to finish, no pooling and run only once, that
+    still yields that spatial size: ResNet ``layer4``, VGG-16 ``features.29``, DenseNet ``features``.
 
     Args:
         forward: Runs the model on one image, in eval mode and without grad.
 
     Raises:
-        ValueError: No convolution yields a map, the maps live on after the last convolution (tokens, channels-last), or the layer
-            runs more than once: the message lists candidates.
+        ValueError: No convolution yields a map, the maps live on after the last convolution (tokens, channels-last), or all that
+            could be chosen runs more than once: the message lists candidates.
     """
     with recording(model) as trace:
         forward()
@@ -68,15 +68,18 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Any]) -> TargetLayer
         )
     last = convolutions[-1]
     after = trace[trace.index(last) :]
-    chosen = [run for run in after if run.extent == last.extent and _is_map(run.module)][-1]
+    chosen = next((run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace)), None)
+    if chosen is None:
+        raise ValueError(
+            f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once in a forward, so the "
+            f"layer cannot be guessed; name one that runs once. {_candidates(trace)}"
+        )
     later = [run for run in trace[trace.index(chosen) + 1 :] if run.weighted and run.positions > 1]
     if later:
         raise ValueError(
             f"target_layer: after the last convolution {last.name!r}, {later[-1].name!r} of {type(model).__name__} still works on "
             f"{later[-1].positions} positions, so the layer cannot be guessed; name one. {_candidates(trace)}"
         )
-    if sum(run.module is chosen.module for run in trace) > 1:
-        raise ValueError(f"target_layer: {chosen.name!r} runs more than once in one forward; name another. {_candidates(trace)}")
     return TargetLayer(_plain(chosen.name), chosen.name, _note(chosen, trace))
 
 
@@ -99,8 +102,13 @@ class Run:
         if len(self.shape) == 3:
             return self.shape[1]
         if len(self.shape) == 4:
-            return self.shape[1] * self.shape[2] if isinstance(self.module, nn.Linear) else self.shape[2] * self.shape[3]
+            return self.shape[1] * self.shape[2] if self._channels_last else self.shape[2] * self.shape[3]
         return 1
+
+    @property
+    def _channels_last(self) -> bool:
+        norm = isinstance(self.module, nn.LayerNorm) and self.shape[-1] == self.module.normalized_shape[-1]
+        return norm or isinstance(self.module, nn.Linear)
 
     @property
     def weighted(self) -> bool:
@@ -135,14 +143,25 @@ def _is_map(module: nn.Module) -> bool:
     return not isinstance(module, PASSED_OVER) and "pool" not in type(module).__name__.lower()
 
 
+def _once(run: Run, trace: list[Run]) -> bool:
+    return sum(other.module is run.module for other in trace) == 1
+
+
 def _last_by_extent(trace: list[Run]) -> dict[tuple[int, ...], Run]:
-    """For each spatial size the last map of that size, in the order of the network."""
+    """For each spatial size the last map of that size, in the order of the network; channels-last is told by its shape."""
+    first = next((run.extent for run in trace if isinstance(run.module, nn.Conv2d) and run.extent), (1, 1))
     maps: dict[tuple[int, ...], Run] = {}
     for run in trace:
-        if run.extent and _is_map(run.module):
+        if run.extent and _is_map(run.module) and _once(run, trace) and _same_shape(run.extent, first):
             maps.pop(run.extent, None)
             maps[run.extent] = run
     return maps
+
+
+def _same_shape(extent: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether height to width is the same, but for rounding by one position."""
+    (h, w), (height, width) = extent, other
+    return abs(h * width - w * height) <= height + width
 
 
 def _candidates(trace: list[Run]) -> str:

@@ -3,6 +3,7 @@
 A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as uint8 on the host.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from lightning_cam.typing import ColorTable, Tiles
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
-MARGIN, GAP, FRAME, LINE, BAR = 12, 14, 4, 18, 150
+MARGIN, GAP, FRAME, LINE, BAR, BADGE = 12, 14, 4, 18, 150, 20
 NARROWEST = 232  # a caption needs this width, however narrow the image
 
 
@@ -64,7 +65,7 @@ def overlay_sheet(
     rows = -(-len(captions) // columns)
     bar = 2 * LINE + 10
     top = MARGIN + 2 * LINE + 14
-    canvas_width = max(2 * MARGIN + columns * cell[0] + (columns - 1) * GAP, 2 * MARGIN + 2 * NARROWEST)
+    canvas_width = max(2 * MARGIN + columns * cell[0] + (columns - 1) * GAP, _header_width(header))
     picture = Image.new("RGB", (canvas_width, top + rows * (cell[1] + GAP) + bar), PAPER)
     draw = ImageDraw.Draw(picture)
     _header(draw, header, canvas_width)
@@ -78,13 +79,14 @@ def overlay_sheet(
         y += height + 2 * FRAME + 4
         percent = f" {100 * caption.confidence:.0f} %" if np.isfinite(caption.confidence) else " not finite"
         _symbol(draw, (x, y + 3), caption.right)
-        prefix, indent = "predicted ", 16
-        room = cell[0] - indent - _width(prefix + percent)
-        draw.text((x + indent, y), prefix + _fit(caption.predicted, room) + percent, color, _font())
-        truth = "no label" if caption.label is None else "label " + _fit(caption.label, cell[0] - indent - _width("label "))
-        draw.text((x + indent, y + LINE), truth, FAINT if caption.label is None else INK, _font())
+        indent, room = x + 16, cell[0] - 16
+        _words(draw, (indent, y), ("predicted ", caption.predicted, percent), room, color)
+        if caption.label is None:
+            _words(draw, (indent, y + LINE), ("", "no label", ""), room, FAINT)
+        else:
+            _words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
         if caption.blank:
-            draw.text((x + indent, y + 2 * LINE), _fit("blank: " + caption.blank, cell[0] - indent), WRONG, _font())
+            _words(draw, (indent, y + 2 * LINE), ("blank: ", caption.blank, ""), room, INK)
     _color_bar(picture, (MARGIN, picture.height - bar), colors)
     return picture
 
@@ -104,11 +106,11 @@ def film_strip(
         labels: One name per row.
     """
     height, width = images.shape[1:3]
-    step = (max(width, 64) + 6, max(height, 2 * LINE) + 6)
+    step = (max(width, 72) + 6, max(height, LINE) + BADGE + 4)
     names = min(140, round(max(_width(label) for label in labels)) + 10)
     left, top = MARGIN + names, MARGIN + 2 * LINE + 14 + LINE
     bar = 2 * LINE + 10
-    canvas_width = max(left + (1 + len(columns)) * step[0] + MARGIN, 2 * MARGIN + 2 * NARROWEST)
+    canvas_width = max(left + (1 + len(columns)) * step[0] + MARGIN, _header_width(header))
     picture = Image.new("RGB", (canvas_width, top + len(labels) * step[1] + 8 + bar), PAPER)
     draw = ImageDraw.Draw(picture)
     _header(draw, header, canvas_width)
@@ -121,23 +123,26 @@ def film_strip(
         for i, column in enumerate(columns, start=1):
             x = left + i * step[0]
             if column.remarks[row]:
-                draw.rectangle((x, y, x + width - 1, y + height - 1), fill=(232, 232, 232))
-                _remark(draw, (x + 4, y + 4), column.remarks[row], max(width, 64) - 6)
+                draw.rectangle((x, y, x + max(width, 72) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232))
+                draw.text((x + 4, y + 2), column.remarks[row], FAINT, _font(11))
             else:
                 picture.paste(_image(overlays[i - 1][row]), (x, y))
-                draw.rectangle((x, y + height - 3, x + width - 1, y + height - 1), fill=_color(column.right[row]))
-                if column.right[row] is not None:
-                    draw.rectangle((x, y + height - 17, x + 16, y + height - 3), fill=PAPER)
-                    _symbol(draw, (x + 2, y + height - 16), column.right[row])
+            if column.remarks[row] and column.right[row] is None:
+                continue
+            # Below the tile, where it hides no evidence.
+            below = y + max(height, LINE) + 1
+            draw.rectangle((x, below, x + width - 1, below + 2), fill=_color(column.right[row]))
+            _symbol(draw, (x + 1, below + 5), column.right[row])
     _color_bar(picture, (MARGIN, picture.height - bar), colors)
     return picture
 
 
 def _columns(count: int, cell: tuple[int, int]) -> int:
-    """So many cells a row that the sheet comes closest to three to two."""
+    """So many cells a row that the sheet comes close to three to two and leaves few places empty."""
 
     def off(columns: int) -> float:
-        return abs(columns * cell[0] / (-(-count // columns) * cell[1]) - 1.5)
+        rows = -(-count // columns)
+        return abs(columns * cell[0] / (rows * cell[1]) - 1.5) + (rows * columns - count) / count
 
     return min(range(1, count + 1), key=off)
 
@@ -145,6 +150,23 @@ def _columns(count: int, cell: tuple[int, int]) -> int:
 def _header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
     draw.text((MARGIN, MARGIN - 2), _fit(header[0], width - 2 * MARGIN, 16, bold=True), INK, _font(16, bold=True))
     draw.text((MARGIN, MARGIN + LINE + 4), _fit(header[1], width - 2 * MARGIN), FAINT, _font())
+
+
+def _header_width(header: tuple[str, str]) -> int:
+    """Wide enough for both lines and for the legend, within reason."""
+    lines = max(_width(header[0], 16, bold=True), _width(header[1]), 2 * NARROWEST)
+    return 2 * MARGIN + min(900, math.ceil(lines))
+
+
+def _words(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], words: tuple[str, str, str], room: float, color: tuple[int, int, int]
+) -> None:
+    """Three texts in a row, the middle one shortened to fit; apart, because a name written from right to left reorders its line."""
+    x: float = place[0]
+    before, name, after = words
+    for text in (before, _fit(name, room - _width(before) - _width(after)), after):
+        draw.text((x, place[1]), text, color, _font())
+        x += _width(text)
 
 
 def _color_bar(picture: Image.Image, place: tuple[int, int], colors: ColorTable) -> None:
@@ -172,16 +194,6 @@ def _symbol(draw: ImageDraw.ImageDraw, place: tuple[int, int], right: bool | Non
         draw.line((x + 10, y + 1, x + 1, y + 10), fill=color, width=3)
 
 
-def _remark(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, room: int) -> None:
-    lines: list[str] = []
-    for word in text.split():
-        if lines and _width(f"{lines[-1]} {word}", 11) <= room:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(_fit(word, room, 11))
-    draw.multiline_text(place, "\n".join(lines), FAINT, _font(11), spacing=2)
-
-
 def _color(right: bool | None) -> tuple[int, int, int]:
     return UNKNOWN if right is None else RIGHT if right else WRONG
 
@@ -193,6 +205,7 @@ def _image(tile: Tensor) -> Image.Image:
 def _fit(text: str, room: float, size: int = 13, bold: bool = False) -> str:
     """The text, its middle left out where it is wider than ``room`` pixels."""
     text = " ".join(text.split())
+    text = text if len(text) < 300 else text[:150] + text[-150:]
     keep = len(text)
     shown = text
     while keep > 1 and _width(shown, size, bold) > room:
@@ -205,8 +218,14 @@ def _width(text: str, size: int = 13, bold: bool = False) -> float:
     return _font(size, bold).getlength(text)
 
 
+def drawable(text: str) -> bool:
+    """Whether the font has every letter; it lacks, for one, Chinese."""
+    missing = bytes(_font().getmask("\U0010ffff"))
+    return all(bytes(_font().getmask(letter)) != missing for letter in text if not letter.isspace())
+
+
 @cache
 def _font(size: int = 13, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # matplotlib's own copy: the same letters on every machine, and most of the world's alphabets.
+    # matplotlib's own copy: the same letters on every machine.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -45,6 +45,8 @@ class Probe:
             raise ValueError(
                 f"masks: got {describe(self.masks)} for images {tuple(self.images.shape)}; give truth values {(count, *size)}."
             )
+        if isinstance(self.class_names, str):
+            raise TypeError(f"class_names: got {self.class_names!r}; give one name per class, in a list.")
         # Frozen: plain forms are set once, here.
         if self.labels is not None:
             object.__setattr__(self, "labels", self.labels.long())
@@ -85,7 +87,7 @@ class Probe:
             for factor in (0.0, 1.0 / 255):
                 dtype = str(images.dtype).removeprefix("torch.")
                 levels = _levels(images, mean_std)
-                if torch.equal(_normalized(levels, mean_std, factor, dtype), images):
+                if _bytes(_normalized(levels, mean_std, factor, dtype)) == _bytes(images):
                     return {**state, "images": levels, "mean_std": mean_std, "factor": factor, "dtype": dtype}
         return {**state, "images": images.clone()}
 

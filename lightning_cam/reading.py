@@ -42,7 +42,7 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
         ValueError: No images; the message says what the batch holds.
     """
     parts = _parts(batch)
-    found = _first(parts, IMAGE_KEYS, _are_images) if images is None else pick(batch, images, "images")
+    found = _first(parts, IMAGE_KEYS, _are_images, LABEL_KEYS + MASK_KEYS) if images is None else pick(batch, images, "images")
     if not (isinstance(found, Tensor) and found.ndim == 4):
         raise ValueError(
             f"images: no images (n, c, H, W) found in the batch, which holds {describe(batch)}; "
@@ -114,12 +114,16 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
 def describe(thing: Any) -> str:
     """A few words on what ``thing`` holds, for messages."""
     if isinstance(thing, Tensor):
-        return f"a {str(thing.dtype).removeprefix('torch.')} tensor {tuple(thing.shape)}"
+        return f"{_a(str(thing.dtype).removeprefix('torch.'))} tensor {tuple(thing.shape)}"
     parts = _parts(thing)
     if parts and parts[0][1] is not thing:
         words = [f"{name!r}: {describe(part)}" if isinstance(name, str) else describe(part) for name, part in parts[:8]]
-        return f"a {type(thing).__name__} of {', '.join(words)}"
-    return f"a {type(thing).__name__}"
+        return f"{_a(type(thing).__name__)} of {', '.join(words)}"
+    return _a(type(thing).__name__)
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeioAEIO" else f"a {word}"
 
 
 def nth_loader(loaders: Any, index: int) -> Any:
@@ -139,12 +143,19 @@ def class_names(loaders: Any) -> tuple[str, ...] | None:
 
 
 def normalization(loaders: Any) -> Normalization | None:
-    """Mean and standard deviation of the last ``Normalize`` in the datasets' torchvision transforms (v1 or v2)."""
+    """Mean and standard deviation of the last of the datasets' transforms that has both.
+
+    That is torchvision's ``Normalize`` (v1 or v2) and the presets that weights bring along.
+    """
     for dataset in _datasets(loaders):
         for attribute in ("transform", "transforms"):
-            found = [step for step in _steps(getattr(dataset, attribute, None)) if type(step).__name__ == "Normalize"]
-            if found and hasattr(found[-1], "mean") and hasattr(found[-1], "std"):
-                return tuple(map(float, found[-1].mean)), tuple(map(float, found[-1].std))
+            found = [step for step in _steps(getattr(dataset, attribute, None)) if hasattr(step, "mean") and hasattr(step, "std")]
+            if found:
+                mean, std = (
+                    torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (found[-1].mean, found[-1].std)
+                )
+                width = max(len(mean), len(std))
+                return tuple(mean * (width // len(mean))), tuple(std * (width // len(std)))
     return None
 
 
@@ -189,10 +200,15 @@ def _parts(thing: Any) -> list[tuple[str | int, Any]]:
     return []
 
 
-def _first(parts: list[tuple[str | int, Any]], names: tuple[str, ...], fits: Callable[[Any], bool]) -> Any:
-    """The first part that fits, those with a usual name before the others."""
-    ranked = sorted(parts, key=lambda part: names.index(part[0]) if part[0] in names else len(names))
-    return next((part for _, part in ranked if fits(part)), None)
+def _first(
+    parts: list[tuple[str | int, Any]], names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()
+) -> Any:
+    """The first part that fits, those with a usual name before the rest, those with another thing's name last."""
+
+    def rank(part: tuple[str | int, Any]) -> int:
+        return names.index(part[0]) if part[0] in names else len(names) + (part[0] in others)
+
+    return next((part for _, part in sorted(parts, key=rank) if fits(part)), None)
 
 
 def _are_images(part: Any) -> bool:

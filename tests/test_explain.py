@@ -162,7 +162,7 @@ NAN[2, 0, 3, 3] = float("nan")
         ({"images": pictures(), "method": []}, ValueError, "method: got an empty list"),
         ({"images": pictures(), "target": "label"}, ValueError, "labels: target 'label' needs labels and got None"),
         ({"images": pictures(), "target": 5}, ValueError, "target: class index 5 is outside the model's 5 classes"),
-        ({"images": pictures(), "labels": torch.zeros(3).long()}, ValueError, r"labels: got a int64 tensor \(3,\) for 4 images"),
+        ({"images": pictures(), "labels": torch.zeros(3).long()}, ValueError, r"labels: got an int64 tensor \(3,\) for 4 images"),
         (
             {"images": pictures(), "labels": torch.tensor([0, 1, 2, 5]), "target": "label"},
             ValueError,

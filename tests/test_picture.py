@@ -11,7 +11,7 @@ from lightning_cam.drawing import SHEET_TILES, STRIP_COLUMNS, STRIP_ROWS, STRIP_
 from lightning_cam.functional.maps import BLANK_REASONS
 from lightning_cam.functional.overlay import color_table, tile_size
 from lightning_cam.history import History, remember
-from lightning_cam.picture import FRAME, GAP, LINE, MARGIN, NARROWEST, RIGHT, UNKNOWN, WRONG
+from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, RIGHT, UNKNOWN, WRONG
 from lightning_cam.probe import Probe
 
 HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
@@ -253,7 +253,7 @@ def strip(
 def strip_places(pixels: Pixels, size: tuple[int, int], rows: int, columns: int) -> dict[tuple[int, int], Place]:
     """Left upper corner of each tile; column 0 is the image. The picture has to be wide enough to fill its canvas."""
     height, width = tile_size(*size, *STRIP_TILES)
-    step = max(width, 64) + 6, max(height, 2 * LINE) + 6
+    step = max(width, 72) + 6, max(height, LINE) + BADGE + 4
     left = pixels.shape[1] - MARGIN - (1 + columns) * step[0]
     top = TOP + LINE
     return {(row, column): (left + column * step[0], top + row * step[1]) for row in range(rows) for column in range(columns + 1)}
@@ -271,11 +271,10 @@ def test_a_film_strip_has_rows_of_images_and_columns_of_looks(size: tuple[int, i
             tile = pixels[y + 1 : y + height - 1, x + 1 : x + width - 1]
             assert np.abs(tile - 255 * colors(count)[row].numpy()).max() <= 1
         else:
-            assert (pixels[y + height - 2, x : x + width] == RIGHT).all()
+            assert (pixels[y + max(height, LINE) + 2, x : x + width] == RIGHT).all()
     assert (pixels[:, -MARGIN + 2 :] == 255).all()
-    assert (pixels[places[0, 0][1] :, : places[0, 0][0]][: rows * (max(height, 2 * LINE) + 6), -4:] == 255).all(), (
-        "names end before"
-    )
+    names = pixels[places[0, 0][1] :, : places[0, 0][0]][: rows * (max(height, LINE) + BADGE + 4)]
+    assert (names[:, -4:] == 255).all(), "names end before"
 
 
 @pytest.mark.parametrize("side", [8, 28, 57, 64, 79, 96, 111, 512])
@@ -284,7 +283,7 @@ def test_a_film_strip_fits_a_screen(side: int) -> None:
     pixels = strip((side, side), 8, looks=14)
     largest = STRIP_TILES[1] + 6
     assert pixels.shape[1] <= 2 * MARGIN + 150 + (1 + STRIP_COLUMNS) * largest <= 1700
-    assert pixels.shape[0] <= TOP + LINE + STRIP_ROWS * largest + 8 + BAR
+    assert pixels.shape[0] <= TOP + LINE + STRIP_ROWS * (largest + BADGE) + 8 + BAR
 
 
 def test_a_film_strip_tells_right_from_wrong() -> None:
@@ -292,8 +291,8 @@ def test_a_film_strip_tells_right_from_wrong() -> None:
     height, width = tile_size(32, 32, *STRIP_TILES)
     for (_, column), (x, y) in strip_places(right, (32, 32), 3, 10).items():
         if column:
-            assert (right[y + height - 2, x : x + width] == RIGHT).all()
-            assert (wrong[y + height - 2, x : x + width] == WRONG).all()
+            assert (right[y + height + 2, x : x + width] == RIGHT).all()
+            assert (wrong[y + height + 2, x : x + width] == WRONG).all()
 
 
 def test_a_film_strip_without_labels_is_grey() -> None:
@@ -301,19 +300,20 @@ def test_a_film_strip_without_labels_is_grey() -> None:
     height, width = tile_size(32, 32, *STRIP_TILES)
     for (_, column), (x, y) in strip_places(pixels, (32, 32), 3, 10).items():
         if column:
-            assert (pixels[y + height - 2, x : x + width] == UNKNOWN).all()
+            assert (pixels[y + height + 2, x : x + width] == UNKNOWN).all()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_symbols_leave_titles_and_other_rows_alone(size: tuple[int, int]) -> None:
-    """Right and wrong differ within the row of their tile and nowhere above it."""
+    """Right and wrong differ below the tiles, and hide nothing of them."""
     right, wrong = (strip(size, 3, looks=14, right=right) for right in (True, False))
     height, _ = tile_size(*size, *STRIP_TILES)
     changed = (right != wrong).any(axis=(1, 2))
     for row in range(3):
         _, y = strip_places(right, size, 3, 10)[row, 0]
-        assert changed[y : y + height].any()
-        changed[y : y + height] = False
+        below = slice(y + max(height, LINE), y + max(height, LINE) + BADGE)
+        assert changed[below].any()
+        changed[below] = False
     assert not changed.any()
 
 
@@ -323,8 +323,9 @@ def test_an_image_not_seen_yet_is_no_blank_map() -> None:
     places = strip_places(pixels, (32, 32), 3, 10)
     x, y = places[1, 1]
     tile = pixels[y : y + height, x : x + width]
-    assert (tile[-20:] == 232).all(), "grey, without a symbol"
+    assert (tile[-20:] == 232).all(), "grey"
     assert (tile[:20] < 200).any(), "with a word"
+    assert (pixels[y + height : y + height + BADGE, x : x + width] == 255).all(), "without a symbol"
     x, y = places[1, 2]
     np.testing.assert_array_equal(pixels[y : y + height, x : x + width], seen[y : y + height, x : x + width])
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -20,14 +19,6 @@ from lightning_cam.probe import Collector, Probe, check_images, probe_from
 from lightning_cam.reading import IMAGENET, Normalization, Reading
 
 HALF: Normalization = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-@pytest.fixture
-def types_unchecked() -> Iterator[None]:
-    """As users call us: our own check of the arguments, not jaxtyping's, says what is wrong."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def noise(count: int = 4, channels: int = 3, size: tuple[int, int] = (8, 6), seed: int = 0) -> Tensor:
@@ -57,7 +48,7 @@ def test_a_complete_probe() -> None:
     assert [probe.name(label) for label in (0, 2, 7, -1)] == ["cat", "3", "7", "-1"]
 
 
-@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_other_forms_of_the_same_become_plain() -> None:
     labels, masks = torch.tensor([0, 1, 2, 1]), noise()[:, 0] > 0.5
     probe = Probe(noise(), labels.byte(), masks.byte() * 255, ["cat", "dog", 3])
@@ -93,7 +84,7 @@ WRONG_IMAGES = {
 
 
 @pytest.mark.parametrize(("images", "kind", "words"), WRONG_IMAGES.values(), ids=WRONG_IMAGES.keys())
-@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_images(images: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         Probe(images)
@@ -120,7 +111,7 @@ WRONG_LABELS = {
 
 
 @pytest.mark.parametrize(("labels", "words"), WRONG_LABELS.values(), ids=WRONG_LABELS.keys())
-@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_labels(labels: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Probe(noise(), labels)
@@ -141,7 +132,7 @@ WRONG_MASKS = {
 
 
 @pytest.mark.parametrize(("masks", "words"), WRONG_MASKS.values(), ids=WRONG_MASKS.keys())
-@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_masks(masks: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Probe(noise(), None, masks)
@@ -414,7 +405,7 @@ def test_a_copy_does_not_keep_its_batch_in_memory() -> None:
     assert all(candidate.image.untyped_storage().nbytes() == candidate.image.nbytes for candidate in collector.chosen)
 
 
-@pytest.mark.usefixtures("types_unchecked")  # beartype itself draws random numbers
+@pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers
 def test_no_random_number_is_used() -> None:
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     collected(5, stream(list(range(30)) * 2)).probe()

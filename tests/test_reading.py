@@ -2,12 +2,10 @@
 
 import random
 from collections import OrderedDict, UserDict, namedtuple
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -42,14 +40,6 @@ class Unusual:
     outline: Tensor
     picture: Tensor
     species: Tensor
-
-
-@pytest.fixture
-def types_unchecked() -> Iterator[None]:
-    """As users call us: our own check of the arguments, not jaxtyping's, says what is wrong."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def check(batch: Any, has_labels: bool = True, has_masks: bool = True, **how: Any) -> None:
@@ -424,7 +414,7 @@ def test_class_names_become_text() -> None:
     assert reading.class_names(Named(classes=[3, "dog"])) == ("3", "dog")
 
 
-@pytest.mark.usefixtures("types_unchecked")  # beartype itself draws random numbers
+@pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers
 def test_nothing_is_iterated_and_no_random_number_used() -> None:
     before = torch.get_rng_state(), random.getstate()
     loader = DataLoader(DATASET, shuffle=True)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 
-import jaxtyping
 import pytest
 
 from lightning_cam.functional.methods import METHODS
@@ -12,14 +11,6 @@ from lightning_cam.functional.targets import TARGETS
 from lightning_cam.tables import choose, did_you_mean
 
 TABLE = {"gradcam": 1, "layercam": 2, "eigencam": 3}
-
-
-@pytest.fixture
-def types_unchecked() -> Iterator[None]:
-    """As users call us: our own check of the arguments, not jaxtyping's, says what is wrong."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_a_name_chooses_its_row() -> None:
@@ -47,7 +38,7 @@ def test_an_unknown_name() -> None:
 
 
 @pytest.mark.parametrize("key", [3, None, 1.5, ["gradcam"]])
-@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.usefixtures("unchecked")
 def test_neither_a_name_nor_a_function(key: object) -> None:
     with pytest.raises(TypeError, match=r"^method: got .*; give a name or a function\.$"):
         choose(TABLE, key, "method")

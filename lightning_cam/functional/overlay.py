@@ -16,7 +16,7 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
     """
     if name not in matplotlib.colormaps:
         raise ValueError(f"colormap: no colormap {name!r}{did_you_mean(name, matplotlib.colormaps)}; use one of matplotlib's.")
-    return torch.tensor(matplotlib.colormaps[name](range(256))[:, :3], dtype=torch.float32, device=device)
+    return torch.tensor(matplotlib.colormaps[name](torch.linspace(0, 1, 256).numpy())[:, :3], dtype=torch.float32, device=device)
 
 
 def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:
@@ -56,10 +56,11 @@ def overlay(images: Rgb, heatmap: Rgb, opacity: float = 0.5) -> Rgb:
 def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) -> tuple[int, int]:
     """Height and width at which an image is drawn, in pixels.
 
-    Small images grow by a whole factor until the longer side is at least ``smallest``; large ones shrink until it is ``largest``.
+    Small images grow by a whole factor until the longer side is at least ``smallest``, or would pass ``largest``; large ones shrink
+    until it is ``largest``.
     """
     longer = max(height, width)
-    factor = -(-smallest // longer) if longer < smallest else min(1.0, largest / longer)
+    factor = min(-(-smallest // longer), largest // longer) if longer < smallest else min(1.0, largest / longer)
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

@@ -56,7 +56,7 @@ def entropy(saliency: Saliency) -> PerImage:
     Source: Shannon, A Mathematical Theory of Communication, 1948, section 6. https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
     """
     shares = _shares(saliency)
-    return torch.special.entr(shares).sum(dim=(1, 2)) / math.log(shares[0].numel())
+    return (torch.special.entr(shares).sum(dim=(1, 2)) / math.log(shares[0].numel())).clamp(0, 1)  # but for rounding it is
 
 
 def gini(saliency: Saliency) -> PerImage:
@@ -68,7 +68,7 @@ def gini(saliency: Saliency) -> PerImage:
     ascending = _shares(saliency).flatten(1).sort(dim=1).values
     pixels = ascending.shape[1]
     rank = torch.arange(1, pixels + 1, device=saliency.device, dtype=saliency.dtype)
-    return (ascending * (2 * rank - pixels - 1)).sum(dim=1) / pixels
+    return ((ascending * (2 * rank - pixels - 1)).sum(dim=1) / pixels).clamp(0, 1)  # but for rounding it is
 
 
 def center_x(saliency: Saliency) -> PerImage:
@@ -88,7 +88,7 @@ def effective_area(saliency: Saliency) -> PerImage:
 
     Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970. https://doi.org/10.1039/DF9705000055
     """
-    return 1 / (_shares(saliency).square().sum(dim=(1, 2)) * saliency[0].numel())
+    return (1 / (_shares(saliency).square().sum(dim=(1, 2)) * saliency[0].numel())).clamp(0, 1)  # but for rounding it is
 
 
 def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
@@ -121,7 +121,7 @@ def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
 
     Source: Lin, Divergence Measures Based on the Shannon Entropy, IEEE TIT 1991, eq. 4.1. https://doi.org/10.1109/18.61115
     """
-    p, q = _shares(cams.clamp(min=0)), _shares(others.clamp(min=0))
+    p, q = (_shares(torch.where(maps.isfinite(), maps.clamp(min=0), torch.nan)) for maps in (cams, others))
     divergence = torch.special.entr((p + q) / 2) - (torch.special.entr(p) + torch.special.entr(q)) / 2
     return (divergence.sum(dim=(1, 2)) / math.log(2)).clamp(0, 1)
 

@@ -431,6 +431,26 @@ def test_a_model_that_diverged_gives_maps_that_say_so(name, network):
     assert_close(explanation.saliency, torch.zeros_like(explanation.saliency), rtol=0.0, atol=0.0)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", but(NOT_FROM_THE_IMAGE))
+def test_an_image_whose_activations_are_not_finite_spoils_no_other(name, network):
+    case = BUILD[network]()
+    good = [0, 1, 3]
+    expected = look_with(name, case)
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        # A network that divides by what one of the images lacks.
+        return model(images / images.any(dim=(1, 2, 3))[:, None, None, None])
+
+    images = case.images.clone()
+    images[2] = 0
+    layer = find_layer(case.model, images, case.layer, forward)
+    with look(case.model, images, target_layer=layer, labels=case.labels, forward=forward) as evidence:
+        cams = METHODS[name](evidence)
+    assert not cams[2].isfinite().any()
+    assert_close_to_peak(cams[good], expected[good], 1e-9)
+
+
 @pytest.mark.parametrize("name", WITHOUT_GRADIENTS)
 def test_without_gradients_a_tail_that_has_none_will_do(name):
     case = relu()
