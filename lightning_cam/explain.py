@@ -192,7 +192,7 @@ def answer(
     question: Question, model: nn.Module, images: Images, labels: Labels | None, layer: TargetLayer
 ) -> dict[str, Explanation]:
     """``explain`` for images and labels on the model's device and a layer that was found: by method, from one look a batch."""
-    methods = question.methods
+    methods, size = question.methods, (images.shape[2], images.shape[3])
     cams: dict[str, list[Cams]] = {name: [] for name in methods}
     reasons: dict[str, list[Labels]] = {name: [] for name in methods}
     scores: list[Scores] = []
@@ -213,7 +213,7 @@ def answer(
                 made = method(evidence)
                 _check_cams(name, made, evidence)
                 gradients = vars(evidence).get("gradients")  # where a method asked for them
-                reasons[name].append(maps.blank_reason(made, evidence.activations, gradients))
+                reasons[name].append(maps.blank_reason(maps.upsample(made, size), evidence.activations, gradients))
                 cams[name].append(made.detach().float())
             scores.append(evidence.scores)
             if evidence.target_classes is not None:

@@ -35,10 +35,13 @@ def saliency(cams: Cams, size: tuple[int, int]) -> Saliency:
     return normalize(upsample(cams, size))
 
 
-def blank_reason(cams: Cams, activations: Activations, gradients: Gradients | None = None) -> Labels:
-    """Why each map shows nothing: an index into ``BLANK_REASONS``, 0 where the map shows something."""
-    finite = cams.isfinite().flatten(1).all(dim=1)
-    shows = cams.flatten(1).amax(dim=1) > 0
+def blank_reason(upsampled: Saliency, activations: Activations, gradients: Gradients | None = None) -> Labels:
+    """Why each map shows nothing: an index into ``BLANK_REASONS``, 0 where the map shows something.
+
+    Asked of the upsampled map, because a weak peak among negative values may be lost between positions.
+    """
+    finite = upsampled.isfinite().flatten(1).all(dim=1)
+    shows = upsampled.flatten(1).amax(dim=1) > 0
     active = (activations != 0).flatten(1).any(dim=1)
     steep = torch.ones_like(active) if gradients is None else (gradients != 0).flatten(1).any(dim=1)
     reason = torch.where(steep, 4, 3)

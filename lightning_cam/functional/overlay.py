@@ -1,6 +1,7 @@
 """From images and saliency maps to tiles: colours, overlay, size. All on the images' device."""
 
 import matplotlib
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -16,7 +17,7 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
     """
     if name not in matplotlib.colormaps:
         raise ValueError(f"colormap: no colormap {name!r}{did_you_mean(name, matplotlib.colormaps)}; use one of matplotlib's.")
-    return torch.tensor(matplotlib.colormaps[name](torch.linspace(0, 1, 256).numpy())[:, :3], dtype=torch.float32, device=device)
+    return torch.tensor(matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device)
 
 
 def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:

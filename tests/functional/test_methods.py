@@ -431,6 +431,20 @@ def test_a_model_that_diverged_gives_maps_that_say_so(name, network):
     assert_close(explanation.saliency, torch.zeros_like(explanation.saliency), rtol=0.0, atol=0.0)
 
 
+@pytest.mark.parametrize("names", [list(METHODS), list(reversed(METHODS))], ids=["in_order", "reversed"])
+def test_methods_of_one_look_say_what_each_says_alone(names):
+    case = sequential(scale=0.0)
+    with torch.no_grad():
+        # Activations that are negative throughout: the map of the activations alone is blank too, for another reason.
+        case.trunk[3].bias.fill_(-10.0)
+    question = {"target": "label", "labels": case.labels, "target_layer": case.layer}
+    together = explain(case.model, case.images, method=names, **question)
+    for name in names:
+        alone = explain(case.model, case.images, method=name, **question)
+        assert_close(together[name].cams, alone.cams, rtol=0.0, atol=0.0)
+        assert together[name].blank == alone.blank, name
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", but(NOT_FROM_THE_IMAGE))
 def test_an_image_whose_activations_are_not_finite_spoils_no_other(name, network):
