@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -210,9 +210,10 @@ def answer(
             max_batch=question.max_batch,
         ) as evidence:
             for name, method in methods.items():
-                made = method(evidence)
+                seen = replace(evidence)  # shares the backward; tells whether this method asked for gradients
+                made = method(seen)
                 _check_cams(name, made, evidence)
-                gradients = vars(evidence).get("gradients")  # where a method asked for them
+                gradients = vars(seen).get("gradients")
                 reasons[name].append(maps.blank_reason(maps.upsample(made, size), evidence.activations, gradients))
                 cams[name].append(made.detach().float())
             scores.append(evidence.scores)

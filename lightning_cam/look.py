@@ -4,7 +4,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,7 @@ def _evidence(network: "_Network", images: Images, target: str | int | Target, l
             raise ValueError(f"target: the function returned {describe(found)}; return one score per image, ({len(index)},).")
         return found
 
+    @cache
     def differentiate() -> Gradients:
         everyone = torch.arange(len(images), device=images.device)
         with torch.enable_grad():

@@ -11,6 +11,7 @@ BLANK_REASONS = (
     "no activation at the layer",
     "the gradient is zero",
     "nothing speaks for the class",
+    "the map is nowhere positive",
 )
 
 
@@ -39,12 +40,16 @@ def blank_reason(upsampled: Saliency, activations: Activations, gradients: Gradi
     """Why each map shows nothing: an index into ``BLANK_REASONS``, 0 where the map shows something.
 
     Asked of the upsampled map, because a weak peak among negative values may be lost between positions.
+
+    Args:
+        gradients: Of the target score, where the map was made from them.
     """
     finite = upsampled.isfinite().flatten(1).all(dim=1)
     shows = upsampled.flatten(1).amax(dim=1) > 0
     active = (activations != 0).flatten(1).any(dim=1)
-    steep = torch.ones_like(active) if gradients is None else (gradients != 0).flatten(1).any(dim=1)
-    reason = torch.where(steep, 4, 3)
+    reason = torch.full_like(active, 5, dtype=torch.int64)
+    if gradients is not None:
+        reason = torch.where((gradients != 0).flatten(1).any(dim=1), 4, 3)
     reason = torch.where(active, reason, 2)
     reason = torch.where(shows, 0, reason)
     return torch.where(finite, reason, 1)

@@ -24,8 +24,9 @@ def grad_cam(evidence: Evidence) -> Cams:
 def grad_cam_plus_plus(evidence: Evidence) -> Cams:
     """``relu(sum_k w A)`` with ``w = sum_ij relu(g) / (2 + g S)``, in [0, inf).
 
-    This is eq. 19 with ``Y = exp(score)``, divided by ``g**2`` above and below, so that no epsilon is needed. Positions with
-    ``2 + g S <= 0``, where the equation has no meaning, weigh nothing.
+    This is eq. 19 with ``Y = exp(score)``, divided by ``g**2`` above and below, so that no epsilon is needed; the factor
+    ``exp(score)`` is left out, which scaling by the maximum cancels. Positions with ``2 + g S <= 0``, where the equation has no
+    meaning, weigh nothing.
 
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, eq. 19. https://arxiv.org/abs/1710.11063
     """
@@ -97,7 +98,7 @@ def eigen_cam(evidence: Evidence) -> Cams:
 
 
 def random_cam(evidence: Evidence) -> Cams:
-    """Uniform noise in [0, 1): the baseline that a method has to beat. The same noise at every look."""
+    """Uniform noise in [0, 1): the baseline that a method has to beat. The same noise for the same place in a batch."""
     maps = evidence.activations[:, 0]
     generator = torch.Generator(device=maps.device).manual_seed(0)
     return torch.rand(maps.shape, generator=generator, device=maps.device, dtype=maps.dtype)

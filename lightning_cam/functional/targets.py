@@ -47,7 +47,7 @@ def target_classes(target: str | int | Target, scores: Scores, labels: Labels | 
     """
     classes = scores.shape[1]
     if isinstance(target, int):
-        if target >= classes:
+        if not 0 <= target < classes:
             raise ValueError(f"target: class index {target} is outside the model's {classes} classes; use 0 to {classes - 1}.")
         return torch.full((len(scores),), target, device=scores.device)
     if target in ("predicted", predicted_score):

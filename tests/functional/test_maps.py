@@ -102,7 +102,7 @@ def test_one_broken_map_is_zero_and_spoils_no_other(value):
 
 # --- Why a map is blank -----------------------------------------------------------------------------------------------------------
 
-SHOWS, NOT_FINITE, NO_ACTIVATION, NO_GRADIENT, NOTHING_FOR = range(5)
+SHOWS, NOT_FINITE, NO_ACTIVATION, NO_GRADIENT, NOTHING_FOR, NOWHERE_POSITIVE = range(6)
 
 
 def test_blank_reasons_in_words():
@@ -112,6 +112,7 @@ def test_blank_reasons_in_words():
         "no activation at the layer",
         "the gradient is zero",
         "nothing speaks for the class",
+        "the map is nowhere positive",
     )
 
 
@@ -145,7 +146,7 @@ def test_blank_reason(peak, activation, gradient, reason):
 def test_blank_reason_of_a_method_that_asked_for_no_gradients():
     cams, activations = torch.zeros(2, 3, 3), torch.ones(2, 4, 3, 3)
     activations[1] = 0
-    assert blank_reason(cams, activations).tolist() == [NOTHING_FOR, NO_ACTIVATION]
+    assert blank_reason(cams, activations).tolist() == [NOWHERE_POSITIVE, NO_ACTIVATION]
 
 
 @pytest.mark.parametrize("size", [(6, 6), (12, 12), (13, 9)], ids=str)
