@@ -1,13 +1,11 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic."""
 
 import importlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL.Image import Image
 
@@ -17,13 +15,12 @@ from lightning_cam.evidence import MapContext
 from lightning_cam.explain import Explanation, Question, answer, check_normalization
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
-from lightning_cam.history import History, Look, history_from, remember
+from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
 from lightning_cam.loggers import publish, validation_step
 from lightning_cam.look import check_forward, find_layer
-from lightning_cam.probe import Collector, Probe, probe_from
-
-STATE_VERSION = 1
+from lightning_cam.memory import Memory
+from lightning_cam.probe import Probe
 
 Trainer: TypeAlias = Any  # of either namespace
 LightningModule: TypeAlias = Any
@@ -117,30 +114,33 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
         self.class_names = None if class_names is None else tuple(class_names)
         self.shown, self.every_n_epochs = shown, every_n_epochs
-        self.persist_probe, self.name = persist_probe, name
-        self.history = History()
-        self._probe = probe if isinstance(probe, Probe) else None
-        self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
-        self._collector = Collector(len(probe) if isinstance(probe, Probe) else probe)
+        self.name = name
+        self._memory = Memory(probe, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
         self._layer: TargetLayer | None = None
         self._batch_size = 1  # of the validation, as far as seen
-        self._untrained: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
-        self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
-        self._scalars: dict[str, float] = {}
         self._looked = self._off = False
         self._said: set[str] = set()
 
     @property
     def probe(self) -> Probe | None:
         """The probe batch; None until the first validation has passed."""
-        return self._probe
+        return self._memory.probe
+
+    @property
+    def history(self) -> History:
+        """Past looks, the untrained model first."""
+        return self._memory.history
 
     @property
     def state_key(self) -> str:
         """One key in the checkpoint per name."""
         return self._generate_state_key(name=self.name)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new run: the layer is looked for anew, and a monitor that had switched itself off tries again."""
+        self._layer, self._off = None, False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
@@ -155,10 +155,10 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The untrained look at a user's probe, where no sanity check has made it."""
-        if self._probe is not None and not self.history.looks and trainer.global_step == 0 and not self._off:
+        if self.probe is not None and self._is_untrained(trainer) and not self._off:
             with self._never_stopping(trainer):
-                explanation = self._look(trainer, pl_module, self._probe)
-                self.history = self.history.added(self._remembered(-1, 0, explanation, self._probe))
+                explanation = self._look(trainer, pl_module, self.probe)
+                self._memory.rehearse(self._measured(-1, 0, explanation, self.probe))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new validation: nothing was looked at yet."""
@@ -182,8 +182,8 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             return
         with self._never_stopping(trainer):
             self._batch_size = max(self._batch_size, reading.batch_size(batch) or 1)
-            if self._probe is None:
-                self._collector.offer(reading.read_batch(batch, self.images, self.labels, self.masks))
+            if self.probe is None:
+                self._memory.collector.offer(reading.read_batch(batch, self.images, self.labels, self.masks))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -192,128 +192,71 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         if self._off or self._looked or dataloader_idx != self.dataloader_idx:
             return
         length = (trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)[dataloader_idx]
-        if batch_idx + 1 < length and (length != float("inf") or self._probe is None):
+        if batch_idx + 1 < length and (length != float("inf") or self.probe is None):
             return  # not the last batch; where nobody knows which is, a complete probe need not wait
         self._looked = True
         with self._never_stopping(trainer):
             if trainer.sanity_checking:
                 self._rehearse(trainer, pl_module)
             else:
-                probe = self._probe or self._choose_probe(trainer, pl_module)
-                if self._is_due(trainer):
+                probe = self.probe or self._choose_probe(trainer, pl_module)
+                if trainer.state.fn != "fit" or self._memory.is_due(trainer.current_epoch, self.every_n_epochs):
                     self._watch(trainer, pl_module, probe)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
         if trainer.sanity_checking:
             return
-        if not self._off and not self._looked and self._probe is None:
+        if not self._off and not self._looked and self.probe is None:
             with self._never_stopping(trainer):
                 self._choose_probe(trainer, pl_module)
                 self._warn("the validation loader does not tell its length, so the first look is at the next validation")
-        for key, value in self._scalars.items():
+        for key, value in self._memory.scalars.items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
-        if self._restored or self._probe is None:
-            return self._restored
-        if self.persist_probe and self._packed is None:
-            self._packed = self._probe.state(self._style.normalization)
-        return {
-            "version": STATE_VERSION,
-            "fingerprint": self._probe.fingerprint,
-            "probe": self._packed,
-            "history": self.history.state(),
-            "scalars": dict(self._scalars),
-        }
+        return self._memory.state(self._style.normalization)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
-        if not state or state.get("version") != STATE_VERSION:
-            if state:
-                self._warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
-            return
-        self._restored = state
-        self.history, self._scalars = history_from(state["history"]), dict(state["scalars"])
-        if self._probe is not None:
-            self._settle(self._probe)
-        elif state["probe"] is not None:
-            self._probe, self._packed = probe_from(state["probe"]), state["probe"] if self.persist_probe else None
+        self._memory.load(state)
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
-        probe, serials = self._collected() if self._probe is None else (self._probe, [])
+        probe = self._memory.candidates(self._names)
         explanation = self._look(trainer, pl_module, probe)
-        untrained = self._remembered(-1, 0, explanation, probe)
+        untrained = self._measured(-1, 0, explanation, probe)
         self._draw_overlay(explanation, probe, "rehearsal")
         self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")
-        if trainer.global_step > 0 or self.history.looks:
-            return  # not untrained
-        if self._probe is None:
-            self._untrained = serials, untrained
-            self._collector.end_rehearsal()
-        else:
-            self.history = self.history.added(untrained)
+        if self._is_untrained(trainer):
+            self._memory.rehearse(untrained)
 
-    def _collected(self) -> tuple[Probe, list[int]]:
-        if not self._collector.chosen:
-            raise ValueError(f"dataloader_idx: validation loader {self.dataloader_idx} gave no batch; there is nothing to look at.")
-        return self._collector.probe(self._names)
+    def _is_untrained(self, trainer: Trainer) -> bool:
+        return trainer.global_step == 0 and not self.history.looks
 
     def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> Probe:
-        """Ends the choice with the first validation; what the rehearsal saw of it is the first look."""
-        probe, serials = self._collected()
-        self._probe = probe
-        if self._collector.skipped:
-            self._warn(f"{self._collector.skipped} images differ in shape from the first one and cannot join the probe")
-        self._settle(probe)
-        if self._untrained is not None and not self.history.looks:
-            known, look = self._untrained
-            rows = [known.index(serial) if serial in known else -1 for serial in serials]
-            self.history = self.history.added(look.of(torch.tensor(rows)))
-        self._collector, self._untrained = Collector(self._collector.size), None
-        if self.persist_probe and trainer.state.fn == "fit":
-            self._packed = probe.state(self._style.normalization)
-            size = f"the probe's {len(probe)} images add {self._packed['images'].nbytes / 1e6:.1f} MB to each checkpoint"
+        probe = self._memory.choose(self._names)
+        packed = self._memory.packed(self._style.normalization) if trainer.state.fn == "fit" else None
+        if packed is not None:
+            size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.1f} MB to each checkpoint"
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
         return probe
-
-    def _settle(self, probe: Probe) -> None:
-        """Keeps a restored history only where it belongs to these images."""
-        if self._restored and self._restored["fingerprint"] != probe.fingerprint:
-            self._warn("the probe's images are not the checkpoint's; the history starts anew")
-            self.history, self._scalars = History(), {}
-        self._restored = {}
-
-    def _is_due(self, trainer: Trainer) -> bool:
-        """Whether this block of ``every_n_epochs`` has no look yet, or has it in this very epoch."""
-        epochs = [look.epoch for look in self.history.looks if look.epoch >= 0]
-        if trainer.state.fn != "fit" or not epochs:
-            return True
-        n = self.every_n_epochs
-        return trainer.current_epoch == epochs[-1] or trainer.current_epoch // n > epochs[-1] // n
 
     def _watch(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> None:
         """One look: statistics, pictures, and in a fit the history."""
         try:
             explanation = self._look(trainer, pl_module, probe)
         except (ValueError, RuntimeError) as error:
-            if not self._restored:
-                raise
-            self._warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({error})")
-            self._probe, self._packed, self._restored, self.history = None, None, {}, History()
-            return
-        self._restored = {}
-        look = self._remembered(trainer.current_epoch, validation_step(trainer), explanation, probe)
-        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
-        means = {name: value if math.isfinite(value) else self._scalars.get(name, 0.0) for name, value in look.means.items()}
-        self._scalars = {**self._scalars, **means, "blank": (explanation.reasons != 0).float().mean().item()}
+            if self._memory.forget(error):
+                return
+            raise
         fit = trainer.state.fn == "fit"
+        look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
+        self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
         when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn} · step {look.step}"
         pictures = {"overlay": self._draw_overlay(explanation, probe, when)}
         if fit:
-            self.history = self.history.added(look)
             pictures["evolution"] = self._draw_evolution(explanation, probe, self.history, when)
         for kind, drawn in pictures.items():
             self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
@@ -335,7 +278,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             self._warn(note)
         return explanation
 
-    def _remembered(self, epoch: int, step: int, explanation: Explanation, probe: Probe) -> Look:
+    def _measured(self, epoch: int, step: int, explanation: Explanation, probe: Probe) -> Look:
         cams = explanation.cams
         past = [look.cams.to(cams.device) for look in (*self.history.looks[-1:], *self.history.looks[:1])]
         last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)

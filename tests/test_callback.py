@@ -498,3 +498,41 @@ def test_weights_that_turn_nan_give_blank_maps_one_note_and_finite_scalars(tmp_p
 def test_wrong_arguments(arguments: dict, error: type[Exception], message: str, unchecked: None) -> None:
     with pytest.raises(error, match=message):
         CAMMonitor(**arguments)
+
+
+# --- one monitor, several runs
+
+
+def test_a_second_fit_with_the_same_monitor_looks_again(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    fit(tmp_path, monitor, max_epochs=3)
+    deeper = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
+    fit(tmp_path, monitor, model=Classifier(deeper))  # other layers: the one of the first fit is not there
+    assert epochs(monitor) == [0, 1, 2, 0, 1]
+
+
+def test_validate_first_then_fit_and_save(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    trainer(tmp_path, callbacks=[monitor]).validate(Classifier(), loader(seed=1), verbose=False)
+    checkpoint = run_with_checkpoint(tmp_path, monitor, epochs=1)  # the probe was taken in inference mode
+    assert len(torch.load(checkpoint, weights_only=True)["callbacks"][monitor.state_key]["history"]) == 2
+
+
+class Shifts(IterableDataset):
+    """Other images at every validation."""
+
+    start = 0
+
+    def __iter__(self) -> Any:
+        Shifts.start += 1
+        return iter(data(24, seed=Shifts.start))
+
+    def __len__(self) -> int:
+        return 24
+
+
+def test_images_of_the_rehearsal_stay_in_the_probe_where_they_never_come_again(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=24)
+    fit(tmp_path, monitor, val=DataLoader(Shifts(), batch_size=8))
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
+    assert (monitor.history.looks[0].predicted >= 0).sum() == 16

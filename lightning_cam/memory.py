@@ -1,0 +1,128 @@
+"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lightning_cam.history import History, Look, history_from
+from lightning_cam.probe import Collector, Probe, probe_from
+from lightning_cam.reading import Normalization
+
+STATE_VERSION = 1
+
+
+class Memory:
+    """Probe, history and last scalars, and how they go into a checkpoint and come back.
+
+    Args:
+        probe: The user's probe, or how many images to choose.
+        persist_probe: Whether the images go into checkpoints.
+        warn: Takes notes for the user.
+    """
+
+    def __init__(self, probe: int | Probe, persist_probe: bool, warn: Callable[[str], None]) -> None:
+        self.probe = probe if isinstance(probe, Probe) else None
+        self.size = len(probe) if isinstance(probe, Probe) else probe
+        self.persist_probe, self.warn = persist_probe, warn
+        self.collector = Collector(self.size)
+        self.history = History()
+        self.scalars: dict[str, float] = {}
+        self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
+        self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
+        self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+
+    def candidates(self, names: tuple[str, ...] | None) -> Probe:
+        """The probe, or what is chosen of it so far.
+
+        Raises:
+            ValueError: There are no images yet.
+        """
+        if self.probe is not None:
+            return self.probe
+        if not self.collector.chosen:
+            raise ValueError("dataloader_idx: this validation loader gave no batch; name one that holds images.")
+        return self.collector.probe(names)[0]
+
+    def rehearse(self, untrained: Look) -> None:
+        """Keeps the look at the untrained model: at the probe, or at those images that may become part of it."""
+        if self.probe is not None:
+            self.history = self.history.added(untrained)
+        else:
+            self._rehearsed = self.collector.probe()[1], untrained
+            self.collector.end_rehearsal()
+
+    def choose(self, names: tuple[str, ...] | None) -> Probe:
+        """Ends the choice of the probe; what the rehearsal saw of it becomes the first look."""
+        self.candidates(names)
+        self.probe, serials = self.collector.probe(names)
+        if self.collector.skipped:
+            self.warn(f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe")
+        self._settle(self.probe)
+        known, untrained = self._rehearsed or ([], None)
+        rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
+        if untrained is not None and not self.history.looks and (rows >= 0).any():
+            self.history = self.history.added(untrained.of(rows))
+        self.collector, self._rehearsed = Collector(self.size), None
+        return self.probe
+
+    def add(self, look: Look, blank: float, lasting: bool) -> None:
+        """One look more; only its scalars are kept where it is not ``lasting``."""
+        self._restored = {}
+        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
+        means = {name: value if math.isfinite(value) else self.scalars.get(name, 0.0) for name, value in look.means.items()}
+        self.scalars = {**self.scalars, **means, "blank": blank}
+        if lasting:
+            self.history = self.history.added(look)
+
+    def is_due(self, epoch: int, every_n_epochs: int) -> bool:
+        """Whether this block of epochs has no look yet, or has it in this very epoch."""
+        epochs = [look.epoch for look in self.history.looks if look.epoch >= 0]
+        return not epochs or epoch == epochs[-1] or epoch // every_n_epochs != epochs[-1] // every_n_epochs
+
+    def forget(self, reason: Exception) -> bool:
+        """Lets go of a restored probe that does not fit, so that a new one is chosen; says whether there was one."""
+        if not self._restored:
+            return False
+        self.warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({reason})")
+        self.probe, self._packed, self._restored, self.history = None, None, {}, History()
+        return True
+
+    def state(self, normalization: Normalization | None) -> dict[str, Any]:
+        """Plain tensors and primitives; empty before there is a probe."""
+        if self._restored or self.probe is None:
+            return self._restored
+        return {
+            "version": STATE_VERSION,
+            "fingerprint": self.probe.fingerprint,
+            "probe": self.packed(normalization),
+            "history": self.history.state(),
+            "scalars": dict(self.scalars),
+        }
+
+    def packed(self, normalization: Normalization | None) -> dict[str, Any] | None:
+        """The probe as the checkpoint has it; None where it shall not be there."""
+        if self._packed is None and self.persist_probe and self.probe is not None:
+            self._packed = self.probe.state(normalization)
+        return self._packed
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up what ``state`` wrote."""
+        if state.get("version") != STATE_VERSION:
+            if state:
+                self.warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
+            return
+        self._restored = state
+        self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
+        if self.probe is not None:
+            self._settle(self.probe)
+        elif state["probe"] is not None:
+            self.probe, self._packed = probe_from(state["probe"]), state["probe"] if self.persist_probe else None
+
+    def _settle(self, probe: Probe) -> None:
+        """Keeps a restored history only where it belongs to these images."""
+        if self._restored and self._restored["fingerprint"] != probe.fingerprint:
+            self.warn("the probe's images are not the checkpoint's; the history starts anew")
+            self.history, self.scalars = History(), {}
+        self._restored = {}
