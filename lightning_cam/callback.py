@@ -1,6 +1,7 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic."""
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from PIL.Image import Image
 from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
-from lightning_cam.explain import Explanation, Question, answer, check_normalization
+from lightning_cam.explain import Explanation, Question, answer, check_normalization, like
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
 from lightning_cam.history import History, Look, remember
@@ -104,10 +105,16 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         _whole("shown", shown, 1)
         _whole("every_n_epochs", every_n_epochs, 1)
         _whole("dataloader_idx", dataloader_idx, 0)
-        if not 0 <= opacity <= 1:
-            raise ValueError(f"opacity: got {opacity}; give a value in [0, 1].")
+        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
+        if isinstance(class_names, str) or not (class_names is None or isinstance(class_names, Sequence)):
+            raise TypeError(f"class_names: got {class_names!r}; give one name per class, in a list.")
+        if isinstance(method, list | tuple):
+            raise TypeError(f"method: got {method!r}; a monitor has one method, several monitors have several names.")
+        for argument, how in (("images", images), ("labels", labels), ("masks", masks)):
+            reading.check_how(argument, how)
         color_table(colormap)
         self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch)
         self._reads_normalization = normalization == "auto"
@@ -115,12 +122,12 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         self.class_names = None if class_names is None else tuple(class_names)
         self.shown, self.every_n_epochs = shown, every_n_epochs
         self.name = name
-        self._memory = Memory(probe, persist_probe, self._warn)
+        self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
         self._layer: TargetLayer | None = None
-        self._batch_size = 1  # of the validation, as far as seen
-        self._looked = self._off = False
+        self._batch_size: int | None = None  # of the validation, once seen
+        self._looked = self._off = self._endless = False
         self._said: set[str] = set()
 
     @property
@@ -139,8 +146,10 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run: the layer is looked for anew, and a monitor that had switched itself off tries again."""
-        self._layer, self._off = None, False
+        """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
+        self._layer, self._batch_size, self._off, self._endless = None, None, False, False
+        if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
+            self._memory.start_again()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
@@ -171,6 +180,10 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
                 raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {loaders} validation loaders; they count from 0.")
             loader = reading.nth_loader(trainer.val_dataloaders, self.dataloader_idx)
             self._names = self.class_names or reading.class_names(loader)
+            if self.probe is None:
+                self._memory.collector.start_again()
+            elif self.probe.class_names is None and self._names is not None:
+                self._memory.probe = replace(self.probe, class_names=self._names)
             if self._reads_normalization:
                 self._style = replace(self._style, normalization=reading.normalization(loader))
 
@@ -178,12 +191,18 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Takes images for the probe, before the user's step can change them."""
-        if self._off or dataloader_idx != self.dataloader_idx:
+        if self._off or dataloader_idx != self.dataloader_idx or (self.probe is not None and self._batch_size is not None):
             return
         with self._never_stopping(trainer):
-            self._batch_size = max(self._batch_size, reading.batch_size(batch) or 1)
+            try:
+                found = reading.read_batch(batch, self.images, self.labels, self.masks)
+            except ValueError:
+                if self.probe is None:
+                    raise
+                return  # a probe of the user's own need not resemble the batch
+            self._batch_size = max(self._batch_size or 1, len(found.images))
             if self.probe is None:
-                self._memory.collector.offer(reading.read_batch(batch, self.images, self.labels, self.masks))
+                self._memory.collector.offer(found)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -192,7 +211,8 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         if self._off or self._looked or dataloader_idx != self.dataloader_idx:
             return
         length = (trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)[dataloader_idx]
-        if batch_idx + 1 < length and (length != float("inf") or self.probe is None):
+        endless = self._endless or length == float("inf")
+        if batch_idx + 1 < length and not (endless and self.probe is not None):
             return  # not the last batch; where nobody knows which is, a complete probe need not wait
         self._looked = True
         with self._never_stopping(trainer):
@@ -207,10 +227,12 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
         if trainer.sanity_checking:
             return
-        if not self._off and not self._looked and self.probe is None:
-            with self._never_stopping(trainer):
-                self._choose_probe(trainer, pl_module)
-                self._warn("the validation loader does not tell its length, so the first look is at the next validation")
+        if not self._off and not self._looked:
+            self._endless = True
+            self._warn("the validation loader does not tell its length, so the first look is at the next validation")
+            if self.probe is None:
+                with self._never_stopping(trainer):
+                    self._choose_probe(trainer, pl_module)
         for key, value in self._memory.scalars.items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
@@ -226,6 +248,11 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
         probe = self._memory.candidates(self._names)
         explanation = self._look(trainer, pl_module, probe)
+        if self.class_names is not None and len(self.class_names) != explanation.scores.shape[1]:
+            raise ValueError(
+                f"class_names: got {len(self.class_names)} names for the model's {explanation.scores.shape[1]} classes; "
+                "give one per class."
+            )
         untrained = self._measured(-1, 0, explanation, probe)
         self._draw_overlay(explanation, probe, "rehearsal")
         self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")
@@ -237,9 +264,15 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> Probe:
         probe = self._memory.choose(self._names)
+        seen = (self.history.looks[0].predicted >= 0).sum().item() if self.history.looks else len(probe)
+        if seen < len(probe) / 2:
+            hint = (
+                f"the sanity check showed {seen} of the probe's {len(probe)} images, so the film strip's first column is not full"
+            )
+            self._tell(pl_module, f"{hint} (Trainer(num_sanity_val_steps=-1) shows all)")
         packed = self._memory.packed(self._style.normalization) if trainer.state.fn == "fit" else None
         if packed is not None:
-            size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.1f} MB to each checkpoint"
+            size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.2f} MB to each checkpoint"
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
         return probe
 
@@ -254,7 +287,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         fit = trainer.state.fn == "fit"
         look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
         self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
-        when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn} · step {look.step}"
+        when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn.value} · step {look.step}"
         pictures = {"overlay": self._draw_overlay(explanation, probe, when)}
         if fit:
             pictures["evolution"] = self._draw_evolution(explanation, probe, self.history, when)
@@ -262,15 +295,18 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
-        images = trainer.precision_plugin.convert_input(probe.images.to(pl_module.device))
+        own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there
+        images = trainer.precision_plugin.convert_input(like(probe.images, pl_module) if own else probe.images.to(pl_module.device))
         labels = None if probe.labels is None else probe.labels.to(images.device)
         question = replace(
-            self.question, normalization=self._style.normalization, max_batch=self.question.max_batch or self._batch_size
+            self.question, normalization=self._style.normalization, max_batch=self.question.max_batch or self._batch_size or 16
         )
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
-            self._warn("no labels found, so the maps explain the predicted class; say where they are with labels=")
-        with trainer.precision_plugin.forward_context():
+            self._warn(
+                "no labels found (one whole number per image), so the maps explain the predicted class; say where with labels="
+            )
+        with trainer.precision_plugin.forward_context(), _unlogged(pl_module):
             if self._layer is None:
                 self._layer = find_layer(pl_module, images, question.target_layer, question.forward)
             (explanation,) = answer(question, pl_module, images, labels, self._layer).values()
@@ -299,7 +335,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             self._style,
         )
         if guessed:
-            self._warn("the images' normalization is not known, so each channel is stretched to its range; see normalization=")
+            self._warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
         return drawn
 
     def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Image:
@@ -317,6 +353,10 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             yield
         except Exception as error:
             if trainer.sanity_checking:
+                error.add_note(
+                    "CAMMonitor rehearsed on the sanity check's images; it reads them with images=, labels=, masks= and runs "
+                    "the model with forward= and scores=."
+                )
                 raise
             self._off = True
             self._warn(
@@ -324,22 +364,45 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
                 f"({type(error).__name__}: {error})"
             )
 
+    @property
+    def _title(self) -> str:
+        return "CAMMonitor" if self.name == "cam" else f"CAMMonitor {self.name!r}"
+
     def _warn(self, note: str) -> None:
-        """Each note once."""
-        if note not in self._said:
-            self._said.add(note)
-            rank_zero_warn(f"CAMMonitor: {note}")
+        """Each note once, whatever its numbers."""
+        words = re.sub(r"\d+", "", note)
+        if words not in self._said:
+            self._said.add(words)
+            rank_zero_warn(f"{self._title}: {note}")
 
     def _tell(self, pl_module: LightningModule, hint: str) -> None:
         """Each hint once, without disturbing a progress bar."""
         if hint and hint not in self._said:
             self._said.add(hint)
-            pl_module.print(f"CAMMonitor: {hint}")
+            pl_module.print(f"{self._title}: {hint}")
+
+
+@contextmanager
+def _unlogged(pl_module: LightningModule) -> Iterator[None]:
+    """What a forward logs of the probe is none of the user's metrics."""
+    attributes = pl_module.__dict__
+    own = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
+    attributes.update(log=_nothing, log_dict=_nothing)
+    try:
+        yield
+    finally:
+        del attributes["log"], attributes["log_dict"]
+        attributes.update(own)
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Stands for ``log`` during a look."""
 
 
 def _whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:
     remedy = f", {or_else}" if or_else else ""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument}: got {value!r}; give a whole number{remedy}.")
+        shown = repr(value) if isinstance(value, str | float | bool) else reading.describe(value)
+        raise TypeError(f"{argument}: got {shown}; give a whole number{remedy}.")
     if value < lowest:
         raise ValueError(f"{argument}: got {value}; give at least {lowest}{remedy}.")

@@ -8,13 +8,13 @@ from PIL.Image import Image
 from lightning_cam.functional.maps import BLANK_REASONS, saliency
 from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay, resize, tile, tile_size
 from lightning_cam.history import History
-from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_sheet
+from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_grid
 from lightning_cam.probe import Probe
 from lightning_cam.reading import Normalization
 from lightning_cam.typing import Cams, Images, Labels, Scores, Tiles
 
 STRIP_ROWS, STRIP_COLUMNS = 8, 10
-SHEET_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
+GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def draw_overlay(
     images: Images, cams: Cams, scores: Scores, reasons: Labels, probe: Probe, header: tuple[str, str], style: Style
 ) -> tuple[Image, bool]:
     """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
-    (plain, over), guessed = _tiles(images, [cams], style, SHEET_TILES)
+    (plain, over), guessed = _tiles(images, [cams], style, GRID_TILES)
     confidence, predicted = (values.tolist() for values in scores.softmax(dim=1).max(dim=1))
     labels = _labels(probe, len(predicted))
     captions = [
@@ -43,7 +43,7 @@ def draw_overlay(
         )
         for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
     ]
-    return overlay_sheet(plain, over, captions, header, color_table(style.colormap)), guessed
+    return overlay_grid(plain, over, captions, header, color_table(style.colormap)), guessed
 
 
 def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Image:

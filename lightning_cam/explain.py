@@ -16,9 +16,9 @@ from lightning_cam.functional.overlay import color_table, colorize, displayable,
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import Target, check_target
 from lightning_cam.layers import SMALLEST_MAP, TargetLayer
-from lightning_cam.look import Forward, find_layer, look
+from lightning_cam.look import Forward, check_forward, find_layer, look
 from lightning_cam.probe import check_images
-from lightning_cam.reading import IMAGENET, How, Normalization, describe
+from lightning_cam.reading import IMAGENET, How, Normalization, check_how, describe
 from lightning_cam.tables import choose
 from lightning_cam.typing import Cams, Images, Labels, Masks, PerImage, Saliency, Scores
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Method = Callable[[Evidence], Cams]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Where the model looked, for a batch of images.
 
@@ -53,6 +53,10 @@ class Explanation:
     reasons: Labels
     notes: tuple[str, ...] = ()
     normalization: Normalization | None = None
+
+    def __repr__(self) -> str:
+        n, h, w = self.cams.shape
+        return f"Explanation({n} images, {self.method} at {self.target_layer}, {h} x {w})"
 
     @cached_property
     def saliency(self) -> Saliency:
@@ -92,7 +96,7 @@ class Explanation:
         import matplotlib
 
         bar = figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
-        bar.set_label("saliency: 0 = no evidence, 1 = the map's maximum", fontsize=9)
+        bar.set_label("share of the map's maximum", fontsize=9)
         return figure
 
 
@@ -114,9 +118,17 @@ class Question:
     max_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.methods:
+        several = len(self.method) if isinstance(self.method, list | tuple) else 1
+        if not several:
             raise ValueError("method: got an empty list; give at least one method.")
+        if len(self.methods) < several:
+            raise ValueError(f"method: of {several} methods some share a name; give functions names of their own.")
         check_target(self.target)
+        check_how("scores", self.scores)
+        if not (self.target_layer is None or isinstance(self.target_layer, str)):
+            raise TypeError(f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', or None.")
+        if not (self.forward is None or callable(self.forward)):
+            raise TypeError(f"forward: got {self.forward!r}; give a function (module, images) -> output, or None.")
         check_normalization(self.normalization)
         if self.max_batch is not None and (isinstance(self.max_batch, bool) or not isinstance(self.max_batch, int)):
             raise TypeError(f"max_batch: got {self.max_batch!r}; give a whole number, or None.")
@@ -128,6 +140,11 @@ class Question:
         """The methods by name."""
         several: Sequence[Any] = self.method if isinstance(self.method, list | tuple) else [self.method]
         return {_name(method): choose(METHODS, method, "method") for method in several}
+
+    @property
+    def words(self) -> str:
+        """The question in words, to tell it from another."""
+        return f"{', '.join(self.methods)} at {self.target_layer or 'the last layer'}, target {self.target_name}"
 
     @property
     def target_name(self) -> str:
@@ -178,9 +195,12 @@ def explain(
     if isinstance(images, Tensor) and images.ndim == 3:
         images = images[None]
     check_images(images)
-    if labels is not None and not (isinstance(labels, Tensor) and labels.shape == images.shape[:1]):
+    check_forward(model, forward)
+    if labels is not None and not (
+        isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point()
+    ):
         raise ValueError(f"labels: got {describe(labels)} for {len(images)} images; give whole numbers of shape ({len(images)},).")
-    images = _like(images, model)
+    images = like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
     found = answer(question, model, images, labels, find_layer(model, images, target_layer, forward))
     for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):
@@ -258,7 +278,8 @@ def _name(function: str | Callable) -> str:
     return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
 
 
-def _like(images: Tensor, model: nn.Module) -> Images:
+def like(images: Images, model: nn.Module) -> Images:
+    """Images on the model's device, and in its dtype where both are floating."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return images

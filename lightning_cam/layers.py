@@ -40,8 +40,8 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
         raise TypeError(f"target_layer: got {name!r}; give the name of a submodule, such as 'layer4'.")
     paths = {_plain(path): path for path, _ in model.named_modules() if path}
     if _plain(name) not in paths:
-        hint = did_you_mean(_plain(name), paths) or f"; its children are {', '.join(dict(model.named_children())) or 'none'}"
-        raise ValueError(f"target_layer: no layer {name!r} in {type(model).__name__}{hint}.")
+        hint = did_you_mean(_plain(name), paths) or f"; its children are {', '.join(dict(model.named_children())) or 'none'}."
+        raise ValueError(f"target_layer: no layer {name!r} in {type(model).__name__}{hint}")
     return TargetLayer(_plain(name), paths[_plain(name)])
 
 

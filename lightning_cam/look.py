@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_cam.evidence import Evidence
 from lightning_cam.functional.targets import TARGETS, Target, label_score, target_classes
@@ -66,7 +67,7 @@ def look(
 
 
 def _evidence(network: "_Network", images: Images, target: str | int | Target, labels: Labels | None) -> Evidence:
-    scores, leaf = network.from_layer(images)
+    scores, leaf = network.cut(images)
     classes = target_classes(target, scores.detach(), labels)
 
     def target_score(scores: Scores, index: Labels) -> PerImage:
@@ -81,7 +82,8 @@ def _evidence(network: "_Network", images: Images, target: str | int | Target, l
     def differentiate() -> Gradients:
         everyone = torch.arange(len(images), device=images.device)
         with torch.enable_grad():
-            return network.gradient(target_score(scores, everyone).sum(), leaf)
+            answer, start = (scores, leaf) if network.is_settled(scores) else network.cut_under_grad(images)
+            return network.gradient(target_score(answer, everyone).sum(), start)
 
     def score(others: Images, index: Labels) -> PerImage:
         rows = zip(others.split(network.max_batch), index.split(network.max_batch), strict=True)
@@ -114,13 +116,21 @@ class _Network:
             return self._read(images)
 
     def from_layer(self, images: Images, activations: Activations | None = None) -> tuple[Scores, Tensor]:
-        """Scores (m, C) as a function of the target layer's output, and that output: the given one, or a fresh leaf."""
-        scores, leaf = self._cut(images, activations)
-        if not scores.requires_grad and not self.outer_grad and not self.obstacle:
-            # The user's own no_grad around the backbone switches grad off again when it ends, unless it was on before.
-            self.outer_grad = True
-            scores, leaf = self._cut(images, activations)
-        return scores, leaf
+        """As ``cut``, with a gradient wherever there can be one."""
+        scores, leaf = self.cut(images, activations)
+        return (scores, leaf) if self.is_settled(scores) else self.cut_under_grad(images, activations)
+
+    def is_settled(self, scores: Scores) -> bool:
+        """Whether there is a gradient, or none to be had."""
+        return scores.requires_grad or self.outer_grad or bool(self.obstacle)
+
+    def cut_under_grad(self, images: Images, activations: Activations | None = None) -> tuple[Scores, Tensor]:
+        """As ``cut``, with grad on from the start, now and from now on.
+
+        The user's own no_grad around the backbone switches grad off again when it ends, unless it was on before.
+        """
+        self.outer_grad = True
+        return self.cut(images, activations)
 
     def gradient(self, score: Tensor, leaf: Tensor) -> Gradients:
         """The score's gradient at the leaf, at least float32."""
@@ -130,10 +140,11 @@ class _Network:
             raise ValueError(f"target_layer: no gradient at {self.layer.name!r}: {reason}, or use method='eigencam'.")
         return _precise(gradient.detach())
 
-    def _cut(self, images: Images, activations: Activations | None) -> tuple[Scores, Tensor]:
+    def cut(self, images: Images, activations: Activations | None = None) -> tuple[Scores, Tensor]:
+        """Scores (m, C) as a function of the target layer's output, and that output: the given one, or a fresh leaf."""
         leaves: list[Tensor] = []
 
-        def cut(module: nn.Module, args: Any, output: Any) -> Tensor:
+        def replace_output(module: nn.Module, args: Any, output: Any) -> Tensor:
             self._check_map(output, len(images))
             if leaves:
                 raise ValueError(f"target_layer: {self.layer.name!r} runs more than once in one forward; name one that runs once.")
@@ -145,7 +156,7 @@ class _Network:
             return leaf.clone()
 
         scores = None
-        handle = self.module.register_forward_hook(cut)
+        handle = self.module.register_forward_hook(replace_output)
         try:
             with torch.set_grad_enabled(self.outer_grad and not self.obstacle):
                 scores = self._read(images)
@@ -156,7 +167,7 @@ class _Network:
         finally:
             handle.remove()
         if scores is None:
-            return self._cut(images, activations)
+            return self.cut(images, activations)
         if not leaves:
             raise ValueError(f"target_layer: the forward never reaches {self.layer.name!r}; name a layer that it runs through.")
         return scores, leaves[0]
@@ -188,7 +199,7 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_autocast_uncached())
         stack.enter_context(_nondeterminism_tolerated())
         stack.enter_context(_random_states(model))
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(_modes_and_attributes(model))
         stack.enter_context(_buffers(model))
         yield
 
@@ -221,22 +232,25 @@ def _precise(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _modes_and_attributes(model: nn.Module) -> Iterator[None]:
     # The flag itself, not eval(): modules may override it, to merge weights for one.
-    modes = [(module, module.training) for module in model.modules()]
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
     try:
-        for module, _ in modes:
+        for module, _ in attributes:
             module.training = False
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, before in attributes:
+            # Modes, and what a forward leaves behind: a cached feature would carry the look's graph.
+            for name in vars(module).keys() - before.keys():
+                del vars(module)[name]
+            vars(module).update(before)
 
 
 @contextmanager
 def _buffers(model: nn.Module) -> Iterator[None]:
     tables = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
-    copies = [(buffer, buffer.clone()) for _, buffers in tables for buffer in buffers.values() if buffer is not None]
+    copies = [(buffer, buffer.clone()) for _, buffers in tables for buffer in buffers.values() if _is_plain(buffer)]
     try:
         yield
     finally:
@@ -244,13 +258,16 @@ def _buffers(model: nn.Module) -> Iterator[None]:
             for table, buffers in tables:
                 table.clear()
                 table.update(buffers)
-            for buffer, copy in copies:
-                if not _same(buffer, copy):
+            differs = [((buffer != copy) & ((buffer == buffer) | (copy == copy))).any() for buffer, copy in copies]
+            # One wait for the device, not one a buffer.
+            changed = torch.stack([flag.to(differs[0].device) for flag in differs]).tolist() if differs else []
+            for (buffer, copy), is_changed in zip(copies, changed, strict=True):
+                if is_changed:
                     buffer.copy_(copy)
 
 
-def _same(tensor: Tensor, copy: Tensor) -> bool:
-    return bool(((tensor == copy) | ((tensor != tensor) & (copy != copy))).all())
+def _is_plain(buffer: Tensor | None) -> TypeGuard[Tensor]:
+    return buffer is not None and buffer.layout is torch.strided and not buffer.is_meta and not is_lazy(buffer)
 
 
 @contextmanager

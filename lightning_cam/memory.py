@@ -18,20 +18,29 @@ class Memory:
 
     Args:
         probe: The user's probe, or how many images to choose.
+        question: What the looks ask, in words: looks that asked another question are not continued.
         persist_probe: Whether the images go into checkpoints.
         warn: Takes notes for the user.
     """
 
-    def __init__(self, probe: int | Probe, persist_probe: bool, warn: Callable[[str], None]) -> None:
-        self.probe = probe if isinstance(probe, Probe) else None
-        self.size = len(probe) if isinstance(probe, Probe) else probe
-        self.persist_probe, self.warn = persist_probe, warn
-        self.collector = Collector(self.size)
+    def __init__(self, probe: int | Probe, question: str, persist_probe: bool, warn: Callable[[str], None]) -> None:
+        self.given, self.question, self.persist_probe, self.warn = probe, question, persist_probe, warn
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Forgets everything but the user's own probe."""
+        self.probe = self.given if isinstance(self.given, Probe) else None
+        self.collector = Collector(len(self.given) if isinstance(self.given, Probe) else self.given)
         self.history = History()
         self.scalars: dict[str, float] = {}
         self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
         self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
         self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the looks kept are those of a run that has ended, and not of the one that is resumed."""
+        return bool(self.history.looks) and not self._restored
 
     def candidates(self, names: tuple[str, ...] | None) -> Probe:
         """The probe, or what is chosen of it so far.
@@ -41,6 +50,8 @@ class Memory:
         """
         if self.probe is not None:
             return self.probe
+        if self.collector.broken and not self.collector.chosen:
+            raise ValueError(f"images: all {self.collector.broken} hold values that are not finite (NaN or inf); mend the data.")
         if not self.collector.chosen:
             raise ValueError("dataloader_idx: this validation loader gave no batch; name one that holds images.")
         return self.collector.probe(names)[0]
@@ -56,25 +67,33 @@ class Memory:
     def choose(self, names: tuple[str, ...] | None) -> Probe:
         """Ends the choice of the probe; what the rehearsal saw of it becomes the first look."""
         self.candidates(names)
-        self.probe, serials = self.collector.probe(names)
+        probe, serials = self.collector.probe(names)
+        self.probe = probe.to("cpu")  # the device's memory is the training's
         if self.collector.skipped:
             self.warn(f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe")
+        if self.collector.broken:
+            self.warn(f"{self.collector.broken} images hold values that are not finite (NaN or inf) and cannot join the probe")
         self._settle(self.probe)
         known, untrained = self._rehearsed or ([], None)
         rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
         if untrained is not None and not self.history.looks and (rows >= 0).any():
             self.history = self.history.added(untrained.of(rows))
-        self.collector, self._rehearsed = Collector(self.size), None
+            self._keep_finite(self.history.looks[-1])
+        self.collector, self._rehearsed = Collector(self.collector.size), None
         return self.probe
 
     def add(self, look: Look, blank: float, lasting: bool) -> None:
         """One look more; only its scalars are kept where it is not ``lasting``."""
         self._restored = {}
-        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
-        means = {name: value if math.isfinite(value) else self.scalars.get(name, 0.0) for name, value in look.means.items()}
-        self.scalars = {**self.scalars, **means, "blank": blank}
+        self._keep_finite(look)
+        self.scalars["blank"] = blank
         if lasting:
             self.history = self.history.added(look)
+
+    def _keep_finite(self, look: Look) -> None:
+        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
+        for name, value in look.means.items():
+            self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
     def is_due(self, epoch: int, every_n_epochs: int) -> bool:
         """Whether this block of epochs has no look yet, or has it in this very epoch."""
@@ -95,6 +114,7 @@ class Memory:
             return self._restored
         return {
             "version": STATE_VERSION,
+            "question": self.question,
             "fingerprint": self.probe.fingerprint,
             "probe": self.packed(normalization),
             "history": self.history.state(),
@@ -113,8 +133,11 @@ class Memory:
             if state:
                 self.warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
             return
-        self._restored = state
+        self._restored = state if self.persist_probe else {**state, "probe": None}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
+        if state["question"] != self.question:
+            self.warn(f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew")
+            self.history, self.scalars = History(), {}
         if self.probe is not None:
             self._settle(self.probe)
         elif state["probe"] is not None:

@@ -18,7 +18,7 @@ from lightning_cam.typing import ColorTable, Tiles
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
-MARGIN, GAP, FRAME, LINE, BAR, BADGE = 12, 14, 4, 18, 150, 20
+MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
 NARROWEST = 232  # a caption needs this width, however narrow the image
 
 
@@ -50,7 +50,7 @@ class Column:
     remarks: tuple[str, ...]
 
 
-def overlay_sheet(
+def overlay_grid(
     images: Tiles, overlays: Tiles, captions: Sequence[Caption], header: tuple[str, str], colors: ColorTable
 ) -> Image.Image:
     """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
@@ -106,7 +106,7 @@ def film_strip(
         labels: One name per row.
     """
     height, width = images.shape[1:3]
-    step = (max(width, 72) + 6, max(height, LINE) + BADGE + 4)
+    step = (max(width, REMARK) + 6, max(height, LINE) + BADGE + 4)
     names = min(140, round(max(_width(label) for label in labels)) + 10)
     left, top = MARGIN + names, MARGIN + 2 * LINE + 14 + LINE
     bar = 2 * LINE + 10
@@ -123,7 +123,7 @@ def film_strip(
         for i, column in enumerate(columns, start=1):
             x = left + i * step[0]
             if column.remarks[row]:
-                draw.rectangle((x, y, x + max(width, 72) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232))
+                draw.rectangle((x, y, x + max(width, REMARK) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232))
                 draw.text((x + 4, y + 2), column.remarks[row], FAINT, _font(11))
             else:
                 picture.paste(_image(overlays[i - 1][row]), (x, y))

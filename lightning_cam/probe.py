@@ -14,7 +14,7 @@ from lightning_cam.typing import Images, Labels, Masks
 GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it spread evenly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
     """The probe batch: images as the network gets them, normalized already.
 
@@ -80,14 +80,14 @@ class Probe:
         state: dict[str, Any] = {"labels": _cpu(self.labels), "masks": _cpu(self.masks), "class_names": self.class_names}
         if images.dtype == torch.uint8:
             return {**state, "images": images.clone()}
+        exact, dtype = _bytes(images), str(images.dtype).removeprefix("torch.")
         for mean, std in filter(None, [((0.0,), (1.0,)), normalization]):
             mean_std = torch.tensor([mean, std], dtype=torch.float32)
             if len(mean) not in (1, images.shape[1]):
                 continue
+            levels = _levels(images, mean_std)
             for factor in (0.0, 1.0 / 255):
-                dtype = str(images.dtype).removeprefix("torch.")
-                levels = _levels(images, mean_std)
-                if _bytes(_normalized(levels, mean_std, factor, dtype)) == _bytes(images):
+                if _bytes(_normalized(levels, mean_std, factor, dtype)) == exact:
                     return {**state, "images": levels, "mean_std": mean_std, "factor": factor, "dtype": dtype}
         return {**state, "images": images.clone()}
 
@@ -127,7 +127,8 @@ class Collector:
 
     size: int
     chosen: list["_Candidate"] = field(default_factory=list)
-    skipped: int = 0
+    skipped: int = 0  # of another shape
+    broken: int = 0  # not finite
     serial: int = 0
     rehearsed: int = 0
 
@@ -143,6 +144,8 @@ class Collector:
             candidate = _Candidate(self.serial, None if reading.labels is None else label, reading.images[i], mask)
             if self.chosen and not candidate.fits(self.chosen[0]):
                 self.skipped += 1
+            elif not candidate.image.isfinite().all():
+                self.broken += 1
             elif not self._known(candidate):
                 self.chosen[place:] = [*self.chosen[place + 1 :], candidate.copy()]
                 self.serial += 1
@@ -150,6 +153,12 @@ class Collector:
     def end_rehearsal(self) -> None:
         """What was chosen so far has been looked at; offered again, it is known."""
         self.rehearsed = self.serial
+        self.skipped = self.broken = 0
+
+    def start_again(self) -> None:
+        """A validation begins: what an interrupted one left is dropped, what was rehearsed stays."""
+        self.chosen = [candidate for candidate in self.chosen if candidate.serial < self.rehearsed]
+        self.skipped = self.broken = 0
 
     def probe(self, class_names: tuple[str, ...] | None = None) -> tuple[Probe, list[int]]:
         """The probe, classes in turn, and each image's serial number."""
@@ -159,9 +168,10 @@ class Collector:
             rounds[candidate.label] = rounds.get(candidate.label, -1) + 1
             order.append((rounds[candidate.label], candidate.label or 0, candidate.serial))
         chosen = [candidate for _, candidate in sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])]
-        labels = None if chosen[0].label is None else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
-        masks = None if chosen[0].mask is None else torch.stack([c.mask for c in chosen if c.mask is not None])
-        probe = Probe(torch.stack([c.image for c in chosen]), labels, masks, class_names)
+        with torch.inference_mode(False):  # under validate(), what is made would serve no later training
+            labels = None if chosen[0].label is None else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
+            masks = None if chosen[0].mask is None else torch.stack([c.mask for c in chosen if c.mask is not None])
+            probe = Probe(torch.stack([c.image for c in chosen]), labels, masks, class_names)
         return probe, [candidate.serial for candidate in chosen]
 
     def _place(self, label: int) -> int | None:
@@ -198,8 +208,9 @@ class _Candidate:
         )
 
     def copy(self) -> "_Candidate":
-        """The same with tensors of its own: the user's step may change the batch."""
-        return replace(self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone())
+        """The same with tensors of its own: the user's step may change the batch, and inference tensors serve no later training."""
+        with torch.inference_mode(False):
+            return replace(self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone())
 
 
 def _spread(label: int) -> int:

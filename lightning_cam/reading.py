@@ -16,6 +16,8 @@ IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "i
 LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class", "classes")
 MASK_KEYS = ("mask", "masks", "segmentation", "segmentations")
 
+Parts = list[tuple[str | int, Any]]
+
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -33,7 +35,8 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
     """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
 
     Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes: images are the first (n, c, H, W), labels
-    the first whole numbers (n,) or (n, 1), masks the first whole numbers or truth values (n, H, W) or (n, 1, H, W).
+    the first whole numbers (n,) or (n, 1), masks the first of two values, (n, H, W) or (n, 1, H, W). Among several that have other
+    names nothing is guessed.
 
     Args:
         images: A key, an index or a function of the batch; None finds them. Likewise ``labels`` and ``masks``.
@@ -51,13 +54,15 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
     others = [(name, part) for name, part in parts if part is not found]
     count, size = len(found), found.shape[2:]
     if labels is None:
-        found_labels = _first(others, LABEL_KEYS, lambda part: _are_labels(part, count))
+        found_labels = _only(others, LABEL_KEYS, lambda part: _are_labels(part, count))
     else:
         found_labels = pick(batch, labels, "labels")
         if not _are_labels(found_labels, count):
             raise ValueError(f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},).")
     if masks is None:
-        found_masks = _first(others, MASK_KEYS, lambda part: _are_masks(part, count, size) and not part.is_floating_point())
+        found_masks = _only(
+            others, MASK_KEYS, lambda part: _are_masks(part, count, size) and not part.is_floating_point(), _of_two_values
+        )
     else:
         found_masks = pick(batch, masks, "masks")
         if not _are_masks(found_masks, count, size):
@@ -72,9 +77,14 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
     )
 
 
-def batch_size(batch: Any) -> int | None:
-    """Length of the first tensor in a batch; None where there is none."""
-    return next((len(part) for _, part in _parts(batch) if isinstance(part, Tensor) and part.ndim), None)
+def check_how(argument: str, how: Any) -> None:
+    """Accepts a key, an index, a function or None.
+
+    Raises:
+        TypeError: ``how`` is something else.
+    """
+    if isinstance(how, bool) or not (how is None or isinstance(how, str | int) or callable(how)):
+        raise TypeError(f"{argument}: got {how!r}; give a key, an index, a function, or None to have it found.")
 
 
 def read_scores(output: Any, scores: How = None) -> Tensor:
@@ -87,6 +97,12 @@ def read_scores(output: Any, scores: How = None) -> Tensor:
         ValueError: No scores; the message says what the output holds.
     """
     found = _first(_parts(output), ("logits", "scores"), _are_scores) if scores is None else pick(output, scores, "scores")
+    one = found if found is not None else output
+    if isinstance(one, Tensor) and one.is_floating_point() and (one.ndim == 1 or one.shape[1:] == (1,)):
+        raise ValueError(
+            f"scores: the model gives one score per image, {describe(one)}; give one per class, for two classes "
+            "scores=lambda output: torch.stack([-output.flatten(), output.flatten()], dim=1) / 2."
+        )
     if not _are_scores(found):
         raise ValueError(
             f"scores: no class scores (n, C) found in the model's output, which is {describe(output)}; "
@@ -108,7 +124,9 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
             return getattr(container, how)
         return container[how]
     except (KeyError, IndexError, AttributeError, TypeError):
-        raise ValueError(f"{argument}: no {how!r} in {describe(container)}.") from None
+        raise ValueError(
+            f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function."
+        ) from None
 
 
 def describe(thing: Any) -> str:
@@ -149,29 +167,37 @@ def normalization(loaders: Any) -> Normalization | None:
     """
     for dataset in _datasets(loaders):
         for attribute in ("transform", "transforms"):
-            found = [step for step in _steps(getattr(dataset, attribute, None)) if hasattr(step, "mean") and hasattr(step, "std")]
-            if found:
-                mean, std = (
-                    torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (found[-1].mean, found[-1].std)
-                )
-                width = max(len(mean), len(std))
-                return tuple(mean * (width // len(mean))), tuple(std * (width // len(std)))
+            found = [_mean_std(step) for step in _steps(getattr(dataset, attribute, None))]
+            known = [mean_std for mean_std in found if mean_std is not None]
+            if known:
+                return known[-1]
     return None
 
 
+def _mean_std(step: Any) -> Normalization | None:
+    try:
+        mean, std = (torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (step.mean, step.std))
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return None  # no numbers: another thing of that name
+    width = max(len(mean), len(std))
+    if not mean or not std or min(std) <= 0 or not {len(mean), len(std)} <= {1, width}:
+        return None
+    return tuple(mean * (width // len(mean))), tuple(std * (width // len(std)))
+
+
 def _datasets(loaders: Any) -> Iterator[Any]:
-    """Every dataset below a loader, a list or a dict of loaders, wrappers first; nothing is iterated."""
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    if isinstance(loaders, list | tuple):
-        for loader in loaders:
-            yield from _datasets(loader)
-        return
-    if loaders is None:
-        return
-    yield loaders
-    for attribute in ("dataset", "datasets"):
-        yield from _datasets(getattr(loaders, attribute, None))
+    """Every dataset below a loader, a list or a dict of loaders, wrappers first; no loader and no dataset is iterated."""
+    waiting, seen = _several(loaders), set()
+    while waiting:
+        thing = waiting.pop(0)
+        if thing is not None and id(thing) not in seen:
+            seen.add(id(thing))
+            yield thing
+            waiting[:0] = [getattr(thing, "dataset", None), *_several(getattr(thing, "datasets", None))]
+
+
+def _several(things: Any) -> list[Any]:
+    return list(things.values()) if isinstance(things, Mapping) else list(things) if isinstance(things, list | tuple) else [things]
 
 
 def _steps(transform: Any) -> Iterator[Any]:
@@ -185,7 +211,7 @@ def _steps(transform: Any) -> Iterator[Any]:
             yield from _steps(getattr(transform, attribute, None))
 
 
-def _parts(thing: Any) -> list[tuple[str | int, Any]]:
+def _parts(thing: Any) -> Parts:
     """What a batch or an output holds, with its names."""
     if isinstance(thing, Mapping):
         return list(thing.items())
@@ -200,15 +226,25 @@ def _parts(thing: Any) -> list[tuple[str | int, Any]]:
     return []
 
 
-def _first(
-    parts: list[tuple[str | int, Any]], names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()
-) -> Any:
+def _first(parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()) -> Any:
     """The first part that fits, those with a usual name before the rest, those with another thing's name last."""
 
     def rank(part: tuple[str | int, Any]) -> int:
         return names.index(part[0]) if part[0] in names else len(names) + (part[0] in others)
 
     return next((part for _, part in sorted(parts, key=rank) if fits(part)), None)
+
+
+def _only(
+    parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], convinces: Callable[[Any], bool] = lambda part: True
+) -> Any:
+    """What has a usual name, if it fits; where nothing has one, the first that convinces, or among other names the only one."""
+    named = [part for part in parts if part[0] in names]
+    if named:
+        return _first(named, names, fits)
+    fitting = [part for _, part in parts if fits(part) and convinces(part)]
+    by_name = any(isinstance(name, str) for name, _ in parts)
+    return fitting[0] if fitting and not (by_name and len(fitting) > 1) else None
 
 
 def _are_images(part: Any) -> bool:
@@ -222,6 +258,10 @@ def _are_labels(part: Any, count: int) -> bool:
 
 def _are_masks(part: Any, count: int, size: Sequence[int]) -> bool:
     return isinstance(part, Tensor) and tuple(part.shape) in ((count, *size), (count, 1, *size))
+
+
+def _of_two_values(part: Tensor) -> bool:
+    return part.dtype == torch.bool or len(part.unique()) <= 2
 
 
 def _are_scores(part: Any) -> bool:

@@ -19,7 +19,8 @@ def choose(table: Mapping[str, Row], key: object, argument: str) -> Row | Callab
     if not isinstance(key, str):
         raise TypeError(f"{argument}: got {key!r}; give a name or a function.")
     if key not in table:
-        raise ValueError(f"{argument}: no {argument} {key!r}{did_you_mean(key, table)}; there are {', '.join(table) or 'none'}.")
+        hint = did_you_mean(key, table) or f"; there are {', '.join(table) or 'none'}."
+        raise ValueError(f"{argument}: no {argument} {key!r}{hint}")
     return table[key]
 
 

@@ -1,5 +1,6 @@
 """Training with the monitor gives the same weights and the same metrics, to the last bit, as training without it."""
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,25 @@ def averaged(before: bool) -> Callable[[list], list]:
         return [average, *monitors] if before else [*monitors, average]
 
     return callbacks
+
+
+class LogsInForward(Classifier):
+    """Its forward logs, so that a look could enter the user's metrics."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.log("norm", images.norm())
+        return super().forward(images)
+
+
+class KeepsFeatures(Classifier):
+    """Keeps what it computed and copies itself after every validation, as self-made averages do."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.features = self.net.trunk(images)
+        return self.net.tail(self.features)
+
+    def on_validation_epoch_end(self) -> None:
+        self.average = copy.deepcopy(self.net).state_dict()
 
 
 def compiled(form: str) -> Callable[[], LightningModule]:
@@ -52,6 +72,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "user-frozen batch norm": {"module": FrozenBatchNorm},
     "frozen backbone": {"module": FrozenBackbone},
     "backbone under the user's no_grad": {"module": BackboneUnderNoGrad},
+    "a forward that logs": {"module": LogsInForward},
+    "a forward that keeps its features": {"module": KeepsFeatures},
     "EMA before": {"callbacks": averaged(before=True)},
     "EMA after": {"callbacks": averaged(before=False)},
     "two validation loaders": {"val": two_loaders},

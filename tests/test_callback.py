@@ -200,6 +200,7 @@ def test_validate_alone(tmp_path: Path) -> None:
     validated = trainer(tmp_path, callbacks=[monitor], logger=logger)
     validated.validate(Classifier(), loader(seed=1), verbose=False)
     assert events(Path(logger.log_dir)).Tags()["images"] == ["cam/overlay"]
+    assert not monitor.probe.images.is_inference()
     assert validated.callback_metrics["cam/entropy"] > 0
     assert len(monitor.history) == 0
     with torch.random.fork_rng():
@@ -291,7 +292,7 @@ def test_masks_in_the_batch(tmp_path: Path) -> None:
 def test_without_labels_the_prediction_is_explained(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     images = TensorDataset(data(24, seed=1).tensors[0])
-    with pytest.warns(UserWarning, match="no labels found, so the maps explain the predicted class"):
+    with pytest.warns(UserWarning, match="no labels found .*, so the maps explain the predicted class"):
         fit(tmp_path, monitor, model=AnyBatch(), val=DataLoader(images, batch_size=8))
     assert epochs(monitor) == [0, 1]
 
@@ -429,9 +430,10 @@ IMAGES, LABELS = data(24, seed=1).tensors
         ({"monitor": {"target_layer": "body"}}, r"target_layer: no layer 'body' in NeverTrains; did you mean 'net.body'\?"),
         ({"model": Mlp()}, "target_layer: no 2-D convolution of Mlp yields a map with spatial extent"),
         ({"val": val(IMAGES, LABELS + 1)}, "labels: label 3 is outside the model's 3 classes; labels run from 0 to 2"),
-        ({"val": val(IMAGES / 0, LABELS)}, r"images: image 0 holds values that are not finite"),
+        ({"val": val(IMAGES / 0, LABELS)}, r"images: all 16 hold values that are not finite"),
         ({"val": val(IMAGES.flatten(1), LABELS)}, r"images: no images .* found in the batch, which holds a list of .* \(8, 768\)"),
         ({"monitor": {"labels": "target"}}, "labels: no 'target' in a list of"),
+        ({"monitor": {"class_names": ["a", "b"]}}, "class_names: got 2 names for the model's 3 classes; give one per class"),
         ({"monitor": {"target": 7}}, "target: class index 7 is outside the model's 3 classes; use 0 to 2"),
         ({"monitor": {"dataloader_idx": 1}}, "dataloader_idx: got 1 for 1 validation loaders"),
         ({"monitor": {"scores": "logits"}}, "scores: no 'logits' in a float32 tensor"),
@@ -492,6 +494,13 @@ def test_weights_that_turn_nan_give_blank_maps_one_note_and_finite_scalars(tmp_p
         ({"colormap": "infernoo"}, ValueError, r"colormap: no colormap 'infernoo'; did you mean 'inferno'\?"),
         ({"normalization": "imgnet"}, ValueError, "normalization: got 'imgnet'"),
         ({"normalization": ((0.5,), (0.0,))}, ValueError, "normalization: .* std above 0"),
+        ({"opacity": None}, ValueError, "opacity: got None"),
+        ({"class_names": "cat"}, TypeError, "class_names: got 'cat'; give one name per class, in a list"),
+        ({"method": ["gradcam"]}, TypeError, "method: got .*; a monitor has one method"),
+        ({"images": 1.5}, TypeError, "images: got 1.5; give a key, an index, a function, or None"),
+        ({"scores": 2.5}, TypeError, "scores: got 2.5; give a key"),
+        ({"target_layer": 4}, TypeError, "target_layer: got 4; give the name of a submodule"),
+        ({"forward": "net"}, TypeError, "forward: got 'net'; give a function"),
         ({"name": ""}, ValueError, "name: got ''; give a prefix"),
     ],
 )
@@ -500,15 +509,85 @@ def test_wrong_arguments(arguments: dict, error: type[Exception], message: str, 
         CAMMonitor(**arguments)
 
 
+def test_a_resumed_run_that_asks_another_question_starts_anew(tmp_path: Path) -> None:
+    checkpoint = run_with_checkpoint(tmp_path / "a", CAMMonitor(probe=6), epochs=2)
+    other = CAMMonitor(probe=6, method="layercam")
+    with pytest.warns(UserWarning, match="the checkpoint's looks asked 'gradcam at the last layer, target label', not 'layercam"):
+        run_with_checkpoint(tmp_path / "b", other, epochs=3, resume=checkpoint)
+    assert [look.epoch for look in other.history.looks] == [2]
+
+
+def test_resuming_without_images_leaves_none_in_the_next_checkpoint_and_none_twice_in_the_probe(tmp_path: Path) -> None:
+    checkpoint = run_with_checkpoint(tmp_path / "a", CAMMonitor(probe=20), epochs=1)
+    monitor = CAMMonitor(probe=20, persist_probe=False)
+    monitor.load_state_dict(torch.load(checkpoint, weights_only=True)["callbacks"][monitor.state_key])
+    assert monitor.state_dict()["probe"] is None
+    silent = run_with_checkpoint(tmp_path / "b", CAMMonitor(probe=20, persist_probe=False), epochs=1)
+    resumed = CAMMonitor(probe=20, persist_probe=False)
+    run_with_checkpoint(tmp_path / "c", resumed, epochs=2, resume=silent)
+    assert len({image.numpy().tobytes() for image in resumed.probe.images}) == 20
+
+
+def test_an_interrupted_first_validation_leaves_no_image_twice(tmp_path: Path) -> None:
+    class Interrupts(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
+            super().validation_step(batch)
+            if batch_idx == 1:
+                raise RuntimeError("planted")
+
+    monitor = CAMMonitor(probe=20)
+    with pytest.raises(RuntimeError, match="planted"):
+        fit(tmp_path, monitor, model=Interrupts(), num_sanity_val_steps=0)
+    fit(tmp_path, monitor, num_sanity_val_steps=0)
+    assert len({image.numpy().tobytes() for image in monitor.probe.images}) == 20
+
+
+def test_a_validation_that_ends_before_its_stated_length(tmp_path: Path) -> None:
+    class Claims(Stream):
+        def __len__(self) -> int:
+            return 48
+
+    monitor = CAMMonitor(probe=6)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*length of the IterableDataset.*|Length of IterableDataset.*")
+        fit(tmp_path, monitor, val=DataLoader(Claims(), batch_size=8), max_epochs=3)
+    assert epochs(monitor) == [1, 2]
+
+
+def test_others_can_watch_the_scalars_of_a_loader_of_unknown_length(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    callbacks = [monitor, EarlyStopping(monitor="cam/entropy", patience=10)]
+    fitted = fit(tmp_path, monitor, val=DataLoader(Stream(), batch_size=8), callbacks=callbacks)
+    assert fitted.current_epoch == 2
+
+
+def test_one_image_that_is_not_finite_stays_out_of_the_probe(tmp_path: Path) -> None:
+    images = IMAGES.clone()
+    images[1, 0, 0, 0] = float("nan")
+    monitor = CAMMonitor(probe=24)
+    with pytest.warns(UserWarning, match=r"1 images hold values that are not finite \(NaN or inf\) and cannot join the probe"):
+        fit(tmp_path, monitor, model=AnyBatch(), val=val(images, LABELS))
+    assert len(monitor.probe) == 23
+    assert epochs(monitor) == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_users_probe_of_another_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    monitor = CAMMonitor(Probe(IMAGES[:4].to(dtype), LABELS[:4]), class_names=["top", "middle", "bottom"])
+    with_no_warning_of_failure(tmp_path, monitor)
+    assert epochs(monitor) == [0, 1]
+    assert monitor.probe.name(2) == "bottom"
+
+
 # --- one monitor, several runs
 
 
-def test_a_second_fit_with_the_same_monitor_looks_again(tmp_path: Path) -> None:
+def test_a_second_fit_with_the_same_monitor_starts_anew(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     fit(tmp_path, monitor, max_epochs=3)
     deeper = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
     fit(tmp_path, monitor, model=Classifier(deeper))  # other layers: the one of the first fit is not there
-    assert epochs(monitor) == [0, 1, 2, 0, 1]
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
 
 
 def test_validate_first_then_fit_and_save(tmp_path: Path) -> None:

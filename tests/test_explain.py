@@ -175,12 +175,14 @@ NAN[2, 0, 3, 3] = float("nan")
         ),
         ({"images": pictures(), "target_layer": "xyz"}, ValueError, "its children are stem, body, dropout, head"),
         ({"images": pictures(), "target_layer": "head"}, ValueError, "target_layer: 'head' yields a float32 tensor"),
+        ({"images": pictures(), "labels": torch.rand(4)}, ValueError, r"labels: got a float32 tensor \(4,\) for 4 images"),
+        ({"images": pictures(), "method": [lambda e: e, lambda e: e]}, ValueError, "method: of 2 methods some share a name"),
         ({"images": pictures(), "max_batch": 0}, ValueError, "max_batch: got 0"),
         ({"images": pictures(), "normalization": "imagenett"}, ValueError, "normalization: got 'imagenett'"),
         (
             {"images": pictures(), "scores": 3},
             ValueError,
-            r"scores: no class scores \(n, C\) found in the model's output, which is a float32 tensor \(4, 5\)",
+            r"scores: the model gives one score per image, a float32 tensor \(5,\); give one per class",
         ),
     ],
 )
@@ -193,6 +195,11 @@ class TwoHeads(Net):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         scores = super().forward(images)
         return {"extra": scores[:, None], "logits": scores}
+
+
+def test_what_is_no_module(unchecked: None) -> None:
+    with pytest.raises(TypeError, match=r"model: got a function; give a torch\.nn\.Module"):
+        explain(lambda images: images, pictures())
 
 
 def test_scores_in_a_dict() -> None:

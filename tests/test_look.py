@@ -1,5 +1,6 @@
 """One look: right, and without a trace."""
 
+import copy
 import random
 from collections.abc import Callable
 
@@ -313,6 +314,58 @@ def variant_untidy() -> Untidy:
 
 def look_at(model: nn.Module):
     return look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
+
+
+class Keeps(Net):
+    """Keeps features as attributes, as many models do; weight norm keeps its weight so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.utils.weight_norm(self.head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.features = self.trunk(images)
+        return self.tail(self.features)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_nothing_of_the_graph_stays_in_the_model() -> None:
+    model = Keeps()
+    with torch.no_grad():
+        model(pictures())
+    kept = model.features
+    with look_at(model) as evidence:
+        _ = evidence.gradients
+    assert model.features is kept
+    copy.deepcopy(model)  # raises where a tensor with a graph is left
+    del model.features
+    with look_at(model):
+        pass
+    assert not hasattr(model, "features")
+
+
+def test_buffers_that_cannot_be_compared_are_left_alone() -> None:
+    model = net()
+    model.register_buffer("sparse", torch.eye(3).to_sparse())
+    model.register_buffer("shape", torch.empty(2, device="meta"))
+    with look_at(model) as evidence:
+        _ = evidence.gradients
+    assert model.sparse.is_sparse
+
+
+def test_a_method_without_gradients_needs_one_forward_even_under_the_users_no_grad() -> None:
+    runs = []
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        runs.append(len(images))
+        return model(images)
+
+    model = variant(UnderNoGrad)
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+        METHODS["eigencam"](evidence)
+        assert runs == [4]
+        _ = evidence.gradients
+        assert runs == [4, 4]
 
 
 class Overridden(Net):

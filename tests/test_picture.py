@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_cam.drawing import SHEET_TILES, STRIP_COLUMNS, STRIP_ROWS, STRIP_TILES, Style, draw_evolution, draw_overlay
+from lightning_cam.drawing import GRID_TILES, STRIP_COLUMNS, STRIP_ROWS, STRIP_TILES, Style, draw_evolution, draw_overlay
 from lightning_cam.functional.maps import BLANK_REASONS
 from lightning_cam.functional.overlay import color_table, tile_size
 from lightning_cam.history import History, remember
-from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, RIGHT, UNKNOWN, WRONG
+from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
 from lightning_cam.probe import Probe
 
 HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
@@ -80,10 +80,10 @@ def cells(pixels: Pixels, tile: tuple[int, int], count: int) -> list[Place]:
 
 @pytest.mark.parametrize("count", [1, 3, 16])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_an_overlay_sheet_has_its_cells_side_by_side(size: tuple[int, int], count: int) -> None:
+def test_an_overlay_grid_has_its_cells_side_by_side(size: tuple[int, int], count: int) -> None:
     labels = [i % 4 for i in range(count)]
     pixels = sheet(plain(count, size), [(i + (i % 3 == 0)) % 4 for i in range(count)], labels, LONG)
-    height, width = tile_size(*size, *SHEET_TILES)
+    height, width = tile_size(*size, *GRID_TILES)
     cell = max(2 * width + 3 * FRAME, NARROWEST)
     found = cells(pixels, (height, width), count)
     columns = sorted({x for x, _ in found})
@@ -102,7 +102,7 @@ def test_each_cell_holds_its_image_in_a_frame_of_the_right_colour(channels: int)
     images = plain(5, (32, 32), channels)
     labels, predicted = [0, 1, 2, 3, 0], [0, 2, 2, 1, 0]
     pixels = sheet(images, predicted, labels)
-    height, width = tile_size(32, 32, *SHEET_TILES)
+    height, width = tile_size(32, 32, *GRID_TILES)
     for i, (x, y) in enumerate(cells(pixels, (height, width), 5)):
         frame = RIGHT if labels[i] == predicted[i] else WRONG
         right, bottom = x + 2 * width + 3 * FRAME, y + height + 2 * FRAME
@@ -123,7 +123,7 @@ def test_the_overlay_is_image_and_heatmap() -> None:
     cams = torch.zeros(2, 7, 7)
     cams[0, :, :3] = 1
     pixels = sheet(plain(2), [0, 1], [0, 1], cams=cams, style=Style("viridis", 0.25))
-    height, width = tile_size(32, 32, *SHEET_TILES)
+    height, width = tile_size(32, 32, *GRID_TILES)
     table = color_table("viridis")
     first, second = cells(pixels, (height, width), 2)
     for image, (x, y), column, heat in ((0, first, 2, table[255]), (0, first, width - 3, table[0]), (1, second, 9, table[0])):
@@ -134,21 +134,21 @@ def test_the_overlay_is_image_and_heatmap() -> None:
 
 def test_without_labels_all_is_grey() -> None:
     pixels = sheet(plain(3), [0, 1, 2], None)
-    places = cells(pixels, tile_size(32, 32, *SHEET_TILES), 3)
+    places = cells(pixels, tile_size(32, 32, *GRID_TILES), 3)
     assert all((pixels[y, x] == UNKNOWN).all() for x, y in places)
 
 
 def test_a_wrong_answer_is_wrong_whatever_it_is_called() -> None:
     """ImageNet has two cranes, two maillots and two cardigans: names are no proof."""
     pixels = sheet(plain(2), [1, 0], [0, 0], ("crane", "crane", "missile", "projectile"))
-    first, second = cells(pixels, tile_size(32, 32, *SHEET_TILES), 2)
+    first, second = cells(pixels, tile_size(32, 32, *GRID_TILES), 2)
     assert tuple(pixels[second[1], second[0]]) == RIGHT
     assert tuple(pixels[first[1], first[0]]) == WRONG
 
 
 def third_line(pixels: Pixels, place: Place, size: tuple[int, int]) -> Pixels:
     """The room below label and prediction, where the reason of a blank map stands."""
-    height, width = tile_size(*size, *SHEET_TILES)
+    height, width = tile_size(*size, *GRID_TILES)
     x, y = place[0], place[1] + height + 2 * FRAME + 4 + 2 * LINE
     return pixels[y + 2 : y + LINE - 2, x : x + max(2 * width + 3 * FRAME, NARROWEST)]
 
@@ -160,14 +160,14 @@ def test_a_blank_map_says_why(reason: int) -> None:
     pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, reason, 0], cams=cams)
     without = sheet(plain(3), [0, 1, 2], [0, 1, 2], cams=cams)
     assert pixels.shape[0] > without.shape[0]
-    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), 3)]
+    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)]
     assert [bool((line < 255).any()) for line in lines] == [False, True, False]
     other = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, 1 + reason % 4, 0], cams=cams)
     assert (pixels != other).any(), "each reason in its own words"
 
 
 def caption(pixels: Pixels, place: Place, line: int) -> Pixels:
-    height, width = tile_size(32, 32, *SHEET_TILES)
+    height, width = tile_size(32, 32, *GRID_TILES)
     x, y = place[0] + 16, place[1] + height + 2 * FRAME + 4 + line * LINE
     return pixels[y : y + LINE, x : x + max(2 * width + 3 * FRAME, NARROWEST) - 16]
 
@@ -176,7 +176,7 @@ def caption(pixels: Pixels, place: Place, line: int) -> Pixels:
 def test_names_of_any_kind_are_drawn(names: tuple[str, ...]) -> None:
     count = len(names)
     pixels = sheet(plain(count), [*range(1, count), 0], list(range(count)), names)
-    for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), count):
+    for place in cells(pixels, tile_size(32, 32, *GRID_TILES), count):
         assert (caption(pixels, place, 0) < 255).any()
         assert (caption(pixels, place, 1) < 255).any()
 
@@ -185,7 +185,7 @@ def test_names_of_any_kind_are_drawn(names: tuple[str, ...]) -> None:
 def test_different_names_look_different(names: tuple[str, ...]) -> None:
     count = len(names)
     pixels = sheet(plain(count), [0] * count, list(range(count)), names)
-    labels = {caption(pixels, place, 1).tobytes() for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), count)}
+    labels = {caption(pixels, place, 1).tobytes() for place in cells(pixels, tile_size(32, 32, *GRID_TILES), count)}
     assert len(labels) == count
 
 
@@ -199,7 +199,7 @@ def test_scores_that_are_not_finite_are_drawn() -> None:
     scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
     picture, _ = draw_overlay(plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style())
     pixels = np.asarray(picture)
-    first, second = (third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *SHEET_TILES), 2))
+    first, second = (third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2))
     assert (first < 255).any()
     assert (second < 255).any()
 
@@ -212,7 +212,7 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
             images, torch.rand(2, 7, 7), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Probe(images), HEADER, style
         )
         assert guessed is said
-        x, y = cells(np.asarray(drawn), tile_size(32, 32, *SHEET_TILES), 2)[1]
+        x, y = cells(np.asarray(drawn), tile_size(32, 32, *GRID_TILES), 2)[1]
         difference = np.abs(np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()).max()
         assert (difference <= 1) is not said
 
@@ -253,7 +253,7 @@ def strip(
 def strip_places(pixels: Pixels, size: tuple[int, int], rows: int, columns: int) -> dict[tuple[int, int], Place]:
     """Left upper corner of each tile; column 0 is the image. The picture has to be wide enough to fill its canvas."""
     height, width = tile_size(*size, *STRIP_TILES)
-    step = max(width, 72) + 6, max(height, LINE) + BADGE + 4
+    step = max(width, REMARK) + 6, max(height, LINE) + BADGE + 4
     left = pixels.shape[1] - MARGIN - (1 + columns) * step[0]
     top = TOP + LINE
     return {(row, column): (left + column * step[0], top + row * step[1]) for row in range(rows) for column in range(columns + 1)}

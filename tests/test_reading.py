@@ -14,10 +14,11 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from torchvision import transforms as v1
 from torchvision.datasets import FakeData
 from torchvision.datasets.vision import StandardTransform
+from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
 from lightning_cam import reading
-from lightning_cam.reading import batch_size, describe, nth_loader, read_batch, read_scores
+from lightning_cam.reading import IMAGENET, check_how, class_names, describe, normalization, nth_loader, read_batch, read_scores
 
 IMAGES = torch.rand(4, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -137,6 +138,62 @@ def test_masks_with_several_values_are_where_they_are_not_zero() -> None:
     check((IMAGES, LABELS, MASKS.long() * -1))
 
 
+def test_unnamed_values_of_many_kinds_are_no_mask() -> None:
+    depth = torch.arange(4 * 8 * 6).reshape(4, 1, 8, 6)
+    check((IMAGES, LABELS, depth), has_masks=False)
+    assert read_batch({"image": IMAGES, "mask": depth}).masks.sum() == depth.numel() - 1
+
+
+def test_what_is_named_decides_and_among_other_names_nothing_is_guessed() -> None:
+    site, scan = torch.arange(4), torch.arange(4) + 100
+    one_hot = torch.eye(4)
+    assert read_batch({"image": IMAGES, "label": one_hot, "site": site}).labels is None
+    assert read_batch({"image": IMAGES, "site": site, "scan": scan}).labels is None
+    assert read_batch({"image": IMAGES, "species": site}).labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("scores", [torch.rand(4), torch.rand(4, 1), {"logits": torch.rand(4, 1)}], ids=["n", "n 1", "dict"])
+def test_one_score_per_image_is_told_how_to_become_two(scores: Tensor | dict) -> None:
+    with pytest.raises(ValueError, match=r"scores: the model gives one score per image, .* scores=lambda output: torch.stack"):
+        read_scores(scores)
+
+
+@pytest.mark.parametrize("how", [1.5, True, [1]])
+def test_how_is_a_key_an_index_or_a_function(how: object) -> None:
+    with pytest.raises(TypeError, match=r"labels: got .*; give a key, an index, a function, or None"):
+        check_how("labels", how)
+
+
+class Loop:
+    """A wrapper that wraps itself."""
+
+    @property
+    def dataset(self) -> "Loop":
+        return self
+
+
+@pytest.mark.parametrize("mean", [None, "grey", lambda: 0.5, ()])
+def test_a_mean_that_is_no_number_is_no_normalization(mean: object) -> None:
+    step = SimpleNamespace(mean=mean, std=(0.5,))
+    assert normalization(SimpleNamespace(dataset=SimpleNamespace(transform=step))) is None
+    assert normalization(SimpleNamespace(dataset=SimpleNamespace(transform=SimpleNamespace(mean=0.5, std=0.0)))) is None
+
+
+def test_datasets_are_not_walked_through() -> None:
+    class Counts(list):
+        def __iter__(self) -> None:
+            raise AssertionError("nothing is iterated")
+
+    assert normalization(SimpleNamespace(dataset=Counts([1, 2]))) is None
+    assert class_names(Loop()) is None
+
+
+def test_the_preset_of_torchvisions_weights() -> None:
+    preset = ResNet18_Weights.DEFAULT.transforms()
+    mean, std = normalization(SimpleNamespace(dataset=SimpleNamespace(transform=preset)))
+    assert (mean, std) == IMAGENET
+
+
 def test_what_only_looks_like_labels_is_left() -> None:
     not_labels = (LABELS.float(), LABELS > 0, torch.arange(3), torch.eye(4).long(), LABELS.tolist(), torch.tensor(4))
     check((IMAGES, *not_labels), has_labels=False, has_masks=False)
@@ -226,13 +283,6 @@ def test_errors_of_a_users_function_are_his_own() -> None:
         read_batch((IMAGES,), images=lambda batch: 1 / 0)
 
 
-def test_batch_size() -> None:
-    assert batch_size((IMAGES, LABELS)) == 4
-    assert batch_size({"path": ["a"], "scale": torch.tensor(2.0), "image": IMAGES}) == 4
-    assert batch_size(IMAGES[:3]) == 3
-    assert batch_size({"path": ["a"]}) is None
-
-
 SCORES = torch.rand(4, 5, generator=torch.Generator().manual_seed(2))
 
 
@@ -289,7 +339,6 @@ def test_scores_keep_their_graph_and_precision() -> None:
 
 NO_SCORES = {
     "whole numbers": (LABELS[:, None], r"which is .*int64 tensor \(4, 1\)"),
-    "one per image": (torch.rand(4), r"which is a float32 tensor \(4,\)"),
     "maps": ({"out": torch.rand(4, 5, 8, 8)}, r"which is a dict of 'out': a float32 tensor \(4, 5, 8, 8\)"),
     "object": (SimpleNamespace(logits=SCORES), r"which is a SimpleNamespace; say where they are with scores="),
     "nothing": (None, "which is a NoneType"),

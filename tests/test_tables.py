@@ -23,9 +23,7 @@ def test_a_function_is_its_own_row(function: Callable) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(
-        ValueError, match=r"^method: no method 'gradcan'; did you mean 'gradcam'\?; there are gradcam, layercam, eigencam\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^method: no method 'gradcan'; did you mean 'gradcam'\?$"):
         choose(TABLE, "gradcan", "method")
     with pytest.raises(ValueError, match=r"^statistic: no statistic 'xyzzy'; there are gradcam, layercam, eigencam\.$"):
         choose(TABLE, "xyzzy", "statistic")

@@ -16,7 +16,8 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
         ValueError: No such colormap; the message names the closest one.
     """
     if name not in matplotlib.colormaps:
-        raise ValueError(f"colormap: no colormap {name!r}{did_you_mean(name, matplotlib.colormaps)}; use one of matplotlib's.")
+        hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
+        raise ValueError(f"colormap: no colormap {name!r}{hint}")
     return torch.tensor(matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device)
 
 

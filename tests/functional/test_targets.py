@@ -118,7 +118,7 @@ def test_targets_that_can_be_used(target):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"^target: no target 'lable'; did you mean 'label'\?; there are label, predicted"):
+    with pytest.raises(ValueError, match=r"^target: no target 'lable'; did you mean 'label'\?$"):
         check_target("lable")
 
 
