@@ -19,7 +19,7 @@ from lightning_cam.functional.statistics import measure
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
 from lightning_cam.loggers import publish, validation_step
-from lightning_cam.look import check_forward, find_layer
+from lightning_cam.look import check_forward, find_layer, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.probe import Probe
 
@@ -164,7 +164,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The untrained look at a user's probe, where no sanity check has made it."""
-        if self.probe is not None and self._is_untrained(trainer) and not self._off:
+        if self.probe is not None and self._is_untrained(trainer) and not self._off and has_run(pl_module):
             with self._never_stopping(trainer):
                 explanation = self._look(trainer, pl_module, self.probe)
                 self._memory.rehearse(self._measured(-1, 0, explanation, self.probe))

@@ -26,9 +26,12 @@ def find_layer(model: nn.Module, images: Images, target_layer: str | None = None
     """The target layer: the one named, or the automatic one, found by a forward of the first image.
 
     Raises:
-        ValueError: No such layer, or none that can be chosen without guessing; the message lists candidates.
+        ValueError: No such layer, or none that can be chosen without guessing; the message lists candidates. Or a lazy layer has
+            not run yet: running it here would draw its weights.
     """
     check_forward(model, forward)
+    if not has_run(model):
+        raise ValueError(f"model: {type(model).__name__} has lazy layers without weights; run it once before looking at it.")
     if target_layer is not None:
         return named_layer(model, target_layer)
     with leaving_no_trace(model), torch.no_grad():
@@ -202,6 +205,11 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_modes_and_attributes(model))
         stack.enter_context(_buffers(model))
         yield
+
+
+def has_run(model: nn.Module) -> bool:
+    """Whether no lazy layer still waits for its first forward."""
+    return not any(is_lazy(parameter) for parameter in model.parameters())
 
 
 def check_forward(model: nn.Module, forward: Forward | None) -> None:

@@ -425,6 +425,14 @@ def test_a_target_function_that_returns_something_else() -> None:
         _ = evidence.gradients
 
 
+def test_lazy_layers_are_not_run_for_the_first_time() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="model: Sequential has lazy layers without weights; run it once before looking at it"):
+        find_layer(model, pictures())
+    model(pictures())
+    assert find_layer(model, pictures()).name == "1"
+
+
 def test_a_module_without_forward() -> None:
     with pytest.raises(ValueError, match=r"forward: Module has no forward; .* forward=lambda module, images"):
         find_layer(nn.Module(), pictures())
