@@ -78,6 +78,7 @@ class Explanation:
 
     def figure(self, colormap: str = "inferno", opacity: float = 0.5, most: int = 16) -> "Figure":
         """A matplotlib figure: each input beside its overlay, at most ``most`` of them, with a colour bar."""
+        from matplotlib.cm import ScalarMappable
         from matplotlib.figure import Figure
 
         count = min(len(self.images), most)
@@ -93,9 +94,7 @@ class Explanation:
             predicted = int(scores.argmax())
             row[0].set_title(f"class {predicted}, {100 * scores[predicted]:.0f} %", fontsize=10)
             row[1].set_title(f"blank: {blank}" if blank else f"{self.method} at {self.target_layer}", fontsize=10)
-        import matplotlib
-
-        bar = figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
+        bar = figure.colorbar(ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
         bar.set_label("share of the map's maximum", fontsize=9)
         return figure
 
