@@ -1,11 +1,10 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic."""
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL.Image import Image
@@ -21,24 +20,11 @@ from lightning_cam.layers import TargetLayer, named_layer
 from lightning_cam.loggers import publish, validation_step
 from lightning_cam.look import check_forward, find_layer, has_run
 from lightning_cam.memory import Memory
+from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
 from lightning_cam.probe import Probe
 
-Trainer: TypeAlias = Any  # of either namespace
-LightningModule: TypeAlias = Any
 
-
-def _callback_bases() -> tuple[type, ...]:
-    """``Callback`` of both namespaces, as far as they are installed: each Trainer asks for its own."""
-    bases = []
-    for namespace in ("lightning.pytorch", "pytorch_lightning"):
-        try:
-            bases.append(importlib.import_module(namespace).Callback)
-        except ModuleNotFoundError:
-            continue
-    return tuple(bases)
-
-
-class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
+class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution, statistics.
 
     Training with it gives the same weights and the same metrics, to the last bit, as training without. A model or batch that it
@@ -306,7 +292,7 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
             self._warn(
                 "no labels found (one whole number per image), so the maps explain the predicted class; say where with labels="
             )
-        with trainer.precision_plugin.forward_context(), _unlogged(pl_module):
+        with trainer.precision_plugin.forward_context(), unlogged(pl_module):
             if self._layer is None:
                 self._layer = find_layer(pl_module, images, question.target_layer, question.forward)
             (explanation,) = answer(question, pl_module, images, labels, self._layer).values()
@@ -380,23 +366,6 @@ class CAMMonitor(*_callback_bases()):  # type: ignore[misc]
         if hint and hint not in self._said:
             self._said.add(hint)
             pl_module.print(f"{self._title}: {hint}")
-
-
-@contextmanager
-def _unlogged(pl_module: LightningModule) -> Iterator[None]:
-    """What a forward logs of the probe is none of the user's metrics."""
-    attributes = pl_module.__dict__
-    own = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
-    attributes.update(log=_nothing, log_dict=_nothing)
-    try:
-        yield
-    finally:
-        del attributes["log"], attributes["log_dict"]
-        attributes.update(own)
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """Stands for ``log`` during a look."""
 
 
 def _whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:
