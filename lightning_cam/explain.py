@@ -17,7 +17,7 @@ from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import Target, check_target
 from lightning_cam.layers import SMALLEST_MAP, TargetLayer
 from lightning_cam.look import Forward, check_forward, find_layer, look
-from lightning_cam.probe import check_images
+from lightning_cam.probe import check_images, check_labels
 from lightning_cam.reading import IMAGENET, How, Normalization, check_how, describe
 from lightning_cam.tables import choose
 from lightning_cam.typing import Cams, Images, Labels, Masks, PerImage, Saliency, Scores
@@ -195,10 +195,7 @@ def explain(
         images = images[None]
     check_images(images)
     check_forward(model, forward)
-    if labels is not None and not (
-        isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point()
-    ):
-        raise ValueError(f"labels: got {describe(labels)} for {len(images)} images; give whole numbers of shape ({len(images)},).")
+    check_labels(labels, len(images))
     images = like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
     found = answer(question, model, images, labels, find_layer(model, images, target_layer, forward))
@@ -238,16 +235,17 @@ def answer(
             scores.append(evidence.scores)
             if evidence.target_classes is not None:
                 classes.append(evidence.target_classes)
+    every_score, every_cam = torch.cat(scores), {name: torch.cat(parts) for name, parts in cams.items()}
     return {
         name: Explanation(
             images=images,
-            cams=torch.cat(cams[name]),
-            scores=torch.cat(scores),
+            cams=every_cam[name],
+            scores=every_score,
             target_classes=torch.cat(classes) if classes else None,
             target_layer=layer.name,
             method=name,
             reasons=torch.cat(reasons[name]),
-            notes=_notes(torch.cat(cams[name]), torch.cat(scores), layer),
+            notes=_notes(every_cam[name], every_score, layer),
             normalization=check_normalization(question.normalization),
         )
         for name in methods

@@ -52,7 +52,7 @@ def takes_add_image(logger: Any) -> bool:
 
 
 def show_in_tensorboard(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
-    """As JPEG through torch's writer, which would encode PNG: a hundredth of the time, a fifth of the size. Else ``add_image``."""
+    """As JPEG through torch's writer, which by itself would encode PNG, slower and larger. Else ``add_image``."""
     experiment = logger.experiment
     if type(experiment).__module__.startswith("torch.utils.tensorboard"):
         image = Summary.Image(height=picture.height, width=picture.width, colorspace=3, encoded_image_string=encode_jpeg(picture))

@@ -118,7 +118,7 @@ class _Network:
         with torch.no_grad():
             return self._read(images)
 
-    def from_layer(self, images: Images, activations: Activations | None = None) -> tuple[Scores, Tensor]:
+    def from_layer(self, images: Images, activations: Activations) -> tuple[Scores, Tensor]:
         """As ``cut``, with a gradient wherever there can be one."""
         scores, leaf = self.cut(images, activations)
         return (scores, leaf) if self.is_settled(scores) else self.cut_under_grad(images, activations)
@@ -193,7 +193,7 @@ class _Network:
 
 @contextmanager
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
-    """Eval mode, eager and outside inference mode; modes, buffers, RNG states and grad mode are put back, come what may."""
+    """Eval mode, eager and outside inference mode; modes, attributes, buffers, RNG states and grad mode are put back after."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))

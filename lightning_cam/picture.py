@@ -138,7 +138,7 @@ def film_strip(
 
 
 def _columns(count: int, cell: tuple[int, int]) -> int:
-    """So many cells a row that the sheet comes close to three to two and leaves few places empty."""
+    """So many cells a row that the grid comes close to three to two and leaves few places empty."""
 
     def off(columns: int) -> float:
         rows = -(-count // columns)

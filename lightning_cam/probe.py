@@ -37,10 +37,7 @@ class Probe:
     def __post_init__(self) -> None:
         check_images(self.images)
         count, size = len(self.images), tuple(self.images.shape[2:])
-        if self.labels is not None and not (
-            isinstance(self.labels, Tensor) and self.labels.shape == (count,) and not self.labels.is_floating_point()
-        ):
-            raise ValueError(f"labels: got {describe(self.labels)} for {count} images; give whole numbers of shape ({count},).")
+        check_labels(self.labels, count)
         if self.masks is not None and not (isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)):
             raise ValueError(
                 f"masks: got {describe(self.masks)} for images {tuple(self.images.shape)}; give truth values {(count, *size)}."
@@ -114,6 +111,17 @@ def check_images(images: Any) -> None:
     broken = (~images.isfinite()).flatten(1).any(dim=1).nonzero()
     if len(broken):
         raise ValueError(f"images: image {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it.")
+
+
+def check_labels(labels: Any, count: int) -> None:
+    """Accepts None, or whole numbers (n,), one per image.
+
+    Raises:
+        ValueError: Another shape or dtype, or no tensor.
+    """
+    whole = isinstance(labels, Tensor) and labels.shape == (count,) and not labels.is_floating_point()
+    if labels is not None and not whole:
+        raise ValueError(f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},).")
 
 
 @dataclass

@@ -25,7 +25,7 @@ def normalize(maps: Saliency) -> Saliency:
 
     The minimum is not subtracted: zero keeps meaning "no evidence".
     """
-    finite = maps.isfinite().all(dim=(1, 2), keepdim=True) if maps.numel() else maps.isfinite()
+    finite = maps.isfinite().all(dim=(1, 2), keepdim=True)
     positive = torch.where(finite, maps, 0.0).clamp(min=0)
     peak = positive.amax(dim=(1, 2), keepdim=True)
     return torch.where(peak > 0, positive / peak, 0.0)
