@@ -12,15 +12,17 @@ from PIL.Image import Image
 from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
-from lightning_cam.explain import Explanation, Question, answer, check_normalization, like
+from lightning_cam.explain import Explanation, Question, answer, check_normalization, find_layers, like
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
+from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
 from lightning_cam.loggers import publish, validation_step
-from lightning_cam.look import check_forward, find_layer, has_run
+from lightning_cam.look import has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
+from lightning_cam.network import check_forward
 from lightning_cam.probe import Probe
 
 
@@ -37,7 +39,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         method: A key of ``METHODS``, or a function of ``Evidence`` that returns maps (n, h, w).
         target: What is explained: a key of ``TARGETS`` ("label", "predicted"), a class index, or a function
             ``(scores, labels) -> (n,)``.
-        target_layer: Name of a submodule; None finds the last one with feature maps.
+        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the maps are fused.
         every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which it falls due.
         forward: Function ``(module, images) -> output``; None calls the module.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them.
@@ -69,7 +71,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         shown: int = 16,
         method: str | Callable = "gradcam",
         target: str | int | Callable = "label",
-        target_layer: str | None = None,
+        target_layer: str | Sequence[str] | None = None,
         every_n_epochs: int = 1,
         forward: Callable | None = None,
         scores: str | int | Callable | None = None,
@@ -111,7 +113,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
-        self._layer: TargetLayer | None = None
+        self._layers: list[TargetLayer] | None = None
         self._batch_size: int | None = None  # of the validation, once seen
         self._looked = self._off = self._endless = False
         self._said: set[str] = set()
@@ -133,15 +135,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
-        self._layer, self._batch_size, self._off, self._endless = None, None, False, False
+        self._layers, self._batch_size, self._off, self._endless = None, None, False, False
         if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
             self._memory.start_again()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
         check_forward(pl_module, self.question.forward)
-        if self.question.target_layer is not None:
-            named_layer(pl_module, self.question.target_layer)
+        for layer in self.question.layer_names:
+            named_layer(pl_module, layer)
         if not trainer.enable_validation:
             self._warn(
                 "maps are made at validation, and this fit has none (no validation loader, no validation_step, or "
@@ -293,9 +295,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 "no labels found (one whole number per image), so the maps explain the predicted class; say where with labels="
             )
         with trainer.precision_plugin.forward_context(), unlogged(pl_module):
-            if self._layer is None:
-                self._layer = find_layer(pl_module, images, question.target_layer, question.forward)
-            (explanation,) = answer(question, pl_module, images, labels, self._layer).values()
+            if self._layers is None:
+                self._layers = find_layers(question, pl_module, images)
+            (explanation,) = answer(question, pl_module, images, labels, self._layers).values()
         for note in explanation.notes:
             self._warn(note)
         return explanation
@@ -306,7 +308,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
         masks = None if probe.masks is None else probe.masks.to(cams.device)
         statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
-        confidence, predicted = explanation.scores.softmax(dim=1).max(dim=1)
+        confidence, predicted = probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
     def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Image:
@@ -329,8 +331,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
 
     def _asked(self, explanation: Explanation) -> str:
-        h, w = explanation.cams.shape[1:]
-        return f"{explanation.method} at {explanation.target_layer} ({h} x {w}) · target: {self.question.target_name}"
+        grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
+        return f"{explanation.method} at {explanation.target_layer} ({grid}) · target: {self.question.target_name}"
 
     @contextmanager
     def _never_stopping(self, trainer: Trainer) -> Iterator[None]:

@@ -7,6 +7,7 @@ from PIL.Image import Image
 
 from lightning_cam.functional.maps import BLANK_REASONS, saliency
 from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay, resize, tile, tile_size
+from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History
 from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_grid
 from lightning_cam.probe import Probe
@@ -31,7 +32,7 @@ def draw_overlay(
 ) -> tuple[Image, bool]:
     """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
     (plain, over), guessed = _tiles(images, [cams], style, GRID_TILES)
-    confidence, predicted = (values.tolist() for values in scores.softmax(dim=1).max(dim=1))
+    confidence, predicted = (values.tolist() for values in probabilities(scores).max(dim=1))
     labels = _labels(probe, len(predicted))
     captions = [
         Caption(

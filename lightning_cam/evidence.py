@@ -4,40 +4,56 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from lightning_cam.typing import Activations, Cams, Gradients, Images, Labels, Masks, PerImage, Saliency, Scores
+from lightning_cam.typing import (
+    Activations,
+    Cams,
+    Gradients,
+    Images,
+    Index,
+    Labels,
+    Masks,
+    Outputs,
+    PerImage,
+    PerRow,
+    RowActivations,
+    Rows,
+    Saliency,
+)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """All that a method may see of one look at the model. Valid only inside ``with look(...) as evidence``.
 
-    A method is a function ``(evidence) -> cams`` of shape (n, h, w).
+    A method is a function ``(evidence) -> cams`` of shape (n, h, w); (n, t) for signals, (n, d, h, w) for volumes.
 
     Args:
         images: As the network saw them.
         activations: At the target layer, at least float32.
         scores: What the network answered, before softmax.
-        target_classes: The class whose score is explained; None where the target is a function of its own.
+        target_scores: The score that is explained, of the images as they are.
+        target_classes: The class that is explained; None where the target is a function of its own.
         differentiate: Yields the gradients; use ``gradients``, which calls it once.
         score: ``(images, index) -> (m,)`` target scores of the whole network, without gradients. ``index`` (m,) says which
             probe image each row belongs to.
-        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable with
-            respect to the activations.
+        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable where the
+            activations require a gradient. Several rows of one image cost one forward up to the layer.
         again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
     """
 
     images: Images
     activations: Activations
-    scores: Scores
+    scores: Outputs
+    target_scores: PerImage
     target_classes: Labels | None
     differentiate: Callable[[], Gradients]
-    score: Callable[[Images, Labels], PerImage]
-    tail: Callable[[Activations, Labels], PerImage]
+    score: Callable[[Rows, Index], PerRow]
+    tail: Callable[[RowActivations, Index], PerRow]
     again: Callable[[Images], "Evidence"]
 
     @cached_property
     def gradients(self) -> Gradients:
-        """(n, k, h, w), d target score / d activations: one backward from the scores to the target layer, at first use."""
+        """As ``activations``: d target score / d activations, by one backward from the scores to the target layer, at first use."""
         return self.differentiate()
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 from lightning_cam.evidence import Evidence, MapContext
 from lightning_cam.functional import maps
-from lightning_cam.functional.methods import METHODS
+from lightning_cam.functional.methods import METHODS, Method
 from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay
 from lightning_cam.functional.statistics import STATISTICS
-from lightning_cam.functional.targets import Target, check_target
-from lightning_cam.layers import SMALLEST_MAP, TargetLayer
-from lightning_cam.look import Forward, check_forward, find_layer, look
+from lightning_cam.functional.targets import Target, check_target, probabilities
+from lightning_cam.layers import SMALLEST_MAP, TargetLayer, dimensions
+from lightning_cam.look import find_layer, look_at_layers
+from lightning_cam.network import Forward, check_forward
 from lightning_cam.probe import check_images, check_labels
 from lightning_cam.reading import IMAGENET, How, Normalization, check_how, describe
 from lightning_cam.tables import choose
-from lightning_cam.typing import Cams, Images, Labels, Masks, PerImage, Saliency, Scores
+from lightning_cam.typing import Activations, Cams, Images, Labels, Masks, PerImage, Saliency, Scores, Truth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Method = Callable[[Evidence], Cams]
+HowToMap = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partial of one, or the user's own
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,13 +36,14 @@ class Explanation:
     Args:
         images: As the network saw them.
         cams: Raw maps, float32, at the target layer's resolution, as the method made them: signed where the paper's map is.
-        scores: What the model answered, before softmax.
+        scores: What the model answered, before softmax; of outputs with positions (segmentation) their mean.
         target_classes: The class that each map explains; None where the target was a function.
-        target_layer: Name of the layer looked at.
+        target_layer: Name of the layer looked at; of several that were fused, with + between.
         method: Name of the method.
         reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
         notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
         normalization: Mean and standard deviation to undo for display.
+        parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of them.
     """
 
     images: Images
@@ -53,15 +55,16 @@ class Explanation:
     reasons: Labels
     notes: tuple[str, ...] = ()
     normalization: Normalization | None = None
+    parts: Activations | None = None
 
     def __repr__(self) -> str:
-        n, h, w = self.cams.shape
-        return f"Explanation({n} images, {self.method} at {self.target_layer}, {h} x {w})"
+        grid = " x ".join(str(side) for side in self.cams.shape[1:])
+        return f"Explanation({len(self.cams)} images, {self.method} at {self.target_layer}, {grid})"
 
     @cached_property
     def saliency(self) -> Saliency:
         """Maps at the images' resolution in [0, 1]: upsampled, positive part divided by the maximum."""
-        return maps.saliency(self.cams, (self.images.shape[2], self.images.shape[3]))
+        return maps.saliency(self.cams, tuple(self.images.shape[2:]))
 
     @property
     def blank(self) -> tuple[str, ...]:
@@ -87,7 +90,7 @@ class Explanation:
         pairs = torch.stack([shown, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
         figure = Figure(figsize=(6.6, 3.1 * count), layout="constrained")
         axes = figure.subplots(count, 2, squeeze=False)
-        for row, pair, blank, scores in zip(axes, pairs, self.blank, self.scores.softmax(dim=1).cpu(), strict=False):
+        for row, pair, blank, scores in zip(axes, pairs, self.blank, probabilities(self.scores).cpu(), strict=False):
             for axis, picture in zip(row, pair, strict=True):
                 axis.imshow(picture)
                 axis.set_axis_off()
@@ -108,9 +111,9 @@ class Question:
         ValueError: An argument's value cannot be used.
     """
 
-    method: str | Method | Sequence[str | Method] = "gradcam"
+    method: str | HowToMap | Sequence[str | HowToMap] = "gradcam"
     target: str | int | Target = "predicted"
-    target_layer: str | None = None
+    target_layer: str | Sequence[str] | None = None
     forward: Forward | None = None
     scores: How = None
     normalization: str | Normalization | None = None
@@ -124,8 +127,10 @@ class Question:
             raise ValueError(f"method: of {several} methods some share a name; give functions names of their own.")
         check_target(self.target)
         check_how("scores", self.scores)
-        if not (self.target_layer is None or isinstance(self.target_layer, str)):
-            raise TypeError(f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', or None.")
+        if not (self.target_layer is None or all(isinstance(name, str) for name in self.layer_names or [None])):
+            raise TypeError(
+                f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', a list of such, or None."
+            )
         if not (self.forward is None or callable(self.forward)):
             raise TypeError(f"forward: got {self.forward!r}; give a function (module, images) -> output, or None.")
         check_normalization(self.normalization)
@@ -135,15 +140,21 @@ class Question:
             raise ValueError(f"max_batch: got {self.max_batch}; give at least 1, or None.")
 
     @property
-    def methods(self) -> dict[str, Method]:
+    def methods(self) -> dict[str, HowToMap]:
         """The methods by name."""
         several: Sequence[Any] = self.method if isinstance(self.method, list | tuple) else [self.method]
         return {_name(method): choose(METHODS, method, "method") for method in several}
 
     @property
+    def layer_names(self) -> list[Any]:
+        """The layers that are named, none where the layer is to be found."""
+        several = self.target_layer if isinstance(self.target_layer, list | tuple) else [self.target_layer]
+        return [] if self.target_layer is None else list(several)
+
+    @property
     def words(self) -> str:
         """The question in words, to tell it from another."""
-        return f"{', '.join(self.methods)} at {self.target_layer or 'the last layer'}, target {self.target_name}"
+        return f"{', '.join(self.methods)} at {' + '.join(self.layer_names) or 'the last layer'}, target {self.target_name}"
 
     @property
     def target_name(self) -> str:
@@ -155,10 +166,10 @@ def explain(
     model: nn.Module,
     images: Tensor,
     *,
-    method: str | Method | Sequence[str | Method] = "gradcam",
+    method: str | HowToMap | Sequence[str | HowToMap] = "gradcam",
     target: str | int | Target = "predicted",
     labels: Tensor | None = None,
-    target_layer: str | None = None,
+    target_layer: str | Sequence[str] | None = None,
     forward: Forward | None = None,
     scores: How = None,
     normalization: str | Normalization | None = None,
@@ -167,14 +178,17 @@ def explain(
     """Where a classifier looks: class activation maps of any ``nn.Module``, which is left as it was.
 
     Args:
-        model: A classifier with 2-D feature maps. It is looked at in eval mode.
-        images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device and dtype.
+        model: A classifier with feature maps or patch tokens. It is looked at in eval mode.
+        images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device and dtype. Likewise
+            volumes (n, c, D, H, W) and signals (n, c, T), for models whose first convolution is such.
         method: A key of ``METHODS``, a function of ``Evidence``, or a list of these: then a dict comes back, from one look.
         target: What to explain: a key of ``TARGETS``, a class index, or a function ``(scores, labels) -> (n,)``.
-        labels: (n,) true classes, for targets that need them.
-        target_layer: Name of a submodule; None finds the last one with feature maps.
-        forward: Function ``(model, images) -> output``; None calls the model.
-        scores: How to read scores (n, C) from the output: key, index or function; None finds them.
+        labels: (n,) true classes, for targets that need them; zeros and ones (n, C) where an image has several.
+        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the maps are fused.
+        forward: Function ``(model, images) -> output``; None calls the model. A function ``(model, images, index)`` is told which
+            image each row is, for models with further inputs.
+        scores: How to read scores (n, C) from the output: key, index or function; None finds them. One score per image is a
+            binary head's logit, explained as two classes. For a target function they may have positions, (n, C, h, w).
         normalization: What to undo for display: ``"imagenet"``, (mean, std) or None.
         max_batch: Most images sent through the model at once; None sends all.
 
@@ -191,65 +205,122 @@ def explain(
         ('1', torch.Size([2, 14, 14]), torch.Size([2, 16, 16]))
     """
     question = Question(method, target, target_layer, forward, scores, normalization, max_batch)
-    if isinstance(images, Tensor) and images.ndim == 3:
+    check_forward(model, forward)
+    if isinstance(images, Tensor) and images.ndim == dimensions(model) + 1:
         images = images[None]
     check_images(images)
-    check_forward(model, forward)
-    check_labels(labels, len(images))
+    check_labels(labels, len(images), several=True)
     images = like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
-    found = answer(question, model, images, labels, find_layer(model, images, target_layer, forward))
+    found = answer(question, model, images, labels, find_layers(question, model, images))
     for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):
         warnings.warn(note, stacklevel=2)
     return found if isinstance(method, list | tuple) else next(iter(found.values()))
 
 
+def find_layers(question: Question, model: nn.Module, images: Images) -> list[TargetLayer]:
+    """The layers that the question names, or the one that is found."""
+    names = question.layer_names or [None]
+    return [find_layer(model, images, name, question.forward, question.scores) for name in names]
+
+
 def answer(
-    question: Question, model: nn.Module, images: Images, labels: Labels | None, layer: TargetLayer
+    question: Question, model: nn.Module, images: Images, labels: Truth | None, layers: Sequence[TargetLayer]
 ) -> dict[str, Explanation]:
-    """``explain`` for images and labels on the model's device and a layer that was found: by method, from one look a batch."""
-    methods, size = question.methods, (images.shape[2], images.shape[3])
-    cams: dict[str, list[Cams]] = {name: [] for name in methods}
-    reasons: dict[str, list[Labels]] = {name: [] for name in methods}
-    scores: list[Scores] = []
-    classes: list[Labels] = []
+    """``explain`` for images and labels on the model's device and layers that were found: by method, from one look a batch."""
+    size = tuple(images.shape[2:])
+    each = {name: method for name, method in question.methods.items() if _row_of(method).parts is None}
+    together = {name: method for name, method in question.methods.items() if name not in each}
+    cams: dict[str, list[Cams]] = {name: [] for name in question.methods}
+    reasons: dict[str, list[Labels]] = {name: [] for name in question.methods}
+    seen: list[tuple[Evidence, ...]] = []
     for part in torch.arange(len(images)).split(question.max_batch or len(images)):
         here = slice(int(part[0]), int(part[-1]) + 1)
-        with look(
+        with look_at_layers(
             model,
             images[here],
-            target_layer=layer,
+            target_layers=layers,
             target=question.target,
             labels=None if labels is None else labels[here],
             forward=question.forward,
             scores=question.scores,
             max_batch=question.max_batch,
-        ) as evidence:
-            for name, method in methods.items():
-                seen = replace(evidence)  # shares the backward; tells whether this method asked for gradients
-                made = method(seen)
-                _check_cams(name, made, evidence)
-                gradients = vars(seen).get("gradients")
-                reasons[name].append(maps.blank_reason(maps.upsample(made, size), evidence.activations, gradients))
-                cams[name].append(made.detach().float())
-            scores.append(evidence.scores)
-            if evidence.target_classes is not None:
-                classes.append(evidence.target_classes)
-    every_score, every_cam = torch.cat(scores), {name: torch.cat(parts) for name, parts in cams.items()}
+            first=here.start,
+        ) as evidences:
+            for name, method in each.items():
+                # A replaced Evidence shares the backward, and tells whether this method asked for gradients.
+                asked = [replace(evidence) for evidence in evidences]
+                made = [_checked(name, method(evidence), len(evidence.images)) for evidence in asked]
+                cams[name].append(_fused(made))
+                reasons[name].append(_reasons(cams[name][-1], asked[-1], size))
+            seen.append(tuple(_kept(evidence, bool(together)) for evidence in evidences))
+    parts = {}
+    for name, method in together.items():
+        found = [_parts(method, _gathered([evidences[place] for evidences in seen])) for place in range(len(layers))]
+        parts[name] = found[-1]
+        cams[name].append(_fused([maps[:, 0] for maps in found]))
+        reasons[name].append(_reasons(cams[name][0], _gathered([evidences[-1] for evidences in seen]), size))
+    whole = _gathered([evidences[-1] for evidences in seen])
+    scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores
     return {
         name: Explanation(
             images=images,
-            cams=every_cam[name],
-            scores=every_score,
-            target_classes=torch.cat(classes) if classes else None,
-            target_layer=layer.name,
+            cams=torch.cat(cams[name]),
+            scores=scores,
+            target_classes=whole.target_classes,
+            target_layer=" + ".join(layer.name for layer in layers),
             method=name,
             reasons=torch.cat(reasons[name]),
-            notes=_notes(every_cam[name], every_score, layer),
+            notes=_notes(torch.cat(cams[name]), scores, layers[-1]),
             normalization=check_normalization(question.normalization),
+            parts=parts.get(name),
         )
-        for name in methods
+        for name in question.methods
     }
+
+
+def _row_of(method: HowToMap) -> Method:
+    """The row of METHODS that a method is, or is a partial of; a function of the user's own gets a row of its own."""
+    inner = method.func if isinstance(method, partial) else method
+    return inner if isinstance(inner, Method) else Method(inner, "", False, "", "")
+
+
+def _parts(method: HowToMap, evidence: Evidence) -> Activations:
+    row = _row_of(method)
+    if row.parts is None:
+        raise ValueError(f"method: {_name(method)} finds no parts.")
+    return row.parts(evidence, **(method.keywords if isinstance(method, partial) else {})).detach().float()
+
+
+def _fused(made: list[Cams]) -> Cams:
+    return (made[0] if len(made) == 1 else maps.fuse(made)).detach().float()
+
+
+def _reasons(cams: Cams, evidence: Evidence, size: tuple[int, ...]) -> Labels:
+    return maps.blank_reason(maps.upsample(cams, size), evidence.activations, vars(evidence).get("gradients"))
+
+
+def _kept(evidence: Evidence, with_activations: bool) -> Evidence:
+    """What stays of a look when it is over: no function of the network, and activations only where they are still needed."""
+    activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
+    return replace(evidence, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over)
+
+
+def _over(*arguments: Any) -> Any:
+    raise ValueError("method: a method that looks at all images together sees their activations alone, no gradients.")
+
+
+def _gathered(parts: list[Evidence]) -> Evidence:
+    """Several batches' evidence as one."""
+    classes = [part.target_classes for part in parts if part.target_classes is not None]
+    return replace(
+        parts[0],
+        images=torch.cat([part.images for part in parts]),
+        activations=torch.cat([part.activations for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        target_scores=torch.cat([part.target_scores for part in parts]),
+        target_classes=torch.cat(classes) if classes else None,
+    )
 
 
 def check_normalization(normalization: str | tuple[Sequence[float], Sequence[float]] | None) -> Normalization | None:
@@ -272,7 +343,13 @@ def check_normalization(normalization: str | tuple[Sequence[float], Sequence[flo
 
 
 def _name(function: str | Callable) -> str:
-    return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
+    if isinstance(function, partial):
+        options = ", ".join(f"{key}={value!r}" for key, value in function.keywords.items())
+        return f"{_name(function.func)}({options})"
+    if isinstance(function, str):
+        return function
+    known = [name for name, row in METHODS.items() if row is function]
+    return known[0] if known else getattr(function, "__name__", type(function).__name__)
 
 
 def like(images: Images, model: nn.Module) -> Images:
@@ -283,16 +360,17 @@ def like(images: Images, model: nn.Module) -> Images:
     return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
 
 
-def _check_cams(name: str, cams: object, evidence: Evidence) -> None:
-    count = len(evidence.images)
-    if not (isinstance(cams, Tensor) and cams.ndim == 3 and len(cams) == count):
+def _checked(name: str, cams: Any, count: int) -> Cams:
+    if not (isinstance(cams, Tensor) and cams.ndim > 1 and len(cams) == count):
         raise ValueError(f"method: {name!r} returned {describe(cams)} for {count} images; return one map per image, (n, h, w).")
+    return cams
 
 
 def _notes(cams: Cams, scores: Scores, layer: TargetLayer) -> tuple[str, ...]:
     notes = [layer.note] if layer.note else []
     if not layer.note and min(cams.shape[1:]) < SMALLEST_MAP:
-        notes.append(f"target_layer: {layer.name!r} gives maps of only {cams.shape[1]} x {cams.shape[2]}; try an earlier layer")
+        grid = " x ".join(str(side) for side in cams.shape[1:])
+        notes.append(f"target_layer: {layer.name!r} gives maps of only {grid}; try an earlier layer")
     sums, lowest, broken = torch.stack(
         [(scores.sum(dim=1) - 1).abs().amax(), scores.amin(), (~cams.isfinite()).flatten(1).any(dim=1).sum()]
     ).tolist()

@@ -1,17 +1,24 @@
-"""The target layer: found by the shapes of one forward, or by name."""
+"""The target layer: found by the shapes of one forward, or by name; and how its output holds a map."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_cam.tables import did_you_mean
+from lightning_cam.typing import Activations
 
 SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
+MOST_PREFIX = 32  # class tokens and registers before the patch tokens
 PASSED_OVER = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+Size = tuple[int, ...]  # of an image, or of a map: one number per spatial dimension
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,65 @@ class TargetLayer:
     name: str
     path: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output holds a map.
+
+    Args:
+        grid: The map's resolution.
+        channels_last: (n, *grid, k) rather than (n, k, *grid); so are tokens.
+        prefix: For tokens (n, prefix + h*w, k): how many come before the patches. None where the output is no token list.
+    """
+
+    grid: Size
+    channels_last: bool = False
+    prefix: int | None = None
+
+    def to_map(self, output: Tensor) -> Activations:
+        """The map (n, k, *grid)."""
+        if self.prefix is not None:
+            output = output[:, self.prefix :].unflatten(1, self.grid)
+        return output.movedim(-1, 1) if self.channels_last else output
+
+    def from_map(self, maps: Activations, output: Tensor) -> Tensor:
+        """A map in the place of the layer's own; the tokens before the patches stay those of ``output``."""
+        maps = maps.movedim(1, -1) if self.channels_last else maps
+        if self.prefix is None:
+            return maps
+        before = output[:, : self.prefix].expand(len(maps), -1, -1)
+        return torch.cat([before, maps.flatten(1, -2)], dim=1)
+
+
+def layout(module: nn.Module, shape: Size, size: Size) -> Layout | None:
+    """How an output of that shape holds a map of an image of that size, or None where it holds none.
+
+    (n, k, *grid) as it is; (n, *grid, k) where the module normalizes or maps the last dimension, or where only so the map has the
+    image's proportions; (n, prefix + h*w, k) with the fewest tokens before a grid of the image's proportions.
+    """
+    if len(shape) == len(size) + 2:
+        first, last = shape[2:], shape[1:-1]
+        as_last = _works_on_last(module, shape)
+        if len(size) > 1 and _in_proportion(last, size) != _in_proportion(first, size):
+            as_last = _in_proportion(last, size)
+        return Layout(last, channels_last=True) if as_last else Layout(first)
+    if len(shape) == 3 and len(size) == 2:
+        grids = ((h, w) for h in range(1, size[0] + 1) for w in _proportional(h, size) if 0 <= shape[1] - h * w <= MOST_PREFIX)
+        grid = max(grids, key=math.prod, default=(1, 1))
+        return Layout(grid, channels_last=True, prefix=shape[1] - math.prod(grid)) if math.prod(grid) > 1 else None
+    return None
+
+
+def first_tensor(output: Any) -> Any:
+    """The output, or the first part of a tuple: some blocks return their map with something else."""
+    return output[0] if isinstance(output, tuple) and output else output
+
+
+def dimensions(model: nn.Module) -> int:
+    """Spatial dimensions of the model's images: 1 for signals, 2, or 3 for volumes; 2 where no convolution tells."""
+    kinds = (CONVOLUTIONS.index(type(module)) + 1 for module in model.modules() if type(module) in CONVOLUTIONS)
+    return next(kinds, 2)
 
 
 def named_layer(model: nn.Module, name: str) -> TargetLayer:
@@ -45,70 +111,81 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
     return TargetLayer(_plain(name), paths[_plain(name)])
 
 
-def automatic_layer(model: nn.Module, forward: Callable[[], Any]) -> TargetLayer:
-    """The target layer of a convolutional classifier, from the shapes of one forward.
+def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size) -> TargetLayer:
+    """The target layer of a classifier, from the shapes of one forward.
 
-    It is the last convolution whose output has spatial extent, then the last module to finish, no pooling and run only once, that
-    still yields that spatial size: ResNet ``layer4``, VGG-16 ``features.29``, DenseNet ``features``.
+    Of a convolutional network it is the last convolution whose output has spatial extent, then the last module to finish, no
+    pooling and run only once, that still yields that spatial size: ResNet ``layer4``, VGG-16 ``features.29``, DenseNet
+    ``features``.
+
+    Where maps live on after the last convolution, as tokens or channels-last, it is the last block or norm that yields a map on
+    which the scores depend. After the last attention only the class token counts, so in a ViT that is the norm before the last
+    attention. Whether they depend is asked of the network: not-a-number in the patch tokens must reach the scores.
 
     Args:
-        forward: Runs the model on one image, in eval mode and without grad.
+        forward: Runs the model on one image, in eval mode and without grad, and returns its scores.
+        size: The image's.
 
     Raises:
-        ValueError: No convolution yields a map, the maps live on after the last convolution (tokens, channels-last), or all that
-            could be chosen runs more than once: the message lists candidates.
+        ValueError: No module yields a map on which the scores depend, or all that could be chosen runs more than once: the message
+            lists candidates.
     """
-    with recording(model) as trace:
+    with recording(model, size) as trace:
         forward()
-    convolutions = [run for run in trace if isinstance(run.module, nn.Conv2d) and run.extent]
-    if not convolutions:
-        raise ValueError(
-            f"target_layer: no 2-D convolution of {type(model).__name__} yields a map with spatial extent; "
-            f"a CAM needs one. {_candidates(trace)}"
+    convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS) and run.extent]
+    last = convolutions[-1] if convolutions else None
+    chosen = None
+    if last is not None:
+        after = trace[trace.index(last) :]
+        chosen = next(
+            (run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace)), None
         )
-    last = convolutions[-1]
-    after = trace[trace.index(last) :]
-    chosen = next((run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace)), None)
+        if chosen is None:
+            raise ValueError(
+                f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once in a forward, so "
+                f"the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
+            )
+        if any(run.weighted and run.positions > 1 for run in trace[trace.index(chosen) + 1 :]):
+            chosen = None
+    if chosen is None:
+        stages = [run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module)]
+        # After the last attention nothing matters but the class token, and what goes into it is a norm: ask few others.
+        likely = [*stages[:1], *(run for run in stages[1:] if _is_norm(run.module)), *stages[1:]]
+        chosen = next((run for run in dict.fromkeys(likely) if _decides(run, forward)), None)
     if chosen is None:
         raise ValueError(
-            f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once in a forward, so the "
-            f"layer cannot be guessed; name one that runs once. {_candidates(trace)}"
-        )
-    later = [run for run in trace[trace.index(chosen) + 1 :] if run.weighted and run.positions > 1]
-    if later:
-        raise ValueError(
-            f"target_layer: after the last convolution {last.name!r}, {later[-1].name!r} of {type(model).__name__} still works on "
-            f"{later[-1].positions} positions, so the layer cannot be guessed; name one. {_candidates(trace)}"
+            f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which the scores depend, "
+            f"so the layer cannot be guessed; name one. {_candidates(trace)}"
         )
     return TargetLayer(_plain(chosen.name), chosen.name, _note(chosen, trace))
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One module that finished during a forward, and the shape it yielded."""
+    """One module that finished during a forward, the shape it yielded, and how that holds a map."""
 
     name: str
     module: nn.Module
-    shape: tuple[int, ...]
+    shape: Size
+    layout: Layout | None
 
     @property
-    def extent(self) -> tuple[int, ...] | None:
-        """(h, w) of a map (n, k, h, w) with more than one position, else None."""
-        return self.shape[2:] if len(self.shape) == 4 and self.shape[2] * self.shape[3] > 1 else None
+    def extent(self) -> Size | None:
+        """The grid of a map (n, k, *grid) with more than one position, else None."""
+        plain = self.layout is not None and not self.layout.channels_last
+        return self.grid if plain else None
+
+    @property
+    def grid(self) -> Size | None:
+        """The map's resolution where it has more than one position, else None."""
+        return self.layout.grid if self.layout is not None and math.prod(self.layout.grid) > 1 else None
 
     @property
     def positions(self) -> int:
-        """Positions of a map (n, k, h, w), of channels-last (n, h, w, k) or of tokens (n, t, k): 1 where nothing is spatial."""
-        if len(self.shape) == 3:
-            return self.shape[1]
-        if len(self.shape) == 4:
-            return self.shape[1] * self.shape[2] if self._channels_last else self.shape[2] * self.shape[3]
-        return 1
-
-    @property
-    def _channels_last(self) -> bool:
-        norm = isinstance(self.module, nn.LayerNorm) and self.shape[-1] == self.module.normalized_shape[-1]
-        return norm or isinstance(self.module, nn.Linear)
+        """Positions of a map or list of tokens: 1 where nothing is spatial."""
+        if self.layout is not None:
+            return math.prod(self.layout.grid) + (self.layout.prefix or 0)
+        return self.shape[1] if len(self.shape) == 3 else 1
 
     @property
     def weighted(self) -> bool:
@@ -117,24 +194,25 @@ class Run:
 
 
 @contextmanager
-def recording(model: nn.Module) -> Iterator[list[Run]]:
+def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
     """Every submodule that yields a tensor while the block runs, in the order in which they finish."""
     trace: list[Run] = []
     handles = []
     try:
         for name, module in model.named_modules():
             if name:
-                handles.append(module.register_forward_hook(_recorder(name, trace)))
+                handles.append(module.register_forward_hook(_recorder(name, trace, size)))
         yield trace
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _recorder(name: str, trace: list[Run]) -> Callable[..., None]:
+def _recorder(name: str, trace: list[Run], size: Size) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, output: Any) -> None:
+        output = first_tensor(output)
         if isinstance(output, Tensor):
-            trace.append(Run(name, module, tuple(output.shape)))
+            trace.append(Run(name, module, tuple(output.shape), layout(module, tuple(output.shape), size)))
 
     return record
 
@@ -147,41 +225,90 @@ def _once(run: Run, trace: list[Run]) -> bool:
     return sum(other.module is run.module for other in trace) == 1
 
 
-def _last_by_extent(trace: list[Run]) -> dict[tuple[int, ...], Run]:
-    """For each spatial size the last map of that size, in the order of the network; channels-last is told by its shape."""
-    first = next((run.extent for run in trace if isinstance(run.module, nn.Conv2d) and run.extent), (1, 1))
-    maps: dict[tuple[int, ...], Run] = {}
-    for run in trace:
-        if run.extent and _is_map(run.module) and _once(run, trace) and _same_shape(run.extent, first):
-            maps.pop(run.extent, None)
-            maps[run.extent] = run
+def _is_block(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
+    """Whether the scores depend on this map, and not only on the tokens before it."""
+
+    def spoil(module: nn.Module, args: Any, output: Any) -> Any:
+        whole, own = first_tensor(output), run.layout
+        if own is None:
+            return output
+        spoiled = own.from_map(torch.full_like(own.to_map(whole), torch.nan), whole)
+        return (spoiled, *output[1:]) if isinstance(output, tuple) else spoiled
+
+    handle = run.module.register_forward_hook(spoil)
+    try:
+        return bool(forward().isnan().any())
+    finally:
+        handle.remove()
+
+
+def _works_on_last(module: nn.Module, shape: Size) -> bool:
+    """Whether the module normalizes or maps the last dimension."""
+    normalized = getattr(module, "normalized_shape", None)
+    return isinstance(module, nn.Linear) or (isinstance(normalized, tuple) and normalized[-1:] == shape[-1:])
+
+
+def _in_proportion(grid: Size, size: Size) -> bool:
+    """Whether a map has the image's proportions, but for rounding by one position."""
+    sides = list(zip(grid, size, strict=True))
+    return all(abs(a * height - b * width) <= width + height for a, width in sides for b, height in sides)
+
+
+def _proportional(height: int, size: Size) -> set[int]:
+    """The widths that go with a map's height."""
+    exact = height * size[1] / size[0]
+    return {max(1, math.floor(exact)), math.ceil(exact)}
+
+
+def _maps(trace: list[Run]) -> list[Run]:
+    """Every map of the forward, in its order: run once, in the image's proportions, no larger than the first."""
+    first = next((run.extent for run in trace if isinstance(run.module, CONVOLUTIONS) and run.extent), None)
+    maps = [run for run in trace if run.grid and _is_map(run.module) and _once(run, trace)]
+    return [
+        run
+        for run in maps
+        if run.grid and (first is None or (_in_proportion(run.grid, first) and math.prod(run.grid) <= math.prod(first)))
+    ]
+
+
+def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
+    """For each resolution the last map, in the order of the network."""
+    maps: dict[Size, Run] = {}
+    for run in _maps(trace):
+        maps.pop(run.grid or (), None)
+        maps[run.grid or ()] = run
     return maps
 
 
-def _same_shape(extent: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether height to width is the same, but for rounding by one position."""
-    (h, w), (height, width) = extent, other
-    return abs(h * width - w * height) <= height + width
-
-
 def _candidates(trace: list[Run]) -> str:
-    maps = _last_by_extent(trace)
+    maps = _last_by_grid(trace)
     if not maps:
         return "No module yields a map (n, k, h, w)."
-    names = [f"{_plain(run.name)!r} ({h} x {w})" for (h, w), run in reversed(maps.items())]
+    names = [f"{_plain(run.name)!r} ({_times(grid)})" for grid, run in reversed(maps.items())]
     return f"Candidates: {', '.join(names[:8])}."
 
 
 def _note(chosen: Run, trace: list[Run]) -> str:
-    h, w = chosen.shape[2:]
-    if min(h, w) >= SMALLEST_MAP:
+    grid = chosen.grid or ()
+    if min(grid) >= SMALLEST_MAP:
         return ""
-    note = f"target_layer: {_plain(chosen.name)!r} gives maps of only {h} x {w}"
-    larger = [run for (h, w), run in _last_by_extent(trace).items() if min(h, w) >= SMALLEST_MAP]
+    note = f"target_layer: {_plain(chosen.name)!r} gives maps of only {_times(grid)}"
+    larger = [run for grid, run in _last_by_grid(trace).items() if min(grid) >= SMALLEST_MAP]
     if not larger:
         return note
-    h, w = larger[-1].shape[2:]
-    return f"{note}; target_layer={_plain(larger[-1].name)!r} gives {h} x {w}"
+    return f"{note}; target_layer={_plain(larger[-1].name)!r} gives {_times(larger[-1].grid or ())}"
+
+
+def _times(grid: Size) -> str:
+    return " x ".join(str(side) for side in grid)
 
 
 def _plain(path: str) -> str:

@@ -98,7 +98,7 @@ def probe_from(state: dict[str, Any]) -> Probe:
 
 
 def check_images(images: Any) -> None:
-    """Accepts finite images (n, c, H, W), n > 0.
+    """Accepts finite images (n, c, H, W), volumes (n, c, D, H, W) or signals (n, c, T), n > 0.
 
     Raises:
         TypeError: ``images`` is not a tensor.
@@ -106,21 +106,27 @@ def check_images(images: Any) -> None:
     """
     if not isinstance(images, Tensor):
         raise TypeError(f"images: got {describe(images)}; give a tensor (n, c, H, W).")
-    if images.ndim != 4 or 0 in images.shape:
+    if images.ndim not in (3, 4, 5) or 0 in images.shape:
         raise ValueError(f"images: got {describe(images)}; give a tensor (n, c, H, W) with at least one image.")
     broken = (~images.isfinite()).flatten(1).any(dim=1).nonzero()
     if len(broken):
         raise ValueError(f"images: image {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it.")
 
 
-def check_labels(labels: Any, count: int) -> None:
+def check_labels(labels: Any, count: int, several: bool = False) -> None:
     """Accepts None, or whole numbers (n,), one per image.
+
+    Args:
+        several: Whether zeros and ones (n, C) will do, for images with several labels.
 
     Raises:
         ValueError: Another shape or dtype, or no tensor.
     """
     whole = isinstance(labels, Tensor) and labels.shape == (count,) and not labels.is_floating_point()
-    if labels is not None and not whole:
+    multi_hot = (
+        isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == count and bool(((labels == 0) | (labels == 1)).all())
+    )
+    if labels is not None and not whole and not (several and multi_hot):
         raise ValueError(f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},).")
 
 

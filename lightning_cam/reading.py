@@ -14,6 +14,7 @@ How = str | int | Callable[[Any], Any] | None
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class", "classes")
+SCORE_KEYS = ("logits", "scores", "out")
 MASK_KEYS = ("mask", "masks", "segmentation", "segmentations")
 
 Parts = list[tuple[str | int, Any]]
@@ -87,23 +88,27 @@ def check_how(argument: str, how: Any) -> None:
         raise TypeError(f"{argument}: got {how!r}; give a key, an index, a function, or None to have it found.")
 
 
-def read_scores(output: Any, scores: How = None) -> Tensor:
-    """Scores (n, C) of a model's output: the output itself, or its first floating (n, C).
+def read_scores(output: Any, scores: How = None, any_shape: bool = False) -> Tensor:
+    """Scores (n, C) of a model's output: the output itself, or its first floating (n, C), ``logits`` first.
+
+    One score per image, (n,) or (n, 1), is a binary head's logit: (n, 2) comes back, its negative for class 0 and itself for 1.
 
     Args:
-        scores: A key, an index or a function of the output; None finds them (``logits`` first).
+        scores: A key, an index or a function of the output; None finds them.
+        any_shape: Whether (n, C, ...) will do, as segmentation yields it.
 
     Raises:
         ValueError: No scores; the message says what the output holds.
     """
-    found = _first(_parts(output), ("logits", "scores"), _are_scores) if scores is None else pick(output, scores, "scores")
-    one = found if found is not None else output
-    if isinstance(one, Tensor) and one.is_floating_point() and (one.ndim == 1 or one.shape[1:] == (1,)):
-        raise ValueError(
-            f"scores: the model gives one score per image, {describe(one)}; give one per class, for two classes "
-            "scores=lambda output: torch.stack([-output.flatten(), output.flatten()], dim=1) / 2."
-        )
-    if not _are_scores(found):
+    if scores is None:
+        parts = _parts(output) or [(name, getattr(output, name)) for name in SCORE_KEYS if hasattr(output, name)]
+        kinds = [_are_scores, _is_one_score, *([_are_dense] if any_shape else [])]
+        found: Any = next((one for kind in kinds if (one := _first(parts, SCORE_KEYS, kind)) is not None), None)
+    else:
+        found = pick(output, scores, "scores")
+    if _is_one_score(found):
+        return torch.stack([-found.flatten(), found.flatten()], dim=1)
+    if not (_are_scores(found) or (any_shape and _are_dense(found))):
         raise ValueError(
             f"scores: no class scores (n, C) found in the model's output, which is {describe(output)}; "
             "say where they are with scores=, a key, an index or a function of the output."
@@ -265,4 +270,12 @@ def _of_two_values(part: Tensor) -> bool:
 
 
 def _are_scores(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2
+    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2 and part.shape[1] > 1
+
+
+def _is_one_score(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim in (1, 2) and part.shape[1:] in ((), (1,))
+
+
+def _are_dense(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2

@@ -1,21 +1,29 @@
 """The tensors' names and shapes.
 
-``n`` images, ``c`` colours, ``k`` channels, ``C`` classes; ``h w`` is the target layer's resolution, ``H W`` the image's.
+``n`` images, ``c`` colours, ``k`` channels, ``C`` classes. ``size`` is the image's: H W, of signals T, of volumes D H W; ``grid``
+is the target layer's resolution: h w, or likewise one or three numbers.
 """
 
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from torch import Tensor
 
-Images = Num[Tensor, "n c H W"]
+Images = Num[Tensor, "n c *size"]
 Labels = Int[Tensor, " n"]
-Masks = Bool[Tensor, "n H W"]
+Truth = Int[Tensor, "n *C"]  # labels (n,), or several per image (n, C) as zeros and ones
+Masks = Bool[Tensor, "n *size"]
 Scores = Float[Tensor, "n C"]
+Outputs = Float[Tensor, "n C *positions"]  # scores, or what else a target function reads: one score per class and position
 PerImage = Float[Tensor, " n"]
 
-Activations = Float[Tensor, "n k h w"]
-Gradients = Float[Tensor, "n k h w"]
-Cams = Float[Tensor, "n h w"]
-Saliency = Float[Tensor, "n H W"]
+Rows = Num[Tensor, "m c *size"]  # m copies of images, covered or noisy
+RowActivations = Float[Tensor, "m k *grid"]
+Index = Int[Tensor, " m"]  # which image each row is of
+PerRow = Float[Tensor, " m"]
+
+Activations = Float[Tensor, "n k *grid"]
+Gradients = Float[Tensor, "n k *grid"]
+Cams = Float[Tensor, "n *grid"]
+Saliency = Float[Tensor, "n *size"]
 
 Rgb = Float[Tensor, "n 3 H W"]
 ColorTable = Float[Tensor, "256 3"]

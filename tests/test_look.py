@@ -264,6 +264,7 @@ def assert_same(before: object, after: object) -> None:
         assert before == after
 
 
+@pytest.mark.usefixtures("unchecked")  # the checks draw from Python's random
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad])
@@ -286,6 +287,7 @@ def test_no_trace(method: str, fails: bool, context: Callable) -> None:
         assert_same(before, state(model))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_no_trace_when_the_block_raises() -> None:
     model = variant_untidy()
     before = state(model)

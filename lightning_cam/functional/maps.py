@@ -1,7 +1,11 @@
 """From a raw CAM to a saliency map, and why a map may be blank."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lightning_cam.typing import Activations, Cams, Gradients, Labels, Saliency
 
@@ -15,9 +19,25 @@ BLANK_REASONS = (
 )
 
 
-def upsample(cams: Cams, size: tuple[int, int]) -> Saliency:
-    """CAMs at another resolution, bilinear with ``align_corners=False``, in the unit and range of ``cams``."""
-    return F.interpolate(cams[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+def upsample(cams: Cams, size: tuple[int, ...]) -> Saliency:
+    """CAMs at another resolution, (bi-, tri-)linear with ``align_corners=False``, in the unit and range of ``cams``."""
+    return interpolate(cams[:, None], size)[:, 0]
+
+
+def interpolate(maps: Activations, size: tuple[int, ...]) -> Tensor:
+    """As ``upsample``, for several maps (n, k, *grid) of an image."""
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+    return F.interpolate(maps, size=size, mode=mode, align_corners=False)
+
+
+def fuse(cams: Sequence[Cams]) -> Cams:
+    """Maps of several layers as one, in [0, 1): the element-wise maximum of ``tanh(2 M / max M)``, at the finest resolution.
+
+    Source: Jiang et al., LayerCAM, IEEE TIP 2021, section III-C, eq. 9 and 10. https://doi.org/10.1109/TIP.2021.3089943
+    """
+    size = max((tuple(maps.shape[1:]) for maps in cams), key=math.prod)
+    scaled = [torch.tanh(2 * normalize(upsample(maps, size))) for maps in cams]
+    return torch.stack(scaled).amax(dim=0)
 
 
 def normalize(maps: Saliency) -> Saliency:
@@ -25,13 +45,14 @@ def normalize(maps: Saliency) -> Saliency:
 
     The minimum is not subtracted: zero keeps meaning "no evidence".
     """
-    finite = maps.isfinite().all(dim=(1, 2), keepdim=True)
+    positions = tuple(range(1, maps.ndim))
+    finite = maps.isfinite().flatten(1).all(dim=1).reshape(-1, *[1] * len(positions))
     positive = torch.where(finite, maps, 0.0).clamp(min=0)
-    peak = positive.amax(dim=(1, 2), keepdim=True)
+    peak = positive.amax(dim=positions, keepdim=True)
     return torch.where(peak > 0, positive / peak, 0.0)
 
 
-def saliency(cams: Cams, size: tuple[int, int]) -> Saliency:
+def saliency(cams: Cams, size: tuple[int, ...]) -> Saliency:
     """Saliency maps in [0, 1] at the images' resolution: upsampled, positive part divided by the maximum."""
     return normalize(upsample(cams, size))
 

@@ -1,0 +1,135 @@
+"""Whatever a look switches is switched back by the ``with`` that switched it."""
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+@contextmanager
+def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+    """Eval mode, eager and outside inference mode; modes, attributes, buffers, RNG states and grad mode are put back after."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
+        if "torch._dynamo" in sys.modules:  # else nothing can be compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_autocast_uncached())
+        stack.enter_context(_nondeterminism_tolerated())
+        stack.enter_context(_random_states(model))
+        stack.enter_context(_modes_and_attributes(model))
+        stack.enter_context(_buffers(model))
+        yield
+
+
+@contextmanager
+def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
+    """Autocast off and float32 by default, so that maps are computed in full; yields the context to run the model in, as it was."""
+    kind, default = device.type, torch.get_default_dtype()
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+    @contextmanager
+    def as_before() -> Iterator[None]:
+        with ExitStack() as stack:
+            if casts:
+                stack.enter_context(torch.autocast(kind, dtype, cache_enabled=False))
+            torch.set_default_dtype(default)
+            stack.callback(torch.set_default_dtype, torch.float32)
+            yield
+
+    dtype = torch.get_autocast_dtype(kind) if casts else None
+    with ExitStack() as stack:
+        if casts:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.callback(torch.set_default_dtype, default)
+        torch.set_default_dtype(torch.float32)
+        yield as_before
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model is."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+@contextmanager
+def _modes_and_attributes(model: nn.Module) -> Iterator[None]:
+    # The flag itself, not eval(): modules may override it, to merge weights for one.
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        for module, _ in attributes:
+            module.training = False
+        yield
+    finally:
+        for module, before in attributes:
+            # Modes, and what a forward leaves behind: a cached feature would carry the look's graph.
+            for name in vars(module).keys() - before.keys():
+                del vars(module)[name]
+            vars(module).update(before)
+
+
+@contextmanager
+def _buffers(model: nn.Module) -> Iterator[None]:
+    tables = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
+    copies = [(buffer, buffer.clone()) for _, buffers in tables for buffer in buffers.values() if _is_plain(buffer)]
+    try:
+        yield
+    finally:
+        with torch.inference_mode():  # where buffers may be inference tensors themselves
+            for table, buffers in tables:
+                table.clear()
+                table.update(buffers)
+            differs = [((buffer != copy) & ((buffer == buffer) | (copy == copy))).any() for buffer, copy in copies]
+            # One wait for the device, not one a buffer.
+            changed = torch.stack([flag.to(differs[0].device) for flag in differs]).tolist() if differs else []
+            for (buffer, copy), is_changed in zip(copies, changed, strict=True):
+                if is_changed:
+                    buffer.copy_(copy)
+
+
+def _is_plain(buffer: Tensor | None) -> TypeGuard[Tensor]:
+    return buffer is not None and buffer.layout is torch.strided and not buffer.is_meta and not is_lazy(buffer)
+
+
+@contextmanager
+def _random_states(model: nn.Module) -> Iterator[None]:
+    device = device_of(model)
+    python, numpy = random.getstate(), np.random.get_state()
+    fork = (
+        torch.random.fork_rng(devices=[])
+        if device.type in ("cpu", "meta")
+        else torch.random.fork_rng(devices=[device], device_type=device.type)
+    )
+    try:
+        with fork:
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def _nondeterminism_tolerated() -> Iterator[None]:
+    # Trainer(deterministic=True) forbids the backward of adaptive pooling on CUDA, which most classifiers have in their tail.
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(min(mode, 1))
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
+@contextmanager
+def _autocast_uncached() -> Iterator[None]:
+    # A weight that autocast casts without grad and caches would have no gradient in the training step that finds it there.
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
