@@ -206,9 +206,12 @@ def explain(
     """
     question = Question(method, target, target_layer, forward, scores, normalization, max_batch)
     check_forward(model, forward)
-    if isinstance(images, Tensor) and images.ndim == dimensions(model) + 1:
+    expected = dimensions(model) + 2
+    if isinstance(images, Tensor) and images.ndim == expected - 1:
         images = images[None]
     check_images(images)
+    if images.ndim != expected:
+        raise ValueError(f"images: got {describe(images)}; the model's first convolution takes tensors of {expected} dimensions.")
     check_labels(labels, len(images), several=True)
     images = like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
@@ -250,7 +253,7 @@ def answer(
             for name, method in each.items():
                 # A replaced Evidence shares the backward, and tells whether this method asked for gradients.
                 asked = [replace(evidence) for evidence in evidences]
-                made = [_checked(name, method(evidence), len(evidence.images)) for evidence in asked]
+                made = [_checked(name, method(evidence), evidence.images) for evidence in asked]
                 cams[name].append(_fused(made))
                 reasons[name].append(_reasons(cams[name][-1], asked[-1], size))
             seen.append(tuple(_kept(evidence, bool(together)) for evidence in evidences))
@@ -292,7 +295,7 @@ def _parts(method: HowToMap, evidence: Evidence) -> Activations:
     return row.parts(evidence, **(method.keywords if isinstance(method, partial) else {})).detach().float()
 
 
-def _fused(made: list[Cams]) -> Cams:
+def _fused(made: list[Tensor]) -> Cams:
     return (made[0] if len(made) == 1 else maps.fuse(made)).detach().float()
 
 
@@ -360,8 +363,9 @@ def like(images: Images, model: nn.Module) -> Images:
     return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
 
 
-def _checked(name: str, cams: Any, count: int) -> Cams:
-    if not (isinstance(cams, Tensor) and cams.ndim > 1 and len(cams) == count):
+def _checked(name: str, cams: Any, images: Images) -> Cams:
+    if not (isinstance(cams, Tensor) and cams.ndim == images.ndim - 1 and len(cams) == len(images)):
+        count = len(images)
         raise ValueError(f"method: {name!r} returned {describe(cams)} for {count} images; return one map per image, (n, h, w).")
     return cams
 

@@ -428,7 +428,7 @@ IMAGES, LABELS = data(24, seed=1).tensors
         ({"model": NoForward()}, "forward: NoForward has no forward; define one that returns the class scores"),
         ({"monitor": {"target_layer": "net.bodi"}}, r"target_layer: no layer 'net.bodi' in NeverTrains; did you mean 'net.body'\?"),
         ({"monitor": {"target_layer": "body"}}, r"target_layer: no layer 'body' in NeverTrains; did you mean 'net.body'\?"),
-        ({"model": Mlp()}, "target_layer: no 2-D convolution of Mlp yields a map with spatial extent"),
+        ({"model": Mlp()}, "target_layer: no block or norm of Mlp was found that yields a map"),
         ({"val": val(IMAGES, LABELS + 1)}, "labels: label 3 is outside the model's 3 classes; labels run from 0 to 2"),
         ({"val": val(IMAGES / 0, LABELS)}, r"images: all 16 hold values that are not finite"),
         ({"val": val(IMAGES.flatten(1), LABELS)}, r"images: no images .* found in the batch, which holds a list of .* \(8, 768\)"),

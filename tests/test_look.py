@@ -11,8 +11,9 @@ from networks import Net, net, pictures
 from torch import Tensor, nn
 
 from lightning_cam.functional.methods import METHODS
+from lightning_cam.functional.targets import TARGETS
 from lightning_cam.layers import named_layer
-from lightning_cam.look import find_layer, look
+from lightning_cam.look import asking, find_layer, look, look_at_layers
 
 LABELS = torch.tensor([0, 1, 2, 3])
 
@@ -185,11 +186,17 @@ def test_score_and_tail_are_the_network_as_functions() -> None:
         torch.testing.assert_close(evidence.tail(without, torch.arange(4)), expected)
 
 
-def test_again_keeps_the_targets_of_the_clean_images() -> None:
+def undecided() -> Net:
+    """A network of which no class wins everywhere."""
     model = net()
-    layer = named_layer(model, "body")
     model.head.weight.data = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
-    model.head.bias.data = -model.head(model.eval().trunk(pictures()).mean(dim=(0, 2, 3))).detach()  # no class wins everywhere
+    model.head.bias.data = -model.head(model.eval().trunk(pictures()).mean(dim=(0, 2, 3))).detach()
+    return model
+
+
+def test_again_keeps_the_targets_of_the_clean_images() -> None:
+    model = undecided()
+    layer = named_layer(model, "body")
     others = -pictures()
     with look(model, pictures(), target_layer=layer, target="predicted") as evidence:
         classes = evidence.target_classes
@@ -244,6 +251,7 @@ def state(model: nn.Module) -> dict[str, object]:
         "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
         "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()),
         "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_cache_enabled()),
+        "precision": (torch.get_default_dtype(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
     }
 
 
@@ -458,7 +466,207 @@ def test_no_larger_batch_than_max_batch() -> None:
         whole = evidence.score(pictures(), torch.arange(4))
         torch.testing.assert_close(evidence.score(pictures()[index], index), whole[index])
         torch.testing.assert_close(evidence.tail(evidence.activations[index], index).detach(), whole[index])
-    assert sizes == [4, 4, 5, 5, 2, 5, 5, 2]
+    assert sizes == [4, 4, 5, 5, 2, 1, 1, 1, 1], "what comes before the layer runs once an image"
+
+
+class FixedBatch(Net):
+    """Reads the size of its batch before the layer, and holds to it after."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        count = len(images)
+        return self.head(self.trunk(images).reshape(count, 8, -1).mean(dim=2))
+
+
+class Glued(Net):
+    """Joins the layer's output with what came before it, which a batch of another size does not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(14, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.stem(images)
+        return self.head(torch.cat([early, self.body(early)], dim=1).mean(dim=(2, 3)))
+
+
+class Residual(Net):
+    """Adds what came before the layer to its output, as most networks do: one row serves many."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.stem(images).mean(dim=1, keepdim=True)
+        return self.head((self.body(self.stem(images)) * 2 + early).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "falls_back"), [(FixedBatch, True), (Glued, True), (Residual, False)])
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_the_tail_of_models_that_hold_to_their_batch(kind: type[Net], falls_back: bool, differentiable: bool) -> None:
+    torch.manual_seed(0)
+    model, sizes = kind().eval(), []
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return model(images)
+
+    index = torch.tensor([3, 0, 3, 3, 1])
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+        some = evidence.activations[index] * torch.rand(5, 8, 1, 1)
+        some.requires_grad_(differentiable)
+        found = evidence.tail(some, index)
+        assert found.requires_grad == differentiable
+        every_one = [evidence.tail(some[row : row + 1], index[row : row + 1]) for row in range(5)]
+        torch.testing.assert_close(found, torch.cat(every_one))
+        if differentiable:
+            gradients = [torch.autograd.grad(score.sum(), some, retain_graph=True)[0] for score in (found, torch.cat(every_one))]
+            torch.testing.assert_close(*gradients)
+    assert sizes[1:3] == [1, 1]
+    assert (5 in sizes) == falls_back
+
+
+def test_out_of_memory_is_no_reason_to_repeat_the_image() -> None:
+    model, calls = net(), []
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        if len(calls) > 1:
+            raise torch.OutOfMemoryError("the device is full")
+        return model(images)
+
+    index = torch.tensor([0, 0])
+    with (
+        look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence,
+        pytest.raises(torch.OutOfMemoryError, match="the device is full"),
+    ):
+        evidence.tail(evidence.activations[index], index)
+    assert calls == [4, 1]
+
+
+def test_several_layers_from_one_look() -> None:
+    class Branches(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.tail(self.trunk(images) * self.other(images))
+
+    torch.manual_seed(0)
+    model, runs = Branches(), []
+    names = ["body", "stem", "body.2", "other", "stem.0"]  # not in the network's order, one in another, one beside
+    layers = [named_layer(model, name) for name in names]
+
+    def forward(model: nn.Module, images: Tensor) -> Tensor:
+        runs.append(len(images))
+        return model(images)
+
+    with look_at_layers(model, pictures(), target_layers=layers, labels=LABELS, forward=forward) as evidences:
+        assert len(evidences) == 5
+        together = [(evidence.activations, evidence.gradients) for evidence in evidences]
+        index = torch.tensor([1, 1])
+        tails = [evidence.tail(evidence.activations[index], index) for evidence in evidences]
+    assert runs[0] == 4
+    assert runs.count(4) == 1
+    for layer, (activations, gradients), tail in zip(layers, together, tails, strict=True):
+        with look(model, pictures(), target_layer=layer, labels=LABELS) as alone:
+            torch.testing.assert_close(activations, alone.activations)
+            torch.testing.assert_close(gradients, alone.gradients)
+            torch.testing.assert_close(tail, alone.target_scores[index])
+            assert alone.gradients.abs().amax() > 0
+
+
+class Tokens(nn.Module):
+    """One block of attention on patches behind a class token and two registers; the class token answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.before = nn.Parameter(torch.randn(1, 3, 8))
+        self.norm1, self.norm2 = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return torch.cat([self.before.expand(len(images), -1, -1), self.patches(images).flatten(2).mT], dim=1)
+
+    def rest(self, tokens: Tensor, normed: Tensor) -> Tensor:
+        tokens = tokens + self.attention(normed, normed, normed, need_weights=False)[0]
+        return self.head(self.norm2(tokens)[:, 0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images)
+        return self.rest(tokens, self.norm1(tokens))
+
+
+def test_tokens_are_a_map_with_tokens_before_it() -> None:
+    torch.manual_seed(0)
+    model, images = Tokens().eval(), pictures(4, (16, 24))
+    layer = find_layer(model, images)
+    assert layer.name == "norm1"
+    tokens = model.embed(images).detach()
+    leaf = model.norm1(tokens).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.rest(tokens, leaf)[torch.arange(4), LABELS].sum(), leaf)
+
+    def as_map(values: Tensor) -> Tensor:
+        return values[:, 3:].mT.reshape(4, 8, 4, 6)
+
+    with look(model, images, target_layer=layer, labels=LABELS) as evidence:
+        torch.testing.assert_close(evidence.activations, as_map(leaf.detach()))
+        torch.testing.assert_close(evidence.gradients, as_map(gradient))
+        index = torch.tensor([2, 2, 0])
+        changed = evidence.activations[index] * torch.tensor([1.0, 0.0, -2.0])[:, None, None, None]
+        found = evidence.tail(changed, index)
+        normed = leaf.detach()[index]
+        normed = torch.cat([normed[:, :3], changed.flatten(2).mT], dim=1)
+        torch.testing.assert_close(found, model.rest(tokens[index], normed)[torch.arange(3), LABELS[index]].detach())
+
+
+class CachesMask(Net):
+    """Keeps a mask of the batch's shape, made at its first use, as window attentions do."""
+
+    mask: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        activations = self.trunk(images)
+        if self.mask is None or self.mask.shape != activations.shape:
+            self.mask = torch.ones_like(activations)
+        return self.tail(activations * self.mask)
+
+
+def test_a_model_that_caches_a_mask() -> None:
+    model = CachesMask()
+    model.load_state_dict(net().state_dict())
+    model.eval()(pictures(2))
+    kept = model.mask
+    assert_right(model, net())
+    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+        index = torch.tensor([1, 1, 2])
+        torch.testing.assert_close(evidence.tail(evidence.activations[index], index), evidence.target_scores[index])
+    assert model.mask is kept
+
+
+@pytest.mark.parametrize("target", ["predicted", "finer", "contrast", "counterfactual"])
+def test_which_classes_a_target_weighs_is_decided_on_the_clean_images(target: str) -> None:
+    model = undecided()
+    with look(model, pictures(), target_layer=named_layer(model, "body"), target=target) as evidence:
+        clean, others = model.eval()(pictures()), model(-3 * pictures())
+        assert not torch.equal(clean.topk(4).indices, others.topk(4).indices)
+        leaf = clean.detach().requires_grad_()
+        (weights,) = torch.autograd.grad(TARGETS[target](leaf, None).sum(), leaf)
+        expected = (others * weights).sum(dim=1).detach()
+        torch.testing.assert_close(evidence.again(-3 * pictures()).target_scores, expected)
+        torch.testing.assert_close(evidence.score(-3 * pictures(), torch.arange(4)), expected)
+
+
+@pytest.mark.parametrize("target", ["label", "probability", 3])
+def test_asking_is_the_score_without_a_layer(target: str | int) -> None:
+    model = net().train()
+    before = state(model)
+    with asking(model, pictures(), target=target, labels=LABELS, max_batch=3) as score:
+        found = score(pictures()[[2, 0, 2, 1]] * 0.5, torch.tensor([2, 0, 2, 1]))
+    assert_same(before["tensors"], state(model)["tensors"])
+    assert before["modes"] == state(model)["modes"]
+    scores = model.eval()(pictures()[[2, 0, 2, 1]] * 0.5).detach()
+    answers = scores.softmax(dim=1) if target == "probability" else scores
+    torch.testing.assert_close(found, answers[torch.arange(4), 3 if target == 3 else LABELS[[2, 0, 2, 1]]])
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])

@@ -30,7 +30,7 @@ def interpolate(maps: Activations, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=size, mode=mode, align_corners=False)
 
 
-def fuse(cams: Sequence[Cams]) -> Cams:
+def fuse(cams: Sequence[Tensor]) -> Cams:
     """Maps of several layers as one, in [0, 1): the element-wise maximum of ``tanh(2 M / max M)``, at the finest resolution.
 
     Source: Jiang et al., LayerCAM, IEEE TIP 2021, section III-C, eq. 9 and 10. https://doi.org/10.1109/TIP.2021.3089943

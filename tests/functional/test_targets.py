@@ -1,12 +1,24 @@
 """What is explained: the label's score, the predicted class', a class', or a function of the scores."""
 
+from math import exp
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.functional.targets import TARGETS, check_target, label_score, predicted_score, target_classes
+from lightning_cam.functional.targets import (
+    TARGETS,
+    WEIGHS_CLASSES,
+    check_target,
+    contrast,
+    label_score,
+    predicted_score,
+    probabilities,
+    settle,
+    target_classes,
+)
 from lightning_cam.look import find_layer, look
 
 SCORES = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [-3.0, -2.0, -7.0, -2.5, -4.0], [1.0, 1.0, 0.0, 0.0, 9.0]])
@@ -56,6 +68,61 @@ def test_predicted_score_is_the_largest():
     assert_close(predicted_score(SCORES, LABELS), torch.tensor([2.0, -2.0, 9.0]))
 
 
+def book(name: str, scores: list[float], c: int) -> float:
+    """Each target again, for one image and its class c, in plain loops."""
+    others = [score for j, score in enumerate(scores) if j != c]
+    if name == "finer":
+        closest = sorted(others, key=lambda score: abs(score - scores[c]))[:3]
+        return scores[c] - 0.6 * sum(closest) / len(closest)
+    if name == "contrast":
+        return scores[c] - max(others)
+    if name == "counterfactual":
+        return -scores[c]
+    if name == "probability":
+        return exp(scores[c]) / sum(exp(score) for score in scores)
+    return scores[c] if name == "label" else max(scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [*[(name, LABELS) for name in TARGETS], *[(name, None) for name in TARGETS if name != "label"]]
+)
+def test_equals_the_book(name, labels):
+    classes = SCORES.argmax(dim=1) if labels is None else labels
+    expected = [book(name, scores, c) for scores, c in zip(SCORES.tolist(), classes.tolist(), strict=True)]
+    assert_close(TARGETS[name](SCORES, labels), torch.tensor(expected))
+    everyone = torch.arange(3)
+    assert_close(settle(name, SCORES, labels).score(SCORES, everyone), torch.tensor(expected))
+    assert_close(settle(name, SCORES, labels).score(SCORES[[2, 0]], everyone[[2, 0]]), torch.tensor(expected)[[2, 0]])
+
+
+def test_finer_with_fewer_classes_than_it_compares():
+    two = SCORES[:, :2]
+    assert_close(TARGETS["finer"](two, torch.tensor([0, 1, 1])), torch.tensor([0.5 + 0.6, -2 + 1.8, 1 - 0.6]))
+
+
+def test_weighted_sums_are_weighted_sums():
+    """Of these rows the gradient is the same everywhere near the scores, so it can stand for the target."""
+    for name, row in TARGETS.items():
+        near = [torch.autograd.functional.jacobian(lambda s, r=row: r(s, LABELS).sum(), SCORES * f) for f in (1.0, 1.001)]
+        assert torch.equal(*near) == (name in WEIGHS_CLASSES)
+
+
+def test_contrast_of_two_classes():
+    assert_close(contrast(2, 0)(SCORES, None), torch.tensor([1.5, -4.0, -1.0]))
+
+
+def test_probabilities():
+    assert_close(probabilities(SCORES), SCORES.softmax(dim=1))
+    logit = torch.tensor([0.0, 2.0, -5.0])
+    assert_close(probabilities(torch.stack([-logit, logit], dim=1))[:, 1], logit.sigmoid())
+    assert_close(probabilities(SCORES[:, :2]), SCORES[:, :2].softmax(dim=1))
+
+
+def test_infinite_scores_of_other_classes_do_not_spoil_the_target():
+    scores = torch.tensor([[1.0, -torch.inf, 2.0]])
+    assert_close(settle("label", scores, torch.tensor([2])).score(scores, torch.tensor([0])), torch.tensor([2.0]))
+
+
 @pytest.mark.parametrize(
     ("target", "labels", "expected"),
     [
@@ -64,6 +131,10 @@ def test_predicted_score_is_the_largest():
         ("predicted", None, [2, 1, 4]),
         ("predicted", LABELS, [2, 1, 4]),
         (predicted_score, None, [2, 1, 4]),
+        ("finer", LABELS, [3, 1, 0]),
+        ("contrast", None, [2, 1, 4]),
+        ("counterfactual", LABELS, [3, 1, 0]),
+        ("probability", None, [2, 1, 4]),
         (0, None, [0, 0, 0]),
         (4, LABELS, [4, 4, 4]),
     ],
