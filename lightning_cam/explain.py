@@ -251,19 +251,18 @@ def answer(
             first=here.start,
         ) as evidences:
             for name, method in each.items():
-                # A replaced Evidence shares the backward, and tells whether this method asked for gradients.
-                asked = [replace(evidence) for evidence in evidences]
-                made = [_checked(name, method(evidence), evidence.images) for evidence in asked]
-                cams[name].append(_fused(made))
-                reasons[name].append(_reasons(cams[name][-1], asked[-1], size))
-            seen.append(tuple(_kept(evidence, bool(together)) for evidence in evidences))
+                made, why = _mapped(name, method, evidences, size)
+                cams[name].append(made)
+                reasons[name].append(why)
+            seen.append(tuple(_kept(evidence, images[here], bool(together)) for evidence in evidences))
+        del evidences  # else two looks would be held at once
     parts = {}
     for name, method in together.items():
-        found = [_parts(method, _gathered([evidences[place] for evidences in seen])) for place in range(len(layers))]
+        found = [_parts(method, _gathered([evidences[place] for evidences in seen], images)) for place in range(len(layers))]
         parts[name] = found[-1]
         cams[name].append(_fused([maps[:, 0] for maps in found]))
-        reasons[name].append(_reasons(cams[name][0], _gathered([evidences[-1] for evidences in seen]), size))
-    whole = _gathered([evidences[-1] for evidences in seen])
+        reasons[name].append(_reasons(cams[name][0], _gathered([evidences[-1] for evidences in seen], images), size))
+    whole = _gathered([evidences[-1] for evidences in seen], images)
     scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores
     return {
         name: Explanation(
@@ -280,6 +279,14 @@ def answer(
         )
         for name in question.methods
     }
+
+
+def _mapped(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tuple[int, ...]) -> tuple[Cams, Labels]:
+    """One batch's maps, and why some show nothing."""
+    # A replaced Evidence shares the backward, and tells whether this method asked for gradients.
+    asked = [replace(evidence) for evidence in evidences]
+    made = _fused([_checked(name, method(evidence), evidence.images) for evidence in asked])
+    return made, _reasons(made, asked[-1], size)
 
 
 def _row_of(method: HowToMap) -> Method:
@@ -303,22 +310,22 @@ def _reasons(cams: Cams, evidence: Evidence, size: tuple[int, ...]) -> Labels:
     return maps.blank_reason(maps.upsample(cams, size), evidence.activations, vars(evidence).get("gradients"))
 
 
-def _kept(evidence: Evidence, with_activations: bool) -> Evidence:
+def _kept(evidence: Evidence, images: Images, with_activations: bool) -> Evidence:
     """What stays of a look when it is over: no function of the network, and activations only where they are still needed."""
     activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
-    return replace(evidence, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over)
+    return replace(evidence, images=images, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over)
 
 
 def _over(*arguments: Any) -> Any:
     raise ValueError("method: a method that looks at all images together sees their activations alone, no gradients.")
 
 
-def _gathered(parts: list[Evidence]) -> Evidence:
-    """Several batches' evidence as one."""
+def _gathered(parts: list[Evidence], images: Images) -> Evidence:
+    """Several batches' evidence as one, of all images."""
     classes = [part.target_classes for part in parts if part.target_classes is not None]
     return replace(
         parts[0],
-        images=torch.cat([part.images for part in parts]),
+        images=images,
         activations=torch.cat([part.activations for part in parts]),
         scores=torch.cat([part.scores for part in parts]),
         target_scores=torch.cat([part.target_scores for part in parts]),

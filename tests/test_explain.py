@@ -1,6 +1,7 @@
 """The whole way without Lightning."""
 
 from functools import partial
+from itertools import accumulate
 
 import by_the_book as book
 import pytest
@@ -333,6 +334,30 @@ def test_autocast_is_for_the_model_and_not_for_the_map() -> None:
     assert seen == [torch.bfloat16, False]
     torch.testing.assert_close(made.cams, expected.cams, atol=1e-6, rtol=1e-6)
     assert torch.get_default_dtype() == before
+
+
+def peak_bytes(run) -> int:
+    """The most memory held at once while ``run`` runs, above what was held before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = sorted((e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    return max(accumulate((event.nbytes() for event in events), initial=0))
+
+
+COSTLY = {"rise": {"masks": 8}, "sscam": {"samples": 2}, "iscam": {"steps": 2}, "smoothgradcam++": {"samples": 2}}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("method", METHODS)
+def test_memory_beyond_activations_and_gradients_does_not_grow_with_the_images(method: str) -> None:
+    model, images = net(), pictures(24, (64, 64))
+    how = partial(METHODS[method], **COSTLY.get(method, {}))
+    few, many = (
+        peak_bytes(lambda n=n: explain(model, images[:n], method=how, target=1, target_layer="body", max_batch=4)) for n in (4, 24)
+    )
+    at_the_layer, of_a_map = 8 * 32 * 32 * 4, 64 * 64 * 4 if method == "rise" else 32 * 32 * 4
+    # Of dff all images' activations are held, as batches, as one, and as a matrix; of the others not even those.
+    assert many - few <= 20 * (8 * at_the_layer if method == "dff" else 4 * of_a_map)
 
 
 def test_double_precision_models_and_integer_images() -> None:
