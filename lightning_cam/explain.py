@@ -149,7 +149,7 @@ class Question:
     def layer_names(self) -> list[Any]:
         """The layers that are named, none where the layer is to be found."""
         several = self.target_layer if isinstance(self.target_layer, list | tuple) else [self.target_layer]
-        return [] if self.target_layer is None else list(several)
+        return [] if self.target_layer is None else list(dict.fromkeys(several))
 
     @property
     def words(self) -> str:

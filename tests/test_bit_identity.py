@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from modules import BackboneUnderNoGrad, Classifier, CompiledSubmodule, FrozenBackbone, FrozenBatchNorm, loader, trainer
+from modules import CLASSES, BackboneUnderNoGrad, Classifier, CompiledSubmodule, FrozenBackbone, FrozenBatchNorm, loader, trainer
 from pytorch_lightning import LightningModule, seed_everything
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import Tensor
+from torchvision.models import VisionTransformer
 
 from lightning_cam import CAMMonitor, Evidence
 
@@ -66,6 +67,16 @@ def persistent() -> Any:
     return loader(seed=1, shuffle=True, num_workers=1, persistent_workers=True)
 
 
+class Tokens(Classifier):
+    """Patch tokens behind a class token, with dropout; torchvision starts its head at zero, so that no map would show anything."""
+
+    def __init__(self) -> None:
+        sizes = {"image_size": 16, "patch_size": 4, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+        network = VisionTransformer(num_classes=CLASSES, dropout=0.1, **sizes)
+        torch.nn.init.normal_(network.heads.head.weight)
+        super().__init__(network)
+
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulation with validation in the middle": {"accumulate_grad_batches": 2, "val_check_interval": 1},
@@ -87,6 +98,16 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "shuffled loader with persistent workers": {"val": persistent},
     "clipping": {"gradient_clip_val": 0.01},
     "no sanity check": {"num_sanity_val_steps": 0},
+    "several layers": {"monitor": {"method": "layercam", "target_layer": ["net.stem", "net.body"]}},
+    "tokens": {"module": Tokens},
+    "tokens, the tail once a channel": {"module": Tokens, "monitor": {"method": "ablationcam"}},
+    "tokens, noisy copies": {"module": Tokens, "monitor": {"method": "smoothgradcam++"}},
+    "tokens, second derivatives, bf16-mixed": {
+        "module": Tokens,
+        "precision": "bf16-mixed",
+        "monitor": {"method": "shapleycam", "target": "probability"},
+    },
+    "covered copies, frozen backbone": {"module": FrozenBackbone, "monitor": {"method": "scorecam"}},
 }
 
 

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_cam import METHODS, CAMMonitor, Probe
+from lightning_cam import METHODS, TARGETS, CAMMonitor, Probe
 
 
 def fit(directory: Path, monitor: CAMMonitor, model: Classifier | None = None, val: Any = None, **options: Any) -> Trainer:
@@ -120,7 +120,7 @@ def test_every_method_in_a_fit(method: str, tmp_path: Path) -> None:
     assert len(monitor.history) == 3
 
 
-@pytest.mark.parametrize("target", ["label", "predicted", 1, lambda scores, labels: scores[:, 0] - scores[:, 1]])
+@pytest.mark.parametrize("target", [*TARGETS, 1, lambda scores, labels: scores[:, 0] - scores[:, 1]])
 def test_every_target_in_a_fit(target: Any, tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6, target=target)
     with_no_warning_of_failure(tmp_path, monitor)
