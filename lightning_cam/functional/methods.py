@@ -38,36 +38,50 @@ class Method:
 
 
 METHODS: dict[str, Callable[..., Cams]] = {
-    "gradcam": Method(gradient.grad_cam, "Selvaraju et al. 2017", True, "none", "the default: cheap, well studied"),
+    "gradcam": Method(gradient.grad_cam, "Grad-CAM, Selvaraju et al. 2017", True, "none", "the default: cheap, well studied"),
     "gradcam++": Method(
         gradient.grad_cam_plus_plus,
-        "Chattopadhay et al. 2018, eq. 19 without an epsilon",
+        "Grad-CAM++, Chattopadhay et al. 2018, eq. 19 without an epsilon",
         True,
         "none",
         "several objects of one class",
     ),
-    "xgradcam": Method(gradient.xgrad_cam, "Fu et al. 2020", True, "none", "Grad-CAM where gradients vary over positions"),
+    "xgradcam": Method(
+        gradient.xgrad_cam, "XGrad-CAM, Fu et al. 2020", True, "none", "Grad-CAM where gradients vary over positions"
+    ),
     "hirescam": Method(
-        gradient.hires_cam, "Draelos and Carin 2020", True, "none", "signed; sums to the score, so no evidence is lost in averaging"
+        gradient.hires_cam,
+        "HiResCAM, Draelos and Carin 2020",
+        True,
+        "none",
+        "signed; sums to the score, so no evidence is lost in averaging",
     ),
     "gradcam-elementwise": Method(
         gradient.grad_cam_elementwise, "Pillai and Pirsiavash 2021", True, "none", "HiResCAM without what speaks against the class"
     ),
-    "layercam": Method(gradient.layer_cam, "Jiang et al. 2021", True, "none", "early layers, and several layers fused"),
-    "cam": Method(gradient.cam, "Zhou et al. 2016", True, "none", "signed; global average pooling and one linear layer only"),
+    "layercam": Method(gradient.layer_cam, "LayerCAM, Jiang et al. 2021", True, "none", "early layers, and several layers fused"),
+    "cam": Method(gradient.cam, "CAM, Zhou et al. 2016", True, "none", "signed; global average pooling and one linear layer only"),
     "eigencam": Method(
         activation.eigen_cam,
-        "Muhammad and Yeasin 2020, not centred, sign fixed",
+        "Eigen-CAM, Muhammad and Yeasin 2020, not centred, sign fixed",
         False,
         "none",
         "no gradient, no class: what stands out",
     ),
-    "eigengradcam": Method(activation.eigen_grad_cam, "no paper", True, "none", "Eigen-CAM for one class"),
-    "kpcacam": Method(activation.kpca_cam, "Karmani et al. 2024", False, "none", "Eigen-CAM with a kernel"),
-    "fem": Method(activation.fem, "Ahmed Asif Fuad et al. 2020", False, "none", "no gradient, no class: unusually active channels"),
+    "eigengradcam": Method(
+        activation.eigen_grad_cam,
+        "no paper; the first component of activations times gradients",
+        True,
+        "none",
+        "Eigen-CAM for one class",
+    ),
+    "kpcacam": Method(activation.kpca_cam, "KPCA-CAM, Karmani et al. 2024", False, "none", "Eigen-CAM with a kernel"),
+    "fem": Method(
+        activation.fem, "FEM, Ahmed Asif Fuad et al. 2020", False, "none", "no gradient, no class: unusually active channels"
+    ),
     "dff": Method(
         activation.deep_feature_factorization,
-        "Collins et al. 2018",
+        "Deep Feature Factorization, Collins et al. 2018",
         False,
         "none",
         "parts that the images share; sees the whole probe",
@@ -75,20 +89,26 @@ METHODS: dict[str, Callable[..., Cams]] = {
     ),
     "ablationcam": Method(
         perturbation.ablation_cam,
-        "Desai and Ramaswamy 2020, divided by |y|",
+        "Ablation-CAM, Desai and Ramaswamy 2020, divided by the score's size",
         False,
         "the tail, once a channel",
         "gradients that vanish; exact drops",
     ),
     "scorecam": Method(
-        perturbation.score_cam, "Wang et al. 2020", False, "one a channel", "no gradient at all; top_k makes it cheaper"
+        perturbation.score_cam, "Score-CAM, Wang et al. 2020", False, "one a channel", "no gradient at all; top_k makes it cheaper"
     ),
-    "sscam": Method(perturbation.ss_cam, "Wang et al. 2020", False, "35 a channel", "Score-CAM smoothed"),
-    "iscam": Method(perturbation.is_cam, "Naidu et al. 2020", False, "10 a channel", "Score-CAM integrated"),
-    "smoothgradcam++": Method(perturbation.smooth_grad_cam_plus_plus, "Omeiza et al. 2019", True, "10", "noisy gradients"),
+    "sscam": Method(perturbation.ss_cam, "SS-CAM, Wang et al. 2020", False, "35 a channel", "Score-CAM smoothed"),
+    "iscam": Method(perturbation.is_cam, "IS-CAM, Naidu et al. 2020", False, "10 a channel", "Score-CAM integrated"),
+    "smoothgradcam++": Method(
+        perturbation.smooth_grad_cam_plus_plus, "Smooth Grad-CAM++, Omeiza et al. 2019", True, "10", "noisy gradients"
+    ),
     "shapleycam": Method(
-        perturbation.shapley_cam, "Cai 2025", True, "1, and two backwards of the tail", "curved tails, and target 'probability'"
+        perturbation.shapley_cam,
+        "ShapleyCAM, Cai 2025",
+        True,
+        "1, and two backwards of the tail",
+        "curved tails, and target 'probability'",
     ),
-    "rise": Method(perturbation.rise, "Petsiuk et al. 2018", False, "1000", "the network as a black box; full resolution"),
-    "random": Method(activation.random_cam, "-", False, "none", "the baseline to beat"),
+    "rise": Method(perturbation.rise, "RISE, Petsiuk et al. 2018", False, "1000", "the network as a black box; full resolution"),
+    "random": Method(activation.random_cam, "uniform noise", False, "none", "the baseline to beat"),
 }
