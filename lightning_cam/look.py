@@ -33,10 +33,14 @@ def find_layer(
         raise ValueError(f"model: {type(model).__name__} has lazy layers without weights; run it once before looking at it.")
     if target_layer is not None:
         return named_layer(model, target_layer)
-    with leaving_no_trace(model):
-        network = Network(model, forward, scores, 1, any_shape=True)
-        one, index = images[:1].clone(), torch.zeros(1, dtype=torch.int64, device=images.device)
-        return automatic_layer(model, lambda: network.scores(one, index), tuple(one.shape[2:]))
+    network = Network(model, forward, scores, 1, any_shape=True)
+    index = torch.zeros(1, dtype=torch.int64, device=images.device)
+
+    def answer() -> Outputs:
+        with leaving_no_trace(model):  # each time: what one question leaves behind would answer the next
+            return network.scores(images[:1].clone(), index)
+
+    return automatic_layer(model, answer, tuple(images.shape[2:]))
 
 
 @contextmanager

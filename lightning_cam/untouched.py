@@ -76,7 +76,9 @@ def _modes_and_attributes(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _buffers(model: nn.Module) -> Iterator[None]:
     tables = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
-    copies = [(buffer, buffer.clone()) for _, buffers in tables for buffer in buffers.values() if _is_plain(buffer)]
+    # Tensors kept as plain attributes may be written in place as well: running averages, memories.
+    holders = [*(buffers for _, buffers in tables), *(vars(module) for module in model.modules())]
+    copies = [(kept, kept.detach().clone()) for holder in holders for kept in holder.values() if _is_plain(kept)]
     try:
         yield
     finally:
@@ -92,8 +94,8 @@ def _buffers(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(copy)
 
 
-def _is_plain(buffer: Tensor | None) -> TypeGuard[Tensor]:
-    return buffer is not None and buffer.layout is torch.strided and not buffer.is_meta and not is_lazy(buffer)
+def _is_plain(kept: object) -> TypeGuard[Tensor]:
+    return isinstance(kept, Tensor) and kept.layout is torch.strided and not kept.is_meta and not is_lazy(kept)
 
 
 @contextmanager

@@ -326,6 +326,44 @@ def look_at(model: nn.Module):
     return look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
 
 
+class Remembers(Net):
+    """Writes a tensor that is no buffer in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = torch.zeros(8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        activations = self.trunk(images)
+        self.memory.mul_(0.9).add_(activations.detach().mean(dim=(0, 2, 3)))
+        return self.tail(activations + self.memory[:, None, None])
+
+
+def test_a_memory_that_is_no_buffer_stays_as_it_was() -> None:
+    model = Remembers().eval()
+    model(pictures())
+    kept, before = model.memory, model.memory.clone()
+    with look_at(model) as evidence:
+        _ = evidence.gradients
+    assert model.memory is kept
+    torch.testing.assert_close(model.memory, before, rtol=0, atol=0)
+
+
+def test_a_memory_keeps_nothing_of_the_question_which_layer_decides() -> None:
+    class RemembersTokens(Tokens):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory = torch.zeros(8)
+
+        def rest(self, tokens: Tensor, normed: Tensor) -> Tensor:
+            self.memory.mul_(0.9).add_(normed.detach().mean(dim=(0, 1)))
+            return super().rest(tokens, normed + 0 * self.memory)
+
+    model = RemembersTokens().eval()
+    assert find_layer(model, pictures()).name == "norm1"
+    torch.testing.assert_close(model.memory, torch.zeros(8), rtol=0, atol=0)
+
+
 class Keeps(Net):
     """Keeps features as attributes, as many models do; weight norm keeps its weight so."""
 
