@@ -305,6 +305,7 @@ def test_no_trace_when_the_block_raises() -> None:
     assert_same(before, state(model))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_no_trace_of_finding_the_layer() -> None:
     model = variant_untidy()
     before = state(model)
