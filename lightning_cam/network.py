@@ -67,8 +67,9 @@ class Network:
         several = not self.fixed_batch and len(index.unique()) < len(index)
         for image in index.unique().tolist() if several else []:
             rows = (index == image).nonzero()[:, 0]
+            own = activations if len(rows) == len(index) else activations[rows]
             try:
-                parts.append((self._tail(layer, images[image : image + 1], activations[rows], index[rows]), rows, index[rows]))
+                parts.append((self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows]))
             except (RuntimeError, _FixedBatchError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise

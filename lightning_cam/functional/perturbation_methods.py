@@ -31,7 +31,7 @@ def ablation_cam(evidence: Evidence) -> Cams:
         kept = (channels != some[:, None]).reshape(len(some), len(channels), *ones)
         return evidence.tail(torch.where(kept, activations[image], 0.0), torch.full_like(some, image))
 
-    some_at_once = channels.split(_rows(activations[0]))
+    some_at_once = channels.split(max(1, MOST_VALUES // activations[0].numel()))
     scores = torch.stack([torch.cat([without(image, some) for some in some_at_once]) for image in range(len(activations))])
     y = evidence.target_scores[:, None]
     weights = (y - scores) / torch.where(y != 0, y.abs(), 1.0)
