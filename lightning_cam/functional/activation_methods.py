@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_cam.evidence import Evidence
+from lightning_cam.functional.gradient_methods import check_count
 from lightning_cam.typing import Activations, Cams
 
 
@@ -34,7 +35,8 @@ def kpca_cam(evidence: Evidence, kernel: str = "sigmoid") -> Cams:
     """First kernel principal component of the activations, positions as samples; signed as in ``eigen_cam``, without unit.
 
     Args:
-        kernel: "sigmoid", ``tanh(x y / k + 1)``, or "rbf", ``exp(-|x - y|^2 / k)``, with k the number of channels.
+        kernel: "sigmoid", ``tanh(x y / k + 1)``, or "rbf", ``exp(-|x - y|^2 / k)``, with k the number of channels. The
+            sigmoid saturates where activations are large, and leaves little of the map.
 
     Raises:
         ValueError: No such kernel.
@@ -50,6 +52,7 @@ def kpca_cam(evidence: Evidence, kernel: str = "sigmoid") -> Cams:
         gram = torch.exp(-torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist").square() / channels)
     else:
         raise ValueError(f"kernel: got {kernel!r}; give 'sigmoid' or 'rbf'.")
+    gram = gram - gram[:, :1, :1]  # leaves a constant kernel without rounding errors; the centring does not see it
     centred = gram - gram.mean(dim=1, keepdim=True) - gram.mean(dim=2, keepdim=True) + gram.mean(dim=(1, 2), keepdim=True)
     values, vectors = torch.linalg.eigh(centred)
     projection = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
@@ -69,7 +72,7 @@ def fem(evidence: Evidence, deviations: float = 2.0) -> Cams:
     mean = evidence.activations.mean(dim=over, keepdim=True)
     spread = evidence.activations.std(dim=over, correction=0, keepdim=True)
     unusual = evidence.activations > mean + deviations * spread
-    return torch.where(unusual, mean, 0.0).sum(dim=1)
+    return torch.where(unusual | mean.isnan(), mean, 0.0).sum(dim=1)
 
 
 def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activations:
@@ -83,15 +86,16 @@ def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activa
         parts: How many.
 
     Raises:
-        ValueError: ``parts`` is not positive.
+        ValueError: ``parts`` or ``iterations`` is not positive.
 
     Source: Collins et al., Deep Feature Factorization for Concept Discovery, ECCV 2018. https://arxiv.org/abs/1806.10206; Lee and
     Seung, Algorithms for Non-negative Matrix Factorization, NIPS 2000, eq. 4.
     """
-    if parts < 1:
-        raise ValueError(f"parts: got {parts}; give at least 1.")
+    check_count("parts", parts)
+    check_count("iterations", iterations)
     activations = evidence.activations
-    values = activations.movedim(1, -1).flatten(0, -2).relu()
+    finite = activations.flatten(1).isfinite().all(dim=1).reshape(-1, *[1] * (activations.ndim - 1))
+    values = torch.where(finite, activations, 0.0).movedim(1, -1).flatten(0, -2).relu()
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(parts, len(values) + values.shape[1], generator=generator).abs().to(values)
     start = start * (values.mean() / parts).sqrt()
@@ -101,7 +105,8 @@ def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activa
         channels = channels * _ratio(strengths.T @ values, (strengths.T @ strengths) @ channels)
     strengths = strengths * channels.norm(dim=1)
     strengths = strengths[:, strengths.norm(dim=0).argsort(descending=True, stable=True)]
-    return strengths.reshape(len(activations), *activations.shape[2:], parts).movedim(-1, 1)
+    found = strengths.reshape(len(activations), *activations.shape[2:], parts).movedim(-1, 1)
+    return torch.where(finite, found, torch.nan)
 
 
 def deep_feature_factorization(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Cams:

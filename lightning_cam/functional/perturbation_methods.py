@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_cam.evidence import Evidence
-from lightning_cam.functional.gradient_methods import weighted_sum
+from lightning_cam.functional.gradient_methods import check_count, weighted_sum
 from lightning_cam.functional.maps import interpolate
 from lightning_cam.typing import Cams, PerRow
 
@@ -65,8 +65,12 @@ def ss_cam(evidence: Evidence, samples: int = 35, sigma: float = 2.0, top_k: int
         sigma: Their standard deviation.
         top_k: As in ``score_cam``.
 
+    Raises:
+        ValueError: ``samples`` or ``top_k`` is not positive.
+
     Source: Wang et al., SS-CAM, 2020, noise on the activation map. https://arxiv.org/abs/2006.14255
     """
+    check_count("samples", samples)
     generator = torch.Generator().manual_seed(0)
     noises = sigma * torch.randn(samples, *evidence.images.shape[2:], generator=generator)
     return _weighted_by_scores(evidence, lambda masks: (masks + noise.to(masks) for noise in noises), top_k)
@@ -75,8 +79,12 @@ def ss_cam(evidence: Evidence, samples: int = 35, sigma: float = 2.0, top_k: int
 def is_cam(evidence: Evidence, steps: int = 10, top_k: int | None = None) -> Cams:
     """As ``score_cam``, the scores averaged over masks ``i / steps H_k`` for i from 1 to ``steps``.
 
+    Raises:
+        ValueError: ``steps`` or ``top_k`` is not positive.
+
     Source: Naidu et al., IS-CAM, 2020. https://arxiv.org/abs/2010.03023
     """
+    check_count("steps", steps)
     return _weighted_by_scores(evidence, lambda masks: (masks * step / steps for step in range(1, steps + 1)), top_k)
 
 
@@ -90,8 +98,12 @@ def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: floa
         samples: How many noisy copies.
         noise: Standard deviation as a share of the image's range.
 
+    Raises:
+        ValueError: ``samples`` is not positive.
+
     Source: Omeiza et al., Smooth Grad-CAM++, 2019, eq. 6 to 8. https://arxiv.org/abs/1908.01224
     """
+    check_count("samples", samples)
     generator = torch.Generator().manual_seed(0)
     images, activations = evidence.images, evidence.activations
     flat = images.flatten(1)
@@ -137,22 +149,29 @@ def rise(evidence: Evidence, masks: int = 1000, cells: int = 7, keep: float = 0.
         cells: Of the grid, a side.
         keep: Share of cells that stay visible, p, in (0, 1].
 
+    Raises:
+        ValueError: ``masks`` or ``cells`` is not positive, or ``keep`` outside (0, 1].
+
     Source: Petsiuk et al., RISE, BMVC 2018, eq. 6. https://arxiv.org/abs/1806.07421
     """
+    check_count("masks", masks)
+    check_count("cells", cells)
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep: got {keep}; give a share in (0, 1].")
     images, size = evidence.images, tuple(evidence.images.shape[2:])
     generator = torch.Generator().manual_seed(0)
     total = torch.zeros_like(images[:, 0], dtype=evidence.activations.dtype)
     for some in torch.arange(masks).split(_rows(images[0])):
-        shown = _random_masks(len(some), size, cells, keep, generator).to(total)
+        shown = _random_masks(len(some), size, cells, keep, generator, total)
         scores = torch.stack([_scores(evidence, image, shown[:, None]) for image in range(len(images))])
         total = total + torch.einsum("nm,m...->n...", scores.to(total), shown)
     return total / (masks * keep)
 
 
-def _random_masks(count: int, size: tuple[int, ...], cells: int, keep: float, generator: torch.Generator) -> Tensor:
+def _random_masks(count: int, size: tuple[int, ...], cells: int, keep: float, generator: torch.Generator, like: Tensor) -> Tensor:
     """(count, *size) in [0, 1]: random grids, enlarged by one cell a side, cut out at a random shift."""
     sides = [math.ceil(side / cells) for side in size]
-    grids = (torch.rand(count, *[cells] * len(size), generator=generator) < keep).float()
+    grids = (torch.rand(count, *[cells] * len(size), generator=generator) < keep).to(like)
     large = interpolate(grids[:, None], tuple((cells + 1) * side for side in sides))[:, 0]
     shifts = torch.stack([torch.randint(0, side, (count,), generator=generator) for side in sides], dim=1).tolist()
     windows = [tuple(slice(start, start + side) for start, side in zip(shift, size, strict=True)) for shift in shifts]
@@ -178,7 +197,8 @@ def _softmax_of_scores(evidence: Evidence, image: int, channels: Tensor, variant
     for some in channels.split(_rows(evidence.images[0])):
         upsampled = interpolate(evidence.activations[image, some][None], tuple(evidence.images.shape[2:]))[0]
         low, high = upsampled.flatten(1).amin(dim=1), upsampled.flatten(1).amax(dim=1)
-        flat.append(high == low)
+        own = evidence.activations[image, some].flatten(1)
+        flat.append(own.amax(dim=1) == own.amin(dim=1))
         low, range_ = (
             values.reshape(-1, *[1] * (upsampled.ndim - 1)) for values in (low, torch.where(high > low, high - low, 1.0))
         )

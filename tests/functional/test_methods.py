@@ -67,28 +67,15 @@ IN_FLOAT32_TOO_STEEP = {
     "iscam": "as scorecam",
 }
 # What is known to be wrong: these tests fail, and say when they no longer do.
-FEM_HIDES_NAN = "fem: not-a-number exceeds no threshold, so the map is zero and says nothing of it"
-DFF_SPREADS_NAN = "dff: one image that is not finite spoils the parts of all"
-KPCA_SHOWS_ROUNDING = "kpcacam: equal positions leave rounding errors, whose root is a map"
 
 
-def every_network(*exempt: dict[str, str], wrong: dict[str, str] | None = None) -> list:
+def every_network(*exempt: dict[str, str]) -> list[tuple[str, str]]:
     """Pairs of a method and a network that it is defined for."""
-    names = [name for name in METHODS if not any(name in reasons for reasons in exempt)]
-    return [pytest.param(name, network, marks=known(name, wrong or {})) for name in names for network in networks_of(name)]
+    return [(name, network) for name in every_method(*exempt) for network in networks_of(name)]
 
 
-def every_method(*exempt: dict[str, str], wrong: dict[str, str] | None = None) -> list:
-    names = [name for name in METHODS if not any(name in reasons for reasons in exempt)]
-    return [pytest.param(name, marks=known(name, wrong or {})) for name in names]
-
-
-def known(name: str, wrong: dict[str, str]) -> list:
-    return (
-        [pytest.mark.xfail(strict=True, raises=(AssertionError, pytest.fail.Exception), reason=wrong[name])]
-        if name in wrong
-        else []
-    )
+def every_method(*exempt: dict[str, str]) -> list[str]:
+    return [name for name in METHODS if not any(name in reasons for reasons in exempt)]
 
 
 @cache
@@ -101,11 +88,11 @@ def from_the_book(name: str, network: str, dtype: torch.dtype = torch.float64, s
 def every_question() -> list:
     """Method, network, precision and steepness of the head."""
     return [
-        pytest.param(*pair.values, dtype, scale, marks=pair.marks)
-        for pair in every_network(book.NO_METHOD_TWIN)
+        (name, network, dtype, scale)
+        for name, network in every_network(book.NO_METHOD_TWIN)
         for dtype in TOLERANCE
         for scale in SCALES
-        if not (pair.values[0] in IN_FLOAT32_TOO_STEEP and dtype == torch.float32 and scale == max(SCALES))
+        if not (name in IN_FLOAT32_TOO_STEEP and dtype == torch.float32 and scale == max(SCALES))
     ]
 
 
@@ -149,13 +136,7 @@ def test_explain_equals_the_book(name, network, dtype, scale):
         ("iscam", {"steps": 2, "top_k": 2}),
         ("smoothgradcam++", {"samples": 2, "noise": 0.02}),
         ("rise", {"masks": 5, "cells": 3, "keep": 0.75}),
-        pytest.param(
-            "rise",
-            {"masks": 5, "cells": 4},
-            marks=pytest.mark.xfail(
-                strict=True, raises=AssertionError, reason="rise: masks are enlarged in float32 for float64 too"
-            ),
-        ),
+        ("rise", {"masks": 5, "cells": 4}),
     ],
     ids=str,
 )
@@ -202,7 +183,7 @@ def test_networks_reach_every_branch_of_the_equations():
 
 
 @pytest.mark.parametrize("dim", [-1, -2], ids=["left_right", "up_down"])
-@pytest.mark.parametrize(("name", "network"), [pair for pair in every_network(DRAWN_BY_POSITION) if pair.values[1] != "sequential"])
+@pytest.mark.parametrize(("name", "network"), [pair for pair in every_network(DRAWN_BY_POSITION) if pair[1] != "sequential"])
 def test_flipping_the_input_of_a_flip_invariant_network_flips_the_map(name, network, dim):
     case = BUILD[network]()
     # A stride of 2 sees other pixels of an even side after a flip.
@@ -274,7 +255,7 @@ def test_zero_gradients_give_a_zero_map_that_says_so(name, network):
     assert explanation.blank == (reason,) * len(case.images)
 
 
-@pytest.mark.parametrize("name", every_method(NOT_FROM_THE_LAYER, wrong={"kpcacam": KPCA_SHOWS_ROUNDING}))
+@pytest.mark.parametrize("name", every_method(NOT_FROM_THE_LAYER))
 def test_zero_activations_give_a_zero_map_that_says_so(name):
     case = BUILD[networks_of(name)[0]]()
     with torch.no_grad():
@@ -285,7 +266,7 @@ def test_zero_activations_give_a_zero_map_that_says_so(name):
     assert explanation.blank == ("no activation at the layer",) * len(case.images)
 
 
-@pytest.mark.parametrize(("name", "network"), every_network(NOT_FROM_THE_IMAGE, wrong={"fem": FEM_HIDES_NAN}))
+@pytest.mark.parametrize(("name", "network"), every_network(NOT_FROM_THE_IMAGE))
 def test_a_model_that_diverged_gives_maps_that_say_so(name, network):
     case = BUILD[network]()
     with torch.no_grad():
@@ -327,7 +308,7 @@ def look_with_one_spoiled(name: str, case: Case) -> Tensor:
         return with_few_passes(name)(evidence)
 
 
-@pytest.mark.parametrize(("name", "network"), every_network(NOT_FROM_THE_IMAGE, OF_ALL_IMAGES, wrong={"fem": FEM_HIDES_NAN}))
+@pytest.mark.parametrize(("name", "network"), every_network(NOT_FROM_THE_IMAGE, OF_ALL_IMAGES))
 def test_an_image_whose_activations_are_not_finite_spoils_no_other(name, network):
     case = BUILD[network]()
     good = [0, 1, 3]
@@ -337,7 +318,6 @@ def test_an_image_whose_activations_are_not_finite_spoils_no_other(name, network
     assert_close_to_peak(cams[good], expected[good], 1e-9)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=DFF_SPREADS_NAN)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", OF_ALL_IMAGES)
 def test_an_image_whose_activations_are_not_finite_leaves_the_others_what_they_share(name, network):
