@@ -226,7 +226,8 @@ def _recorder(name: str, trace: list[Run], size: Size) -> Callable[..., None]:
 
 
 def _is_map(module: nn.Module) -> bool:
-    return not isinstance(module, PASSED_OVER) and "pool" not in type(module).__name__.lower()
+    pools = "pool" in type(module).__name__.lower() and next(module.parameters(), None) is None
+    return not (isinstance(module, PASSED_OVER) or pools)
 
 
 def _once(run: Run, trace: list[Run]) -> bool:
@@ -287,24 +288,23 @@ def _proportional(height: int, size: Size) -> set[int]:
 
 def _maps(trace: list[Run]) -> list[Run]:
     """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens on a known grid."""
-    maps = [run for run in trace if run.grid and _is_map(run.module) and _once(run, trace)]
-    known = [run.shape[2:] for run in trace if isinstance(run.module, CONVOLUTIONS) and math.prod(run.shape[2:]) > 1]
-    known = known or [run.layout.grid for run in maps[:1] if run.layout is not None]
-    halved = {
-        tuple(rounded(side / 2**times) for side in grid)
-        for grid in known
-        for times in range(8)
-        for rounded in (math.floor, math.ceil)
-    }
-    # Some number before some grid fits queries, latents and merged tokens too; it counts where a convolution made that grid.
-    return [
-        run
-        for run in maps
-        if run.grid
-        and _in_proportion(run.grid, known[0])
-        and math.prod(run.grid) <= math.prod(known[0])
-        and (run.extent or run.grid in (known if run.layout is not None and run.layout.prefix else halved))
-    ]
+    shapes = [run.shape[2:] for run in trace if isinstance(run.module, CONVOLUTIONS)]
+    known = [grid for grid in shapes if math.prod(grid) > 1]
+    maps = []
+    for run in trace:
+        if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
+            known = known or [run.grid]
+            # Some number before some grid fits queries, latents and merged tokens too: it counts where that very grid is known.
+            is_known = run.grid in known or (not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known))
+            fits = _in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
+            if fits and (run.extent or is_known):
+                maps.append(run)
+                known = [*known, run.grid]
+    return maps
+
+
+def _is_half(grid: Size, whole: Size) -> bool:
+    return all(side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in zip(grid, whole, strict=True))
 
 
 def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
