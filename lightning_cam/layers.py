@@ -15,6 +15,7 @@ from lightning_cam.typing import Activations
 
 SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
 MOST_PREFIX = 32  # class tokens and registers before the patch tokens
+ROUNDED = 8  # so many more of these are rather believed than a grid whose proportions are the image's but for rounding
 PASSED_OVER = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -68,20 +69,26 @@ class Layout:
 def layout(module: nn.Module, shape: Size, size: Size) -> Layout | None:
     """How an output of that shape holds a map of an image of that size, or None where it holds none.
 
-    (n, k, *grid) as it is; (n, *grid, k) where the module normalizes or maps the last dimension, or where only so the map has the
-    image's proportions; (n, prefix + h*w, k) with the fewest tokens before a grid of the image's proportions.
+    (n, k, *grid) as it is; (n, *grid, k) where only so the map has the image's proportions, or where these do not tell and the
+    module ends by mapping or normalizing the last dimension; (n, prefix + h*w, k) with few tokens before a grid of the image's
+    proportions.
     """
     if len(shape) == len(size) + 2:
         first, last = shape[2:], shape[1:-1]
         as_last = _works_on_last(module, shape)
-        if len(size) > 1 and _in_proportion(last, size) != _in_proportion(first, size):
+        if not isinstance(module, CONVOLUTIONS) and _in_proportion(last, size) != _in_proportion(first, size):
             as_last = _in_proportion(last, size)
         return Layout(last, channels_last=True) if as_last else Layout(first)
-    if len(shape) == 3 and len(size) == 2:
+    if len(shape) == 3 and len(size) == 2 and not isinstance(module, CONVOLUTIONS):
         grids = ((h, w) for h in range(1, size[0] + 1) for w in _proportional(h, size) if 0 <= shape[1] - h * w <= MOST_PREFIX)
-        grid = max(grids, key=math.prod, default=(1, 1))
+        grid = min(grids, key=lambda grid: _doubt(grid, shape[1], size), default=(1, 1))
         return Layout(grid, channels_last=True, prefix=shape[1] - math.prod(grid)) if math.prod(grid) > 1 else None
     return None
+
+
+def _doubt(grid: Size, tokens: int, size: Size) -> int:
+    exact = grid[0] * size[1] == grid[1] * size[0]
+    return tokens - math.prod(grid) + (0 if exact else ROUNDED)
 
 
 def first_tensor(output: Any) -> Any:
@@ -91,8 +98,8 @@ def first_tensor(output: Any) -> Any:
 
 def dimensions(model: nn.Module) -> int:
     """Spatial dimensions of the model's images: 1 for signals, 2, or 3 for volumes; 2 where no convolution tells."""
-    kinds = (CONVOLUTIONS.index(type(module)) + 1 for module in model.modules() if type(module) in CONVOLUTIONS)
-    return next(kinds, 2)
+    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
+    return next((count for count, kind in enumerate(CONVOLUTIONS, start=1) if isinstance(first, kind)), 2)
 
 
 def named_layer(model: nn.Module, name: str) -> TargetLayer:
@@ -120,7 +127,8 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
 
     Where maps live on after the last convolution, as tokens or channels-last, it is the last block or norm that yields a map on
     which the scores depend. After the last attention only the class token counts, so in a ViT that is the norm before the last
-    attention. Whether they depend is asked of the network: not-a-number in the patch tokens must reach the scores.
+    attention. Whether they depend is asked of the network: not-a-number in the patch tokens must reach the scores. Tokens are
+    patches only on the grid of a convolution, or on one halved from it; queries and latents are no places in the image.
 
     Args:
         forward: Runs the model on one image, in eval mode and without grad, and returns its scores.
@@ -137,21 +145,21 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
     chosen = None
     if last is not None:
         after = trace[trace.index(last) :]
-        chosen = next(
-            (run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace)), None
-        )
-        if chosen is None:
+        alike = (run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace))
+        chosen = next(alike, None)
+        works = [run for run in after if run.weighted and run.positions > 1]
+        lives_on = any(trace.index(run) > trace.index(chosen or last) for run in works)
+        if chosen is None and not lives_on:
             raise ValueError(
                 f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once in a forward, so "
                 f"the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
             )
-        if any(run.weighted and run.positions > 1 for run in trace[trace.index(chosen) + 1 :]):
+        # What works on tokens within it may hand on a class token alone.
+        if lives_on or (chosen and any(run.extent is None for run in works) and not _decides(chosen, forward)):
             chosen = None
     if chosen is None:
-        stages = [run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module)]
-        # After the last attention nothing matters but the class token, and what goes into it is a norm: ask few others.
-        likely = [*stages[:1], *(run for run in stages[1:] if _is_norm(run.module)), *stages[1:]]
-        chosen = next((run for run in dict.fromkeys(likely) if _decides(run, forward)), None)
+        stages = (run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module))
+        chosen = next((run for run in stages if _decides(run, forward)), None)
     if chosen is None:
         raise ValueError(
             f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which the scores depend, "
@@ -182,10 +190,8 @@ class Run:
 
     @property
     def positions(self) -> int:
-        """Positions of a map or list of tokens: 1 where nothing is spatial."""
-        if self.layout is not None:
-            return math.prod(self.layout.grid) + (self.layout.prefix or 0)
-        return self.shape[1] if len(self.shape) == 3 else 1
+        """Positions of a map, or vectors in any other order: 1 where nothing is spatial."""
+        return math.prod(self.layout.grid if self.layout is not None else self.shape[:-1])
 
     @property
     def weighted(self) -> bool:
@@ -195,7 +201,7 @@ class Run:
 
 @contextmanager
 def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
-    """Every submodule that yields a tensor while the block runs, in the order in which they finish."""
+    """Every submodule that yields a tensor for one image while the block runs, in the order in which they finish."""
     trace: list[Run] = []
     handles = []
     try:
@@ -211,14 +217,17 @@ def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
 def _recorder(name: str, trace: list[Run], size: Size) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, output: Any) -> None:
         output = first_tensor(output)
-        if isinstance(output, Tensor):
-            trace.append(Run(name, module, tuple(output.shape), layout(module, tuple(output.shape), size)))
+        if isinstance(output, Tensor) and output.is_floating_point():
+            shape = tuple(output.shape)
+            # Of one image: windows, heads and tokens that come first are no images.
+            trace.append(Run(name, module, shape, layout(module, shape, size) if shape[:1] == (1,) else None))
 
     return record
 
 
 def _is_map(module: nn.Module) -> bool:
-    return not isinstance(module, PASSED_OVER) and "pool" not in type(module).__name__.lower()
+    pools = "pool" in type(module).__name__.lower() and next(module.parameters(), None) is None
+    return not (isinstance(module, PASSED_OVER) or pools)
 
 
 def _once(run: Run, trace: list[Run]) -> bool:
@@ -251,9 +260,18 @@ def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
 
 
 def _works_on_last(module: nn.Module, shape: Size) -> bool:
-    """Whether the module normalizes or maps the last dimension."""
-    normalized = getattr(module, "normalized_shape", None)
-    return isinstance(module, nn.Linear) or (isinstance(normalized, tuple) and normalized[-1:] == shape[-1:])
+    """Whether the last linear map, norm or convolution in a module works on the last dimension."""
+    inner = [one for one in module.modules() if isinstance(one, (nn.Linear, *CONVOLUTIONS)) or _normalized(one)]
+    if not inner or (shape[1] == shape[-1] and any(isinstance(one, CONVOLUTIONS) for one in inner)):
+        return False
+    last = inner[-1]
+    return last.out_features == shape[-1] if isinstance(last, nn.Linear) else _normalized(last)[-1:] == shape[-1:]
+
+
+def _normalized(module: nn.Module) -> Size:
+    """The last dimensions that a norm works on, but for those that move them there first."""
+    shape = getattr(module, "normalized_shape", None)
+    return shape if isinstance(shape, tuple) and "2d" not in type(module).__name__.lower() else ()
 
 
 def _in_proportion(grid: Size, size: Size) -> bool:
@@ -269,14 +287,24 @@ def _proportional(height: int, size: Size) -> set[int]:
 
 
 def _maps(trace: list[Run]) -> list[Run]:
-    """Every map of the forward, in its order: run once, in the image's proportions, no larger than the first."""
-    first = next((run.extent for run in trace if isinstance(run.module, CONVOLUTIONS) and run.extent), None)
-    maps = [run for run in trace if run.grid and _is_map(run.module) and _once(run, trace)]
-    return [
-        run
-        for run in maps
-        if run.grid and (first is None or (_in_proportion(run.grid, first) and math.prod(run.grid) <= math.prod(first)))
-    ]
+    """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens on a known grid."""
+    shapes = [run.shape[2:] for run in trace if isinstance(run.module, CONVOLUTIONS)]
+    known = [grid for grid in shapes if math.prod(grid) > 1]
+    maps = []
+    for run in trace:
+        if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
+            known = known or [run.grid]
+            # Some number before some grid fits queries, latents and merged tokens too: it counts where that very grid is known.
+            is_known = run.grid in known or (not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known))
+            fits = _in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
+            if fits and (run.extent or is_known):
+                maps.append(run)
+                known = [*known, run.grid]
+    return maps
+
+
+def _is_half(grid: Size, whole: Size) -> bool:
+    return all(side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in zip(grid, whole, strict=True))
 
 
 def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
