@@ -257,7 +257,7 @@ def _only(
 
 def _find_images(parts: Parts) -> Any:
     """What is called so, whatever its rank; else by shape, those that are called labels or masks last."""
-    named = [(name, part) for name, part in parts if name in IMAGE_KEYS]
+    named: Parts = [(name, part) for name, part in parts if name in IMAGE_KEYS]
     unnamed = [(name, part) for name, part in parts if name not in IMAGE_KEYS]
     ways: list[tuple[Parts, Callable[[Any], bool]]] = [
         (named, lambda part: _has_rank(part, 4, 5)),

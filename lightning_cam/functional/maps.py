@@ -52,6 +52,12 @@ def normalize(maps: Saliency) -> Saliency:
     return torch.where(peak > 0, positive / peak, 0.0)
 
 
+def part_strengths(parts: Activations) -> Activations:
+    """Parts in [0, 1]: each divided by its maximum over all images; one that is nowhere positive, or not finite, is zero."""
+    peak = parts.amax(dim=(0, *range(2, parts.ndim)), keepdim=True)
+    return torch.where((peak > 0) & peak.isfinite(), parts / peak, 0.0)
+
+
 def saliency(cams: Cams, size: tuple[int, ...]) -> Saliency:
     """Saliency maps in [0, 1] at the images' resolution: upsampled, positive part divided by the maximum."""
     return normalize(upsample(cams, size))
