@@ -81,7 +81,7 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     looks = history.columns(STRIP_COLUMNS)
     cams = [look.cams[rows].to(images.device) for look in looks]
     shown, _ = displayable(images[rows], *(style.normalization or ((), ())))
-    plain, overlays = _tiles(shown, _maps(images, cams, STRIP_TILES), style)
+    plain, overlays = _tiles(shown, _maps(images[rows], cams, STRIP_TILES), style)
     labels = _labels(probe, len(plain))
     names = ["no label" if label is None else _name(probe, label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lightning_cam.tables import did_you_mean
 from lightning_cam.typing import ColorTable, FlatLayers, Images, Layers, Resized, Rgb, Saliency, Shown, Signals, Tiles
@@ -132,8 +133,8 @@ def middle_slice(volumes: Layers, sides: tuple[int, ...], dim: int) -> FlatLayer
     return volumes.select(dim + 2, int(middle * volumes.shape[dim + 2]))
 
 
-def beside(pictures: Sequence[FlatLayers], fill: float) -> FlatLayers:
-    """Pictures of any size in a row, centred, with a gap between them."""
+def beside(pictures: Sequence[Tensor], fill: float) -> FlatLayers:
+    """Pictures (n, k, ., .) of any size in a row, centred, with a gap between them."""
     height = max(picture.shape[2] for picture in pictures)
     padded = []
     for place, picture in enumerate(pictures):
