@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from PIL.Image import Image
 
-from lightning_cam.functional.maps import BLANK_REASONS, interpolate, saliency
+from lightning_cam.functional.maps import BLANK_REASONS
 from lightning_cam.functional.overlay import (
     MOST_ROWS,
     PART_COLORS,
@@ -13,6 +13,8 @@ from lightning_cam.functional.overlay import (
     colorize,
     displayable,
     drawn_size,
+    flat_saliency,
+    flatten_maps,
     flatten_to_pictures,
     overlay,
     overlay_parts,
@@ -23,7 +25,7 @@ from lightning_cam.history import History
 from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_grid
 from lightning_cam.probe import Probe
 from lightning_cam.reading import Normalization
-from lightning_cam.typing import Activations, Cams, Images, Labels, Layers, Rgb, Scores, Shown, Tiles
+from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Tiles
 
 STRIP_ROWS, STRIP_COLUMNS = 8, 10
 GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
@@ -53,11 +55,8 @@ def draw_overlay(
     Args:
         parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own colour.
     """
-    shown, guessed = displayable(images, *(style.normalization or ((), ())))
-    if parts is None:
-        plain, (over,) = _tiles(shown, _maps(images, [cams], GRID_TILES), style)
-    else:
-        plain, over = _part_tiles(shown, parts, GRID_TILES)
+    (plain, over), guessed = _tiles(images, [cams], style, GRID_TILES, parts)
+    if parts is not None:
         reasons = torch.where((parts > 0).flatten(1).any(dim=1), 0, reasons)
     confidence, predicted = (values.tolist() for values in probabilities(scores).max(dim=1))
     labels = _labels(probe, len(predicted))
@@ -80,8 +79,7 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     rows = slice(0, min(STRIP_ROWS, len(images)))
     looks = history.columns(STRIP_COLUMNS)
     cams = [look.cams[rows].to(images.device) for look in looks]
-    shown, _ = displayable(images[rows], *(style.normalization or ((), ())))
-    plain, overlays = _tiles(shown, _maps(images[rows], cams, STRIP_TILES), style)
+    (plain, *overlays), _ = _tiles(images[rows], cams, style, STRIP_TILES)
     labels = _labels(probe, len(plain))
     names = ["no label" if label is None else _name(probe, label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
@@ -107,31 +105,20 @@ def _with_layout(header: tuple[str, str], images: Images) -> tuple[str, str]:
     return header[0], " · ".join(filter(None, (header[1], how_drawn(images))))
 
 
-def _maps(images: Images, looks: list[Cams], sides: tuple[int, int]) -> Layers:
-    """One saliency map per image and look, at the size at which the images are drawn."""
-    size = drawn_size(tuple(images.shape[2:]), *sides)
-    return torch.stack([saliency(cams, size) for cams in looks], dim=1)
-
-
-def _tiles(images: Shown, looks: Layers, style: Style) -> tuple[Tiles, list[Tiles]]:
-    """The images, and one overlay of them per look, copied to the host once."""
-    pictures, maps = flatten_to_pictures(images, looks)
-    colors = color_table(style.colormap, images.device)
-    overlays = [overlay(pictures, colorize(look, colors), style.opacity) for look in maps.unbind(dim=1)]
-    return _on_host(pictures, overlays)
-
-
-def _part_tiles(images: Shown, parts: Activations, sides: tuple[int, int]) -> tuple[Tiles, Tiles]:
-    """The images, and the parts over them in their colours."""
-    size = drawn_size(tuple(images.shape[2:]), *sides)
-    pictures, strengths = flatten_to_pictures(images, interpolate(parts, size))
-    plain, (over,) = _on_host(pictures, [overlay_parts(pictures, strengths)])
-    return plain, over
-
-
-def _on_host(pictures: Rgb, overlays: list[Rgb]) -> tuple[Tiles, list[Tiles]]:
-    plain, *others = tile(torch.cat([pictures, *overlays])).cpu().split(len(pictures))
-    return plain, others
+def _tiles(
+    images: Images, looks: list[Cams], style: Style, sides: tuple[int, int], parts: Activations | None = None
+) -> tuple[list[Tiles], bool]:
+    """The images, and one overlay per look or one of parts, copied to the host once; and whether their range had to be guessed."""
+    shown, guessed = displayable(images, *(style.normalization or ((), ())))
+    own, size = tuple(images.shape[2:]), drawn_size(images, *sides)
+    pictures = flatten_to_pictures(shown, size)
+    if parts is None:
+        colors = color_table(style.colormap, images.device)
+        heatmaps = [colorize(flat_saliency(cams, own, size), colors) for cams in looks]
+        overlays = [overlay(pictures, heatmap, style.opacity) for heatmap in heatmaps]
+    else:
+        overlays = [overlay_parts(pictures, flatten_maps(parts, own, size))]
+    return list(tile(torch.cat([pictures, *overlays])).cpu().split(len(images))), guessed
 
 
 def _labels(probe: Probe, count: int) -> list[int | None]:

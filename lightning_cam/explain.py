@@ -18,6 +18,8 @@ from lightning_cam.functional.overlay import (
     colorize,
     displayable,
     drawn_size,
+    flat_saliency,
+    flatten_maps,
     flatten_to_pictures,
     overlay,
     overlay_parts,
@@ -101,20 +103,20 @@ class Explanation:
         from matplotlib.patches import Patch
 
         count = min(len(self.images), most)
-        size = tuple(self.images.shape[2:])
-        size = size if len(size) == 2 else drawn_size(size, *FIGURE_TILES)
+        own = tuple(self.images.shape[2:])
+        size = own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
         shown, _ = displayable(self.images[:count], *(self.normalization or ((), ())))
+        pictures = flatten_to_pictures(shown, size)
         blanks = self.blank
         if self.parts is None:
-            pictures, drawn = flatten_to_pictures(shown, maps.saliency(self.cams[:count], size)[:, None])
-            over = overlay(pictures, colorize(drawn[:, 0], color_table(colormap, shown.device)), opacity)
+            colors = color_table(colormap, shown.device)
+            over = overlay(pictures, colorize(flat_saliency(self.cams[:count], own, size), colors), opacity)
         else:
             strengths = maps.part_strengths(self.parts)[:count]
-            pictures, drawn = flatten_to_pictures(shown, maps.interpolate(strengths, size))
-            over = overlay_parts(pictures, drawn)
+            over = overlay_parts(pictures, flatten_maps(strengths, own, size))
             blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=False))
         pairs = torch.stack([pictures, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
-        wide, high = FIGURE_INCHES[len(size)]
+        wide, high = FIGURE_INCHES[len(own)]
         figure = Figure(figsize=(wide, high * count), layout="constrained")
         axes = figure.subplots(count, 2, squeeze=False)
         for row, pair, blank, scores in zip(axes, pairs, blanks, probabilities(self.scores).cpu(), strict=False):

@@ -27,8 +27,7 @@ Saliency = Float[Tensor, "n *size"]
 
 Signals = Float[Tensor, "n c T"]
 Shown = Float[Tensor, "n shown *size"]  # images in [0, 1], of the channels that are shown
-Layers = Float[Tensor, "n k *drawn"]  # k maps of each image, at the size at which it is drawn
-FlatLayers = Float[Tensor, "n k H W"]
+FlatMaps = Float[Tensor, "n k H W"]  # k maps of each image, as 2-D pictures
 Rgb = Float[Tensor, "n 3 H W"]
 ColorTable = Float[Tensor, "256 3"]
 Resized = Float[Tensor, "n 3 height width"]

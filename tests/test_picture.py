@@ -19,7 +19,16 @@ from lightning_cam.drawing import (
     part_legend,
 )
 from lightning_cam.functional.maps import BLANK_REASONS
-from lightning_cam.functional.overlay import MOST_OPAQUE, PART_COLORS, SLICE_GAP, color_table, displayable, tile_size, trace
+from lightning_cam.functional.overlay import (
+    MOST_OPAQUE,
+    PART_COLORS,
+    SLICE_GAP,
+    color_table,
+    displayable,
+    drawn_size,
+    tile_size,
+    trace,
+)
 from lightning_cam.history import History, remember
 from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
 from lightning_cam.probe import Probe
@@ -403,7 +412,7 @@ def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
     cams = torch.zeros(3, 10)
     cams[:, 7:] = 1
     pixels = sheet(signals, [0, 1, 2], [0, 1, 2], cams=cams, style=Style("viridis", 0.25))
-    traces = 255 * trace(displayable(signals)[0], 224)[:, 0].numpy()[..., None]
+    traces = 255 * trace(displayable(signals)[0], drawn_size(signals))[:, 0].numpy()[..., None]
     height, width = traces.shape[1:3]
     table = 255 * color_table("viridis").numpy()
     for picture, (x, y) in zip(traces, cells(pixels, (height, width), 3), strict=True):

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_cam.functional.maps import interpolate, normalize, relative
 from lightning_cam.tables import did_you_mean
-from lightning_cam.typing import ColorTable, FlatLayers, Images, Layers, Resized, Rgb, Saliency, Shown, Signals, Tiles
+from lightning_cam.typing import Activations, Cams, ColorTable, FlatMaps, Images, Resized, Rgb, Saliency, Shown, Signals, Tiles
 
 MOST_ROWS = 16  # channels of a signal that are drawn
 SLICE_GAP = 4  # pixels between the slices of a volume
@@ -52,13 +53,13 @@ def displayable(images: Images, mean: tuple[float, ...] = (), std: tuple[float, 
         each = (1, -1, *[1] * (images.ndim - 2))
         shown = shown * shown.new_tensor(std).reshape(each) + shown.new_tensor(mean).reshape(each)
     low, high = shown.amin(dim=others, keepdim=True), shown.amax(dim=others, keepdim=True)
-    stretched = (shown - low) / torch.where(high > low, high - low, 1.0)
-    if images.ndim == 3:
-        return stretched, False
     rounding = 0.02  # low precision and interpolation leave the range by a little
-    guessed = bool((low.amin() < -rounding) | (high.amax() > 1 + rounding))
-    if guessed:
-        shown = stretched
+    is_signal = images.ndim == 3
+    guessed = not is_signal and bool((low.amin() < -rounding) | (high.amax() > 1 + rounding))
+    if is_signal or guessed:
+        shown = (shown - low) / torch.where(high > low, high - low, 1.0)
+    if is_signal:
+        return shown, False
     if count not in (1, 3, 4):
         shown = shown.mean(dim=1, keepdim=True)
     return shown[:, :3].clamp(0, 1).expand(-1, 3, *images.shape[2:]), guessed
@@ -70,7 +71,7 @@ def overlay(images: Rgb, heatmap: Rgb, opacity: float | Rgb = 0.5) -> Rgb:
     return torch.where(blended.isnan(), images, blended)
 
 
-def overlay_parts(images: Rgb, strengths: FlatLayers) -> Rgb:
+def overlay_parts(images: Rgb, strengths: FlatMaps) -> Rgb:
     """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger the more opaque.
 
     The first seven parts have a colour; the others are left out. Grey, because colours of the image would change the parts'.
@@ -82,32 +83,58 @@ def overlay_parts(images: Rgb, strengths: FlatLayers) -> Rgb:
     return overlay(grey, colors[which[:, 0]].permute(0, 3, 1, 2), opacity)
 
 
-def flatten_to_pictures(images: Shown, maps: Layers) -> tuple[Rgb, FlatLayers]:
-    """2-D pictures at the maps' size, and the maps that belong to them.
+def flatten_to_pictures(images: Shown, size: tuple[int, ...]) -> Rgb:
+    """2-D pictures of images of any rank, at their ``drawn_size``.
 
-    Of a volume the slices through the middle of D, H and W stand side by side; around them the picture is white and the map NaN.
-    A signal becomes its trace, and its map is as high.
+    Of a volume the slices through the middle of D, H and W stand side by side, on white. A signal becomes its trace.
     """
-    size, sides = tuple(maps.shape[2:]), tuple(images.shape[2:])
-    if len(size) == 1:
-        pictures = trace(images, size[0])
-        return pictures, maps[:, :, None].expand(-1, -1, pictures.shape[2], -1)
-    if len(size) == 2:
-        return resize(images, size), maps
-    map_slices = [middle_slice(maps, sides, dim) for dim in range(3)]
-    image_slices = [middle_slice(images, sides, dim) for dim in range(3)]
-    resized = [resize(picture, tuple(flat.shape[2:])) for picture, flat in zip(image_slices, map_slices, strict=True)]
-    return beside(resized, 1.0), beside(map_slices, torch.nan)
+    if images.ndim == 3:
+        return trace(images, size)
+    if images.ndim == 4:
+        return resize(images, size)
+    slices = [images.select(dim + 2, side // 2) for dim, side in enumerate(images.shape[2:])]
+    return beside([resize(picture, _without(size, dim)) for dim, picture in enumerate(slices)], 1.0)
 
 
-def trace(signals: Signals, width: int) -> Rgb:
-    """Signals in [0, 1] as white lines on black, ``width`` pixels wide, a row per channel from the top, at most 16.
+def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...]) -> FlatMaps:
+    """2-D maps that belong to ``flatten_to_pictures`` of images with these ``sides``, in the unit of ``maps``.
+
+    They are interpolated as by ``upsample``. The map of a signal is as high as its trace; around a volume's slices it is NaN.
+    """
+    if maps.ndim == 3:
+        return interpolate(maps, size[1:])[:, :, None].expand(-1, -1, size[0], -1)
+    if maps.ndim == 4:
+        return interpolate(maps, size)
+    slices = [_middle(maps, dim + 2, (side // 2 + 0.5) / side) for dim, side in enumerate(sides)]
+    return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(slices)], torch.nan)
+
+
+def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...]) -> Saliency:
+    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices."""
+    if cams.ndim == 4:
+        return flatten_maps(relative(cams)[:, None], sides, size)[:, 0].clamp(min=0)
+    return normalize(flatten_maps(cams[:, None], sides, size)[:, 0])
+
+
+def _middle(maps: Activations, dim: int, place: float) -> Tensor:
+    """The slice at that share of a side, between the two positions next to it."""
+    last = maps.shape[dim] - 1
+    position = min(max(place * maps.shape[dim] - 0.5, 0.0), float(last))
+    before = int(position)
+    return torch.lerp(maps.select(dim, before), maps.select(dim, min(before + 1, last)), position - before)
+
+
+def _without(size: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    return (*size[:dim], *size[dim + 1 :])
+
+
+def trace(signals: Signals, size: tuple[int, ...]) -> Rgb:
+    """Signals in [0, 1] as white lines on black, a row per channel from the top, at most 16.
 
     A column of pixels shows all values that fall into it, so that no spike is lost.
     """
     signals = signals[:, :MOST_ROWS]
-    rows = signals.shape[1]
-    height = max(width // 2, rows * width // MOST_ROWS)
+    rows, (height, width) = signals.shape[1], size
     fine = F.interpolate(signals, size=max(width, signals.shape[2]), mode="linear")
     highest, lowest = F.adaptive_max_pool1d(fine, width), -F.adaptive_max_pool1d(-fine, width)
     # Each column reaches to the one before, so that steep slopes have no gaps.
@@ -127,13 +154,7 @@ def _before(values: Signals) -> Signals:
     return torch.cat([values[:, :, :1], values[:, :, :-1]], dim=2)
 
 
-def middle_slice(volumes: Layers, sides: tuple[int, ...], dim: int) -> FlatLayers:
-    """The slice (n, k, ., .) through the middle of D, H or W (0, 1 or 2), where volumes of these ``sides`` have it."""
-    middle = (sides[dim] // 2 + 0.5) / sides[dim]
-    return volumes.select(dim + 2, int(middle * volumes.shape[dim + 2]))
-
-
-def beside(pictures: Sequence[Tensor], fill: float) -> FlatLayers:
+def beside(pictures: Sequence[Tensor], fill: float) -> FlatMaps:
     """Pictures (n, k, ., .) of any size in a row, centred, with a gap between them."""
     height = max(picture.shape[2] for picture in pictures)
     padded = []
@@ -144,14 +165,15 @@ def beside(pictures: Sequence[Tensor], fill: float) -> FlatLayers:
     return torch.cat(padded, dim=3)
 
 
-def drawn_size(size: tuple[int, ...], smallest: int = 112, largest: int = 224) -> tuple[int, ...]:
-    """The size at which images, volumes or signals are drawn: by ``tile_size``; volumes half as large, because of three slices."""
-    if len(size) == 1:
-        return (largest,)
-    if len(size) == 2:
-        return tile_size(*size, smallest, largest)
-    factor = _growth(max(size), 3 * largest // 8, largest // 2)
-    return tuple(max(1, round(side * factor)) for side in size)
+def drawn_size(images: Images, smallest: int = 112, largest: int = 224) -> tuple[int, ...]:
+    """The size at which images are drawn, by ``tile_size``; of a signal that of its trace; of a volume D H W, half as large."""
+    channels, *sides = images.shape[1:]
+    if len(sides) == 1:
+        return max(largest // 2, min(channels, MOST_ROWS) * largest // MOST_ROWS), largest
+    if len(sides) == 2:
+        return tile_size(sides[0], sides[1], smallest, largest)
+    factor = _growth(max(sides), 3 * largest // 8, largest // 2)
+    return tuple(max(1, round(side * factor)) for side in sides)
 
 
 def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) -> tuple[int, int]:

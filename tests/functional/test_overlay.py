@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lightning_cam.functional.maps import saliency, upsample
 from lightning_cam.functional.overlay import (
     MOST_OPAQUE,
     MOST_ROWS,
@@ -16,8 +17,9 @@ from lightning_cam.functional.overlay import (
     colorize,
     displayable,
     drawn_size,
+    flat_saliency,
+    flatten_maps,
     flatten_to_pictures,
-    middle_slice,
     overlay,
     overlay_parts,
     resize,
@@ -55,11 +57,11 @@ def test_colorize_ends_at_the_colormaps_ends(name):
 
 
 def test_colorize_takes_the_nearest_color_of_each_pixel():
-    saliency = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(1))
+    maps = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(1))
     table = color_table("viridis")
-    heatmap = colorize(saliency, table)
+    heatmap = colorize(maps, table)
     for image, row, column in np.ndindex(2, 5, 4):
-        expected = table[round(saliency[image, row, column].item() * 255)]
+        expected = table[round(maps[image, row, column].item() * 255)]
         assert_close(heatmap[image, :, row, column], expected, rtol=0.0, atol=0.0)
 
 
@@ -70,11 +72,11 @@ def test_colorize_stops_at_the_ends():
 
 
 def test_where_there_is_no_map_the_image_stays():
-    saliency = torch.rand(3, 9, 7, generator=torch.Generator().manual_seed(2))
-    holes = saliency.clone()
+    maps = torch.rand(3, 9, 7, generator=torch.Generator().manual_seed(2))
+    holes = maps.clone()
     holes[1, 2:5, 3] = torch.nan
     table = color_table("inferno")
-    colored, whole = colorize(holes, table), colorize(saliency, table)
+    colored, whole = colorize(holes, table), colorize(maps, table)
     where = holes.isnan()[:, None].expand(-1, 3, -1, -1)
     assert_close(colored.isnan(), where)
     assert_close(colored[~where], whole[~where], rtol=0.0, atol=0.0)
@@ -221,71 +223,91 @@ def test_displayable_keeps_the_channels_of_signals_each_over_its_range():
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((32, 32), (128, 128)),
-        ((300, 1000), (67, 224)),
-        ((1,), (224,)),
-        ((5000,), (224,)),
-        ((28, 28, 28), (84, 84, 84)),
-        ((16, 32, 32), (48, 96, 96)),
-        ((128, 256, 128), (56, 112, 56)),
-        ((1, 512, 512), (1, 112, 112)),
-        ((100, 90, 80), (100, 90, 80)),
+        ((3, 32, 32), (128, 128)),
+        ((1, 300, 1000), (67, 224)),
+        ((1, 1), (112, 224)),
+        ((8, 5000), (112, 224)),
+        ((12, 5000), (168, 224)),
+        ((16, 9), (224, 224)),
+        ((99, 9), (224, 224)),
+        ((2, 28, 28, 28), (84, 84, 84)),
+        ((2, 16, 32, 32), (48, 96, 96)),
+        ((2, 128, 256, 128), (56, 112, 56)),
+        ((2, 1, 512, 512), (1, 112, 112)),
+        ((2, 100, 90, 80), (100, 90, 80)),
     ],
 )
 def test_drawn_size(size, expected):
-    assert drawn_size(size, smallest=112, largest=224) == expected
+    assert drawn_size(torch.zeros(1, *size), smallest=112, largest=224) == expected
 
 
-def test_images_and_their_maps_are_flat_already():
-    maps = torch.rand(3, 2, 9, 7)
-    pictures, flat = flatten_to_pictures(photos(3), maps)
-    assert_close(pictures, photos(3), rtol=0.0, atol=0.0)
-    assert_close(flat, maps, rtol=0.0, atol=0.0)
-    larger, _ = flatten_to_pictures(photos(3), torch.rand(3, 2, 36, 28))
-    assert_close(larger, resize(photos(3), (36, 28)), rtol=0.0, atol=0.0)
+def test_images_are_flat_already():
+    assert_close(flatten_to_pictures(photos(3), (9, 7)), photos(3), rtol=0.0, atol=0.0)
+    assert_close(flatten_to_pictures(photos(3), (36, 28)), resize(photos(3), (36, 28)), rtol=0.0, atol=0.0)
+    cams = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(3))
+    flat = flatten_maps(cams, (9, 7), (36, 28))
+    assert_close(flat[:, 0], upsample(cams[:, 0], (36, 28)), rtol=0.0, atol=0.0)
+    assert_close(flat[:, 1], upsample(cams[:, 1], (36, 28)), rtol=0.0, atol=0.0)
+    assert_close(flat_saliency(cams[:, 0], (9, 7), (36, 28)), saliency(cams[:, 0], (36, 28)), rtol=0.0, atol=0.0)
 
 
-def numbered(depth, height, width):
-    """A volume (1, 1, D, H, W) whose values tell depth, row and column."""
-    d, h, w = torch.meshgrid(*(torch.arange(side) for side in (depth, height, width)), indexing="ij")
-    return (d / 10 + h / 1000 + w / 100000)[None, None]
-
-
-def test_a_volume_becomes_three_slices_side_by_side():
-    volumes, gap = numbered(4, 9, 6), SLICE_GAP
-    maps = torch.cat([volumes, 1 - volumes], dim=1)
-    pictures, flat = flatten_to_pictures(volumes.expand(-1, 3, -1, -1, -1), maps)
-    assert pictures.shape == (1, 3, 9, 6 + gap + 6 + gap + 9)
-    assert flat.shape == (1, 2, 9, 6 + gap + 6 + gap + 9)
+def slices_of(pictures, size):
+    """The three slices in a row, and what lies around them."""
+    depth, height, width = size
+    above, gap = (max(height, depth) - depth) // 2, SLICE_GAP
+    top = (max(height, depth) - height) // 2
     places = [
-        (slice(0, 9), slice(0, 6), volumes[0, 0, 2]),
-        (slice(2, 6), slice(6 + gap, 12 + gap), volumes[0, 0, :, 4]),
-        (slice(2, 6), slice(12 + 2 * gap, None), volumes[0, 0, :, :, 3]),
+        (slice(top, top + height), slice(0, width)),
+        (slice(above, above + depth), slice(width + gap, 2 * width + gap)),
+        (slice(above, above + depth), slice(2 * width + 2 * gap, 2 * width + height + 2 * gap)),
     ]
+    assert pictures.shape[2:] == (max(height, depth), 2 * width + height + 2 * gap)
     outside = torch.ones(pictures.shape[2:], dtype=torch.bool)
-    for rows, columns, expected in places:
-        for color in range(3):
-            assert_close(pictures[0, color, rows, columns], expected, rtol=0.0, atol=0.0)
-        assert_close(flat[0, 0, rows, columns], expected, rtol=0.0, atol=0.0)
-        assert_close(flat[0, 1, rows, columns], 1 - expected, rtol=0.0, atol=0.0)
+    for rows, columns in places:
         outside[rows, columns] = False
-    assert (pictures[:, :, outside] == 1).all()
-    assert flat[:, :, outside].isnan().all()
+    return [pictures[:, :, rows, columns] for rows, columns in places], pictures[:, :, outside]
 
 
-@pytest.mark.parametrize("factor", [1, 2, 5])
-@pytest.mark.parametrize("side", [1, 4, 5, 16])
-def test_the_slice_of_a_map_is_that_of_its_volume(side, factor):
-    volumes = torch.arange(side).float().reshape(1, 1, side, 1, 1).expand(-1, -1, -1, 3, 3)
-    grown = volumes.repeat_interleave(factor, dim=2)
-    middle = middle_slice(volumes, (side, 3, 3), 0)
-    assert_close(middle, torch.full((1, 1, 3, 3), float(side // 2)))
-    assert_close(middle_slice(grown, (side, 3, 3), 0), middle)
+@pytest.mark.parametrize("size", [(4, 9, 6), (9, 4, 6), (5, 5, 5), (1, 8, 8), (2, 3, 1)], ids=str)
+def test_a_volume_becomes_three_slices_side_by_side(size):
+    volumes = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(4))
+    slices, outside = slices_of(flatten_to_pictures(volumes, size), size)
+    depth, height, width = size
+    assert_close(slices[0], volumes[:, :, depth // 2], rtol=0.0, atol=0.0)
+    assert_close(slices[1], volumes[:, :, :, height // 2], rtol=0.0, atol=0.0)
+    assert_close(slices[2], volumes[:, :, :, :, width // 2], rtol=0.0, atol=0.0)
+    assert (outside == 1).all()
+
+
+@pytest.mark.parametrize("grid", [(4, 9, 6), (2, 3, 4), (1, 1, 1), (7, 2, 5)], ids=str)
+@pytest.mark.parametrize("size", [(4, 9, 6), (16, 12, 15), (5, 5, 5)], ids=str)
+def test_the_map_of_a_volume_is_that_of_its_slices(size, grid):
+    """As if the map were interpolated over the whole volume and then cut."""
+    cams = torch.randn(3, 2, *grid, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    slices, outside = slices_of(flatten_maps(cams, size, size), size)
+    whole = torch.stack([upsample(cams[:, part], size) for part in range(2)], dim=1)
+    depth, height, width = size
+    assert_close(slices[0], whole[:, :, depth // 2], rtol=0.0, atol=1e-12)
+    assert_close(slices[1], whole[:, :, :, height // 2], rtol=0.0, atol=1e-12)
+    assert_close(slices[2], whole[:, :, :, :, width // 2], rtol=0.0, atol=1e-12)
+    assert outside.isnan().all()
+
+
+def test_the_saliency_of_a_volume_is_relative_to_its_maximum_wherever_that_is():
+    cams = torch.zeros(4, 5, 5, 5)
+    cams[0, 0, 0, 0], cams[0, 2, 2, 2], cams[0, 2, 2, 3] = 4.0, 1.0, -8.0
+    cams[1, 2, 2, 2] = 3.0
+    cams[2] = -1
+    cams[3, 4, 4, 4] = torch.nan
+    found = flat_saliency(cams, (5, 5, 5), (5, 5, 5))
+    assert_close(found.isnan(), flatten_maps(cams[:1, None], (5, 5, 5), (5, 5, 5))[:, 0].isnan().expand(4, -1, -1))
+    assert_close(found.nan_to_num().flatten(1).amax(dim=1), torch.tensor([0.25, 1.0, 0.0, 0.0]))
+    assert found.nan_to_num().min() == 0
 
 
 def test_volumes_grow_by_whole_pixels():
     volumes = torch.rand(2, 3, 5, 5, 5, generator=torch.Generator().manual_seed(3))
-    pictures, _ = flatten_to_pictures(volumes, torch.zeros(2, 1, 15, 15, 15))
+    pictures = flatten_to_pictures(volumes, (15, 15, 15))
     assert pictures.shape == (2, 3, 15, 45 + 2 * SLICE_GAP)
     assert_close(pictures[:, :, :, :15], volumes[:, :, 2].repeat_interleave(3, dim=2).repeat_interleave(3, dim=3))
 
@@ -311,7 +333,7 @@ def centers(picture):
 @pytest.mark.parametrize("length", [2, 37, 224, 1000])
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_constant_signal_is_a_level_line(value, length):
-    (picture,) = trace(torch.full((1, 1, length), value), 224)
+    (picture,) = trace(torch.full((1, 1, length), value), (112, 224))
     assert picture.shape == (3, 112, 224)
     assert_close(picture[0], picture[2], rtol=0.0, atol=0.0)
     assert_close(centers(picture[0]), torch.full((224,), line_at(value)), rtol=0.0, atol=0.1)  # of a pixel
@@ -321,7 +343,7 @@ def test_a_constant_signal_is_a_level_line(value, length):
 @pytest.mark.parametrize("length", [50, 224, 3000])
 def test_the_line_follows_the_signal(length):
     signal = (torch.arange(length) + 0.5) / length
-    (picture,) = trace(signal.expand(1, 1, -1), 224)
+    (picture,) = trace(signal.expand(1, 1, -1), (112, 224))
     expected = line_at((torch.arange(224) + 0.5) / 224)
     assert_close(centers(picture[0])[3:-3], expected[3:-3], rtol=0.0, atol=0.5)
 
@@ -330,7 +352,7 @@ def test_the_line_follows_the_signal(length):
 def test_a_spike_of_one_sample_is_drawn(place):
     signal = torch.zeros(1, 1, 20000)
     signal[0, 0, place] = 1
-    (picture,) = trace(signal, 224)
+    (picture,) = trace(signal, (112, 224))
     top = picture[0, : int(line_at(0.9))]
     columns = (top > 0.5).any(dim=0).nonzero()[:, 0]
     assert place * 224 // 20000 in columns.tolist()
@@ -341,30 +363,30 @@ def test_a_spike_of_one_sample_is_drawn(place):
 
 def test_every_channel_has_a_row_of_its_own():
     noise = torch.rand(2, 4, 300, generator=torch.Generator().manual_seed(4))
-    whole = trace(noise, 224)
+    whole = trace(noise, (112, 224))
     for row in range(4):
         alone = noise.clone()
         alone[:, [other for other in range(4) if other != row]] = 0
         band = slice(28 * row, 28 * (row + 1) - 4)
-        assert_close(trace(alone, 224)[:, :, band], whole[:, :, band])
-    assert_close(trace(noise[1:], 224), whole[1:])
+        assert_close(trace(alone, (112, 224))[:, :, band], whole[:, :, band])
+    assert_close(trace(noise[1:], (112, 224)), whole[1:])
 
 
-@pytest.mark.parametrize(("channels", "height"), [(1, 112), (8, 112), (12, 168), (16, 224), (17, 224), (100, 224)])
-def test_a_trace_grows_with_its_channels_up_to_sixteen(channels, height):
-    signals = torch.rand(1, channels, 30, generator=torch.Generator().manual_seed(5))
-    picture = trace(signals, 224)
-    assert picture.shape == (1, 3, height, 224)
-    assert_close(picture, trace(signals[:, :MOST_ROWS], 224))
+def test_a_trace_has_at_most_sixteen_rows():
+    signals = torch.rand(1, 40, 30, generator=torch.Generator().manual_seed(5))
+    assert_close(trace(signals, (224, 224)), trace(signals[:, :MOST_ROWS], (224, 224)))
 
 
-def test_the_map_of_a_signal_stands_behind_its_trace():
-    signals, maps = torch.rand(2, 3, 40), torch.rand(2, 5, 80)
-    pictures, flat = flatten_to_pictures(signals, maps)
-    assert_close(pictures, trace(signals, 80))
-    assert flat.shape == (2, 5, *pictures.shape[2:])
-    for row in range(flat.shape[2]):
-        assert_close(flat[:, :, row], maps, rtol=0.0, atol=0.0)
+@pytest.mark.parametrize("length", [4, 500])
+def test_a_signal_becomes_its_trace_and_its_map_is_as_high(length):
+    signals, cams = torch.rand(2, 3, length), torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(6))
+    assert_close(flatten_to_pictures(signals, (40, 80)), trace(signals, (40, 80)))
+    flat = flatten_maps(cams, (length,), (40, 80))
+    assert flat.shape == (2, 5, 40, 80)
+    for row in (0, 39):
+        assert_close(flat[:, 1, row], upsample(cams[:, 1], (80,)), rtol=0.0, atol=0.0)
+    heights = flat_saliency(cams[:, 0], (length,), (40, 80))
+    assert_close(heights[:, 17], saliency(cams[:, 0], (80,)), rtol=0.0, atol=0.0)
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------------------
