@@ -117,6 +117,8 @@ class Explanation:
             blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=False))
         pairs = torch.stack([pictures, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
         wide, high = FIGURE_INCHES[len(own)]
+        if len(own) == 1:
+            high *= 2 * size[0] / size[1]  # many channels need room
         figure = Figure(figsize=(wide, high * count), layout="constrained")
         axes = figure.subplots(count, 2, squeeze=False)
         for row, pair, blank, scores in zip(axes, pairs, blanks, probabilities(self.scores).cpu(), strict=False):
