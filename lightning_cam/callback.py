@@ -13,6 +13,7 @@ from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import Explanation, Question, answer, check_normalization, find_layers, like
+from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
@@ -321,13 +322,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             probe,
             (when, self._asked(explanation)),
             self._style,
+            None if explanation.parts is None else part_strengths(explanation.parts)[shown],
         )
         if guessed:
             self._warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
         return drawn
 
     def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Image:
-        header = (f"evolution until {when}", self._asked(explanation))
+        first = "" if explanation.parts is None else "part 1 of "
+        header = (f"evolution until {when}", f"{first}{self._asked(explanation)}")
         return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
 
     def _asked(self, explanation: Explanation) -> str:

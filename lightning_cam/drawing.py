@@ -5,14 +5,27 @@ from dataclasses import dataclass
 import torch
 from PIL.Image import Image
 
-from lightning_cam.functional.maps import BLANK_REASONS, saliency
-from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay, resize, tile, tile_size
+from lightning_cam.functional.maps import BLANK_REASONS
+from lightning_cam.functional.overlay import (
+    MOST_ROWS,
+    PART_COLORS,
+    color_table,
+    colorize,
+    displayable,
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    overlay,
+    overlay_parts,
+    tile,
+)
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History
 from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_grid
 from lightning_cam.probe import Probe
 from lightning_cam.reading import Normalization
-from lightning_cam.typing import Cams, Images, Labels, Scores, Tiles
+from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Tiles
 
 STRIP_ROWS, STRIP_COLUMNS = 8, 10
 GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
@@ -28,10 +41,23 @@ class Style:
 
 
 def draw_overlay(
-    images: Images, cams: Cams, scores: Scores, reasons: Labels, probe: Probe, header: tuple[str, str], style: Style
+    images: Images,
+    cams: Cams,
+    scores: Scores,
+    reasons: Labels,
+    probe: Probe,
+    header: tuple[str, str],
+    style: Style,
+    parts: Activations | None = None,
 ) -> tuple[Image, bool]:
-    """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed."""
-    (plain, over), guessed = _tiles(images, [cams], style, GRID_TILES)
+    """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
+
+    Args:
+        parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own colour.
+    """
+    (plain, over), guessed = _tiles(images, [cams], style, GRID_TILES, parts)
+    if parts is not None:
+        reasons = torch.where((parts > 0).flatten(1).any(dim=1), 0, reasons)
     confidence, predicted = (values.tolist() for values in probabilities(scores).max(dim=1))
     labels = _labels(probe, len(predicted))
     captions = [
@@ -44,7 +70,8 @@ def draw_overlay(
         )
         for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
     ]
-    return overlay_grid(plain, over, captions, header, color_table(style.colormap)), guessed
+    legend = () if parts is None else part_legend(parts.shape[1])
+    return overlay_grid(plain, over, captions, _with_layout(header, images), color_table(style.colormap), legend), guessed
 
 
 def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Image:
@@ -56,17 +83,42 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     labels = _labels(probe, len(plain))
     names = ["no label" if label is None else _name(probe, label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
-    return film_strip(plain, overlays, columns, names, header, color_table(style.colormap))
+    return film_strip(plain, overlays, columns, names, _with_layout(header, images), color_table(style.colormap))
 
 
-def _tiles(images: Images, looks: list[Cams], style: Style, sides: tuple[int, int]) -> tuple[list[Tiles], bool]:
-    """The images, and one overlay of them per look, copied to the host once; and whether their range had to be guessed."""
+def how_drawn(images: Images) -> str:
+    """What of volumes and signals is shown, in a few words; nothing of images."""
+    channels = images.shape[1]
+    if images.ndim == 5:
+        return "slices through the middle of D, H and W, from the left"
+    if images.ndim == 3 and channels > MOST_ROWS:
+        return f"the first {MOST_ROWS} of {channels} channels, from the top"
+    return "channels from the top" if images.ndim == 3 and channels > 1 else ""
+
+
+def part_legend(count: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    """Name and colour of each part that is drawn."""
+    return tuple((f"part {number}", color) for number, color in enumerate(PART_COLORS[:count], start=1))
+
+
+def _with_layout(header: tuple[str, str], images: Images) -> tuple[str, str]:
+    return header[0], " · ".join(filter(None, (header[1], how_drawn(images))))
+
+
+def _tiles(
+    images: Images, looks: list[Cams], style: Style, sides: tuple[int, int], parts: Activations | None = None
+) -> tuple[list[Tiles], bool]:
+    """The images, and one overlay per look or one of parts, copied to the host once; and whether their range had to be guessed."""
     shown, guessed = displayable(images, *(style.normalization or ((), ())))
-    height, width = tile_size(shown.shape[2], shown.shape[3], *sides)
-    shown = resize(shown, (height, width))
-    colors = color_table(style.colormap, shown.device)
-    overlays = [overlay(shown, colorize(saliency(cams, (height, width)), colors), style.opacity) for cams in looks]
-    return list(tile(torch.cat([shown, *overlays])).cpu().split(len(images))), guessed
+    own, size = tuple(images.shape[2:]), drawn_size(images, *sides)
+    pictures = flatten_to_pictures(shown, size)
+    if parts is None:
+        colors = color_table(style.colormap, images.device)
+        heatmaps = [colorize(flat_saliency(cams, own, size), colors) for cams in looks]
+        overlays = [overlay(pictures, heatmap, style.opacity) for heatmap in heatmaps]
+    else:
+        overlays = [overlay_parts(pictures, flatten_maps(parts, own, size))]
+    return list(tile(torch.cat([pictures, *overlays])).cpu().split(len(images))), guessed
 
 
 def _labels(probe: Probe, count: int) -> list[int | None]:

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lightning_cam.drawing import how_drawn, part_legend
 from lightning_cam.evidence import Evidence, MapContext
 from lightning_cam.functional import maps
 from lightning_cam.functional.methods import METHODS, Method
-from lightning_cam.functional.overlay import color_table, colorize, displayable, overlay
+from lightning_cam.functional.overlay import (
+    color_table,
+    colorize,
+    displayable,
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    overlay,
+    overlay_parts,
+)
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import Target, check_target, probabilities
 from lightning_cam.layers import SMALLEST_MAP, TargetLayer, dimensions
@@ -25,6 +36,9 @@ from lightning_cam.typing import Activations, Cams, Images, Labels, Masks, PerIm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
+FIGURE_INCHES = {1: (10.0, 2.6), 2: (6.6, 3.1), 3: (13.0, 2.6)}  # width, and height per image, by spatial dimensions
 
 HowToMap = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partial of one, or the user's own
 
@@ -80,23 +94,48 @@ class Explanation:
         return choose(STATISTICS, name, "statistic")(MapContext(self.saliency, self.cams, masks))
 
     def figure(self, colormap: str = "inferno", opacity: float = 0.5, most: int = 16) -> "Figure":
-        """A matplotlib figure: each input beside its overlay, at most ``most`` of them, with a colour bar."""
+        """A matplotlib figure: each input beside its overlay, at most ``most`` of them, with a colour bar.
+
+        Of volumes the three middle slices are shown, of signals traces. Where there are parts, each has its colour, and a legend.
+        """
         from matplotlib.cm import ScalarMappable
         from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
 
         count = min(len(self.images), most)
+        own = tuple(self.images.shape[2:])
+        size = own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
         shown, _ = displayable(self.images[:count], *(self.normalization or ((), ())))
-        over = overlay(shown, colorize(self.saliency[:count], color_table(colormap, shown.device)), opacity)
-        pairs = torch.stack([shown, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
-        figure = Figure(figsize=(6.6, 3.1 * count), layout="constrained")
+        pictures = flatten_to_pictures(shown, size)
+        blanks = self.blank
+        if self.parts is None:
+            colors = color_table(colormap, shown.device)
+            over = overlay(pictures, colorize(flat_saliency(self.cams[:count], own, size), colors), opacity)
+        else:
+            strengths = maps.part_strengths(self.parts)[:count]
+            over = overlay_parts(pictures, flatten_maps(strengths, own, size))
+            blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=False))
+        pairs = torch.stack([pictures, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
+        wide, high = FIGURE_INCHES[len(own)]
+        if len(own) == 1:
+            high *= 2 * size[0] / size[1]  # many channels need room
+        figure = Figure(figsize=(wide, high * count), layout="constrained")
         axes = figure.subplots(count, 2, squeeze=False)
-        for row, pair, blank, scores in zip(axes, pairs, self.blank, probabilities(self.scores).cpu(), strict=False):
+        for row, pair, blank, scores in zip(axes, pairs, blanks, probabilities(self.scores).cpu(), strict=False):
             for axis, picture in zip(row, pair, strict=True):
                 axis.imshow(picture)
                 axis.set_axis_off()
             predicted = int(scores.argmax())
             row[0].set_title(f"class {predicted}, {100 * scores[predicted]:.0f} %", fontsize=10)
             row[1].set_title(f"blank: {blank}" if blank else f"{self.method} at {self.target_layer}", fontsize=10)
+        if how_drawn(self.images):
+            figure.suptitle(how_drawn(self.images), fontsize=9)
+        if self.parts is not None:
+            legend = part_legend(self.parts.shape[1])
+            patches = [Patch(color=(red / 255, green / 255, blue / 255), label=name) for name, (red, green, blue) in legend]
+            title = "the stronger, the more opaque"
+            figure.legend(handles=patches, loc="outside lower center", ncols=7, title=title, fontsize=9, title_fontsize=9)
+            return figure
         bar = figure.colorbar(ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
         bar.set_label("share of the map's maximum", fontsize=9)
         return figure

@@ -19,7 +19,7 @@ class Look:
     Args:
         epoch: -1 for the untrained model.
         step: The step that Lightning gives the scalars of that validation.
-        scaled: (n, h, w) float16 on the host: each map divided by its largest absolute value; NaN where an image was not looked at.
+        scaled: (n, *grid) float16 on the host: each map divided by its largest absolute value; NaN where an image was not seen.
         peaks: (n,) those values, in the method's unit.
         predicted: (n,) predicted classes; -1 where an image was not looked at.
         confidence: (n,) softmax probability of the predicted class, in [0, 1].
@@ -36,8 +36,8 @@ class Look:
 
     @property
     def cams(self) -> Cams:
-        """Raw maps (n, h, w), float32, to half precision."""
-        return self.scaled.float() * self.peaks[:, None, None]
+        """Raw maps (n, *grid), float32, to half precision."""
+        return self.scaled.float() * _beside(self.peaks, self.scaled)
 
     @property
     def means(self) -> dict[str, float]:
@@ -50,7 +50,7 @@ class Look:
 
         def take(values: Tensor) -> Tensor:
             fill = torch.nan if values.is_floating_point() else -1
-            return torch.where(seen.reshape(-1, *[1] * (values.ndim - 1)), values[rows], fill)
+            return torch.where(_beside(seen, values), values[rows], fill)
 
         statistics = {name: take(values) for name, values in self.statistics.items()}
         return replace(
@@ -65,10 +65,15 @@ class Look:
 
 def remember(epoch: int, step: int, cams: Cams, predicted: Labels, confidence: PerImage, statistics: dict[str, PerImage]) -> Look:
     """A look as the history keeps it, on the host."""
-    peaks = cams.abs().amax(dim=(1, 2))
-    scaled = torch.where(peaks[:, None, None] > 0, cams / peaks[:, None, None], cams)
+    peaks = cams.abs().flatten(1).amax(dim=1)
+    scaled = torch.where(_beside(peaks, cams) > 0, cams / _beside(peaks, cams), cams)
     values = {name: value.detach().float().cpu() for name, value in statistics.items()}
     return Look(epoch, step, scaled.half().cpu(), peaks.float().cpu(), predicted.cpu(), confidence.float().cpu(), values)
+
+
+def _beside(values: Tensor, maps: Tensor) -> Tensor:
+    """One value per image (n,), shaped to stand beside its map."""
+    return values.reshape(-1, *[1] * (maps.ndim - 1))
 
 
 @dataclass(frozen=True, eq=False)

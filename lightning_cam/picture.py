@@ -51,12 +51,18 @@ class Column:
 
 
 def overlay_grid(
-    images: Tiles, overlays: Tiles, captions: Sequence[Caption], header: tuple[str, str], colors: ColorTable
+    images: Tiles,
+    overlays: Tiles,
+    captions: Sequence[Caption],
+    header: tuple[str, str],
+    colors: ColorTable,
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image.Image:
     """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
 
     Args:
         header: Two lines: when, and what was asked.
+        legend: Name and colour of each part, where the overlays show parts: it stands in the place of the colour bar.
     """
     height, width = images.shape[1:3]
     lines = 3 if any(caption.blank for caption in captions) else 2
@@ -87,7 +93,11 @@ def overlay_grid(
             _words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
         if caption.blank:
             _words(draw, (indent, y + 2 * LINE), ("blank: ", caption.blank, ""), room, INK)
-    _color_bar(picture, (MARGIN, picture.height - bar), colors)
+    if legend:
+        _legend(draw, (MARGIN, picture.height - bar), legend)
+    else:
+        _color_bar(picture, (MARGIN, picture.height - bar), colors)
+    _symbols(draw, (MARGIN, picture.height - bar + LINE))
     return picture
 
 
@@ -134,6 +144,7 @@ def film_strip(
             draw.rectangle((x, below, x + width - 1, below + 2), fill=_color(column.right[row]))
             _symbol(draw, (x + 1, below + 5), column.right[row])
     _color_bar(picture, (MARGIN, picture.height - bar), colors)
+    _symbols(draw, (MARGIN, picture.height - bar + LINE))
     return picture
 
 
@@ -176,9 +187,22 @@ def _color_bar(picture: Image.Image, place: tuple[int, int], colors: ColorTable)
     picture.paste(strip, (x, y + 2))
     draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
     draw.text((x + BAR + 8, y - 1), "0 = no evidence … 1 = each map's maximum", FAINT, _font())
+
+
+def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], legend: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
+    x, y = place
+    for name, color in legend:
+        draw.rectangle((x, y + 2, x + 11, y + 13), fill=color, outline=FAINT)
+        draw.text((x + 16, y - 1), name, FAINT, _font())
+        x += 26 + math.ceil(_width(name))
+    draw.text((place[0] + 240, y + LINE + 2), "the stronger, the more opaque", FAINT, _font())
+
+
+def _symbols(draw: ImageDraw.ImageDraw, place: tuple[int, int]) -> None:
+    x, y = place
     for meaning, right, offset in (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)):
-        _symbol(draw, (x + offset, y + LINE + 5), right)
-        draw.text((x + offset + 16, y + LINE + 2), meaning, _color(right), _font())
+        _symbol(draw, (x + offset, y + 5), right)
+        draw.text((x + offset + 16, y + 2), meaning, _color(right), _font())
 
 
 def _symbol(draw: ImageDraw.ImageDraw, place: tuple[int, int], right: bool | None) -> None:

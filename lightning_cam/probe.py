@@ -19,9 +19,9 @@ class Probe:
     """The probe batch: images as the network gets them, normalized already.
 
     Args:
-        images: (n, c, H, W).
+        images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
         labels: (n,) true classes, or None.
-        masks: (n, H, W) where the object is, or None.
+        masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
         class_names: One name per class, or None.
 
     Raises:
@@ -242,12 +242,12 @@ def _bytes(images: Tensor) -> bytes:
 
 
 def _levels(images: Tensor, mean_std: Tensor) -> Tensor:
-    mean, std = mean_std[:, None, :, None, None]
+    mean, std = mean_std.reshape(2, 1, -1, *[1] * (images.ndim - 2))
     return ((images.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _normalized(levels: Tensor, mean_std: Tensor, factor: float, dtype: str) -> Tensor:
     """As torchvision does it, to the last bit: v1 divides by 255 (factor 0), v2 multiplies by 1 / 255."""
-    mean, std = mean_std[:, None, :, None, None]
+    mean, std = mean_std.reshape(2, 1, -1, *[1] * (levels.ndim - 2))
     scaled = levels.float().mul(factor) if factor else levels.float().div(255)
     return scaled.sub(mean).div(std).to(getattr(torch, dtype))

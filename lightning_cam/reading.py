@@ -35,9 +35,11 @@ class Reading:
 def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = None) -> Reading:
     """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
 
-    Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes: images are the first (n, c, H, W), labels
-    the first whole numbers (n,) or (n, 1), masks the first of two values, (n, H, W) or (n, 1, H, W). Among several that have other
-    names nothing is guessed.
+    Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes. Images are the first floating
+    (n, c, H, W), else volumes (n, c, D, H, W), else whole numbers (n, c, H, W), else floating signals (n, c, T) with c < T (or of
+    any length, where they have a usual name). Labels are the first whole numbers (n,) or (n, 1), else floating ones that are all 0
+    or 1. Masks are the first of two values, (n, H, W) or (n, 1, H, W), and likewise of the volumes' or signals' size. Among several
+    that have other names nothing is guessed.
 
     Args:
         images: A key, an index or a function of the batch; None finds them. Likewise ``labels`` and ``masks``.
@@ -46,8 +48,8 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
         ValueError: No images; the message says what the batch holds.
     """
     parts = _parts(batch)
-    found = _first(parts, IMAGE_KEYS, _are_images, LABEL_KEYS + MASK_KEYS) if images is None else pick(batch, images, "images")
-    if not (isinstance(found, Tensor) and found.ndim == 4):
+    found = _find_images(parts) if images is None else pick(batch, images, "images")
+    if not (isinstance(found, Tensor) and found.ndim in (3, 4, 5)):
         raise ValueError(
             f"images: no images (n, c, H, W) found in the batch, which holds {describe(batch)}; "
             "say where they are with images=, a key, an index or a function of the batch."
@@ -56,9 +58,11 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
     count, size = len(found), found.shape[2:]
     if labels is None:
         found_labels = _only(others, LABEL_KEYS, lambda part: _are_labels(part, count))
+        if found_labels is None:
+            found_labels = _only(others, LABEL_KEYS, lambda part: _are_zeros_and_ones(part, count))
     else:
         found_labels = pick(batch, labels, "labels")
-        if not _are_labels(found_labels, count):
+        if not (_are_labels(found_labels, count) or _are_zeros_and_ones(found_labels, count)):
             raise ValueError(f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},).")
     if masks is None:
         found_masks = _only(
@@ -68,8 +72,7 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
         found_masks = pick(batch, masks, "masks")
         if not _are_masks(found_masks, count, size):
             raise ValueError(
-                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; "
-                f"give truth values of shape ({count}, {size[0]}, {size[1]})."
+                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; give truth values of shape {(count, *size)}."
             )
     return Reading(
         found.detach(),
@@ -252,13 +255,36 @@ def _only(
     return fitting[0] if fitting and not (by_name and len(fitting) > 1) else None
 
 
-def _are_images(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.ndim == 4
+def _find_images(parts: Parts) -> Any:
+    """What is called so, whatever its rank; else by shape, those that are called labels or masks last."""
+    named: Parts = [(name, part) for name, part in parts if name in IMAGE_KEYS]
+    unnamed = [(name, part) for name, part in parts if name not in IMAGE_KEYS]
+    ways: list[tuple[Parts, Callable[[Any], bool]]] = [
+        (named, lambda part: _has_rank(part, 4, 5)),
+        (named, lambda part: _has_rank(part, 3) and part.is_floating_point()),
+        (unnamed, lambda part: _has_rank(part, 4) and part.is_floating_point()),
+        (unnamed, lambda part: _has_rank(part, 5) and part.is_floating_point()),
+        (unnamed, lambda part: _has_rank(part, 5) and part.dtype != torch.bool),
+        (unnamed, lambda part: _has_rank(part, 4) and part.dtype != torch.bool),
+        (unnamed, lambda part: _has_rank(part, 3) and part.is_floating_point() and part.shape[1] < part.shape[2]),
+    ]
+    found = (_first(some, IMAGE_KEYS, fits, LABEL_KEYS + MASK_KEYS) for some, fits in ways)
+    return next((one for one in found if one is not None), None)
+
+
+def _has_rank(part: Any, *ranks: int) -> bool:
+    return isinstance(part, Tensor) and part.ndim in ranks
 
 
 def _are_labels(part: Any, count: int) -> bool:
     whole = isinstance(part, Tensor) and not part.is_floating_point() and not part.is_complex() and part.dtype != torch.bool
     return whole and part.shape in ((count,), (count, 1))
+
+
+def _are_zeros_and_ones(part: Any, count: int) -> bool:
+    """Labels of a binary head, as a loss on logits wants them."""
+    floating = isinstance(part, Tensor) and part.is_floating_point() and part.shape in ((count,), (count, 1))
+    return floating and bool(((part == 0) | (part == 1)).all())
 
 
 def _are_masks(part: Any, count: int, size: Sequence[int]) -> bool:

@@ -25,6 +25,9 @@ Gradients = Float[Tensor, "n k *grid"]
 Cams = Float[Tensor, "n *grid"]
 Saliency = Float[Tensor, "n *size"]
 
+Signals = Float[Tensor, "n c T"]
+Shown = Float[Tensor, "n shown *size"]  # images in [0, 1], of the channels that are shown
+FlatMaps = Float[Tensor, "n k H W"]  # k maps of each image, as 2-D pictures
 Rgb = Float[Tensor, "n 3 H W"]
 ColorTable = Float[Tensor, "256 3"]
 Resized = Float[Tensor, "n 3 height width"]

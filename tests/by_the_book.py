@@ -526,8 +526,31 @@ def cams(name: str, images: list[Facts], **options: float | str) -> Array:
 # --- Statistics: all that is known of one image's map -----------------------------------------------------------------------------
 
 
+Index = tuple[int, ...]  # of a pixel: row and column; of a signal the sample; of a volume depth, row and column
+
+
+def every_index(shape: Index) -> Iterator[Index]:
+    """Every pixel, the last side running fastest."""
+    if not shape:
+        yield ()
+        return
+    for first in range(shape[0]):
+        for rest in every_index(shape[1:]):
+            yield (first, *rest)
+
+
+def sum_of(values: Array) -> float:
+    total = 0.0
+    for pixel in every_index(values.shape):
+        total += float(values[pixel])
+    return total
+
+
 class Maps(NamedTuple):
-    """Saliency (H, W) in [0, 1], raw map (h, w), mask (H, W), raw maps of the last and of the first look (h, w)."""
+    """Saliency (H, W) in [0, 1], raw map (h, w), mask (H, W), raw maps of the last and of the first look (h, w).
+
+    Of signals likewise (T) and (t), of volumes (D, H, W) and (d, h, w).
+    """
 
     saliency: Array
     cam: Array
@@ -536,13 +559,13 @@ class Maps(NamedTuple):
     first: Array
 
 
-def share(saliency: Array, belongs: Callable[[int, int], bool]) -> float:
+def share(saliency: Array, belongs: Callable[[Index], bool]) -> float:
     """Sum of the saliency over the pixels that belong, divided by the sum over all; NaN for a blank map."""
     part, total = 0.0, 0.0
-    for i, j in every_position(*saliency.shape):
-        total += float(saliency[i, j])
-        if belongs(i, j):
-            part += float(saliency[i, j])
+    for pixel in every_index(saliency.shape):
+        total += float(saliency[pixel])
+        if belongs(pixel):
+            part += float(saliency[pixel])
     return part / total if total > 0 else nan
 
 
@@ -557,23 +580,27 @@ def near_an_end(position: int, side: int, width: float) -> bool:
 
 
 def border_mass(saliency: Array, width: float = 0.1) -> float:
-    height, length = saliency.shape
-    return share(saliency, lambda i, j: near_an_end(i, height, width) or near_an_end(j, length, width))
+    def near_any_end(pixel: Index) -> bool:
+        return any(near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True))
+
+    return share(saliency, near_any_end)
 
 
 def corner_mass(saliency: Array, width: float = 0.25) -> float:
-    height, length = saliency.shape
-    return share(saliency, lambda i, j: near_an_end(i, height, width) and near_an_end(j, length, width))
+    def near_an_end_of_all(pixel: Index) -> bool:
+        return all(near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True))
+
+    return share(saliency, near_an_end_of_all)
 
 
 def entropy(saliency: Array) -> float:
     """``- sum p log p / log N`` with ``0 log 0 = 0``."""
-    total = channel_sum(saliency)
+    total = sum_of(saliency)
     if total == 0:
         return nan
     result = 0.0
-    for i, j in every_position(*saliency.shape):
-        p = float(saliency[i, j]) / total
+    for pixel in every_index(saliency.shape):
+        p = float(saliency[pixel]) / total
         if p > 0:
             result -= p * log(p)
     return result / log(saliency.size)
@@ -581,79 +608,80 @@ def entropy(saliency: Array) -> float:
 
 def gini(saliency: Array) -> float:
     """Half the mean absolute difference of two pixels, divided by the mean: ``sum_ab abs(s_a - s_b) / (2 N^2 mean)``."""
-    total = channel_sum(saliency)
+    total = sum_of(saliency)
     if total == 0:
         return nan
     differences = 0.0
-    for i, j in every_position(*saliency.shape):
-        for a, b in every_position(*saliency.shape):
-            differences += abs(float(saliency[i, j]) - float(saliency[a, b]))
+    for pixel in every_index(saliency.shape):
+        for other in every_index(saliency.shape):
+            differences += abs(float(saliency[pixel]) - float(saliency[other]))
     mean = total / saliency.size
     return differences / (2 * saliency.size**2 * mean)
 
 
-def center_x(saliency: Array) -> float:
+def center(saliency: Array, side: int) -> float:
+    """Mean position along one side, of pixels weighted by their saliency, as a fraction of the side."""
     total, moment = 0.0, 0.0
-    for i, j in every_position(*saliency.shape):
-        total += float(saliency[i, j])
-        moment += float(saliency[i, j]) * (j + 0.5) / saliency.shape[1]
+    for pixel in every_index(saliency.shape):
+        total += float(saliency[pixel])
+        moment += float(saliency[pixel]) * (pixel[side] + 0.5) / saliency.shape[side]
     return moment / total if total > 0 else nan
+
+
+def center_x(saliency: Array) -> float:
+    return center(saliency, -1)
 
 
 def center_y(saliency: Array) -> float:
-    total, moment = 0.0, 0.0
-    for i, j in every_position(*saliency.shape):
-        total += float(saliency[i, j])
-        moment += float(saliency[i, j]) * (i + 0.5) / saliency.shape[0]
-    return moment / total if total > 0 else nan
+    return center(saliency, -2) if saliency.ndim > 1 else nan
 
 
 def effective_area(saliency: Array) -> float:
     """``(sum s)^2 / (N sum s^2)``."""
     total, squares = 0.0, 0.0
-    for i, j in every_position(*saliency.shape):
-        total += float(saliency[i, j])
-        squares += float(saliency[i, j]) ** 2
+    for pixel in every_index(saliency.shape):
+        total += float(saliency[pixel])
+        squares += float(saliency[pixel]) ** 2
     return total**2 / (saliency.size * squares) if total > 0 else nan
 
 
 def mass_inside(saliency: Array, mask: Array) -> float:
-    if not any(mask[i, j] for i, j in every_position(*mask.shape)):
+    if not any(mask[pixel] for pixel in every_index(mask.shape)):
         return nan
-    return share(saliency, lambda i, j: bool(mask[i, j]))
+    return share(saliency, lambda pixel: bool(mask[pixel]))
 
 
 def pointing_game(saliency: Array, mask: Array) -> float:
     """1 where the first of the highest pixels, row by row, is in the mask."""
-    if not any(mask[i, j] for i, j in every_position(*mask.shape)):
+    if not any(mask[pixel] for pixel in every_index(mask.shape)):
         return nan
     highest, hit = 0.0, nan
-    for i, j in every_position(*saliency.shape):
-        if saliency[i, j] > highest:
-            highest, hit = float(saliency[i, j]), float(mask[i, j])
+    for pixel in every_index(saliency.shape):
+        if saliency[pixel] > highest:
+            highest, hit = float(saliency[pixel]), float(mask[pixel])
     return hit
 
 
 def raw_peak(cam: Array) -> float:
-    highest = float(cam[0, 0])
-    for i, j in every_position(*cam.shape):
-        highest = max(highest, float(cam[i, j]))
+    highest = float("-inf")
+    for position in every_index(cam.shape):
+        highest = max(highest, float(cam[position]))
     return highest
 
 
 def jensen_shannon(cam: Array, other: Array) -> float:
     """Lin 1991, eq. 4.1, in bits: ``(KL(p, m) + KL(q, m)) / 2`` with ``m = (p + q) / 2``, of the positive parts."""
     total, other_total = 0.0, 0.0
-    for i, j in every_position(*cam.shape):
-        if not (isfinite(cam[i, j]) and isfinite(other[i, j])):
+    for position in every_index(cam.shape):
+        if not (isfinite(cam[position]) and isfinite(other[position])):
             return nan
-        total += relu(cam[i, j])
-        other_total += relu(other[i, j])
+        total += relu(cam[position])
+        other_total += relu(other[position])
     if total == 0 or other_total == 0:
         return nan
     divergence = 0.0
-    for i, j in every_position(*cam.shape):
-        p, q = relu(cam[i, j]) / total, relu(other[i, j]) / other_total
+    for position in every_index(cam.shape):
+        p, q = relu(cam[position]) / total, relu(other[position]) / other_total
         middle = (p + q) / 2
         if p > 0:
             divergence += p * log2(p / middle) / 2

@@ -203,6 +203,23 @@ def test_a_checkpoint_gives_the_history_back() -> None:
     assert epochs(back.added(look(4)).looks) == [-1, 0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("grid", [(9,), (3, 4, 5)], ids=["signals", "volumes"])
+def test_maps_of_signals_and_volumes(grid: tuple[int, ...]) -> None:
+    cams = torch.randn(3, *grid, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-9, 1.0, 1e6]).reshape(
+        -1, *[1] * len(grid)
+    )
+    kept = look(cams=cams)
+    assert_close(kept.peaks, cams.flatten(1).abs().amax(dim=1))
+    for found, expected, peak in zip(kept.cams, cams, kept.peaks.tolist(), strict=True):
+        assert_close(found, expected, rtol=0, atol=peak * 2**-11)
+    other = kept.of(torch.tensor([2, -1]))
+    assert other.cams.shape == (2, *grid)
+    assert_close(other.cams[0], kept.cams[2])
+    assert other.cams[1].isnan().all()
+    (back,) = history_from(History().added(kept).state()).looks
+    assert_close(back.cams, kept.cams, rtol=0, atol=0)
+
+
 def test_an_empty_history_goes_through_a_checkpoint() -> None:
     assert History().state() == []
     assert len(history_from([])) == 0

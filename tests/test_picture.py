@@ -7,9 +7,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_cam.drawing import GRID_TILES, STRIP_COLUMNS, STRIP_ROWS, STRIP_TILES, Style, draw_evolution, draw_overlay
+from lightning_cam.drawing import (
+    GRID_TILES,
+    STRIP_COLUMNS,
+    STRIP_ROWS,
+    STRIP_TILES,
+    Style,
+    draw_evolution,
+    draw_overlay,
+    how_drawn,
+    part_legend,
+)
 from lightning_cam.functional.maps import BLANK_REASONS
-from lightning_cam.functional.overlay import color_table, tile_size
+from lightning_cam.functional.overlay import (
+    MOST_OPAQUE,
+    PART_COLORS,
+    SLICE_GAP,
+    color_table,
+    displayable,
+    drawn_size,
+    tile_size,
+    trace,
+)
 from lightning_cam.history import History, remember
 from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
 from lightning_cam.probe import Probe
@@ -33,10 +52,10 @@ def colors(count: int) -> Tensor:
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
 
 
-def plain(count: int, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
+def plain(count: int, size: tuple[int, ...] = (32, 32), channels: int = 3) -> Tensor:
     """Images of one colour each."""
     values = torch.cat([colors(count), torch.ones(count, 1)], dim=1)[:, :channels]
-    return values[:, :, None, None].expand(-1, -1, *size).contiguous()
+    return values.reshape(count, channels, *[1] * len(size)).expand(-1, -1, *size).contiguous()
 
 
 def answers(predicted: Sequence[int], classes: int) -> Tensor:
@@ -51,13 +70,16 @@ def sheet(
     reasons: Sequence[int] | None = None,
     cams: Tensor | None = None,
     style: Style | None = None,
+    parts: Tensor | None = None,
+    header: tuple[str, str] = HEADER,
 ) -> Pixels:
     count = len(images)
     probe = Probe(images, None if labels is None else torch.tensor(labels), None, names)
-    cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1)) if cams is None else cams
+    if cams is None:
+        cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1)) if parts is None else parts[:, 0]
     reasons = torch.tensor(reasons or [0] * count)
     scores = answers(predicted, len(names or NAMES))
-    picture, _ = draw_overlay(images, cams, scores, reasons, probe, HEADER, style or Style())
+    picture, _ = draw_overlay(images, cams, scores, reasons, probe, header, style or Style(), parts)
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -353,3 +375,129 @@ def test_a_long_header_stays_within_the_picture() -> None:
     pixels = np.asarray(picture)
     assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
     assert (pixels[:TOP] < 255).any()
+
+
+# --- signals, volumes and parts
+
+
+def test_a_volume_is_three_slices_beside_their_overlays() -> None:
+    cams = torch.zeros(3, 4, 4, 4)
+    cams[:, 0] = 1
+    cams[2] = 0
+    pixels = sheet(plain(3, (16, 16, 16)), [0, 1, 3], [0, 1, 2], cams=cams, style=Style("viridis", 0.25))
+    side, gap = 96, SLICE_GAP
+    width = 3 * side + 2 * gap
+    table = 255 * color_table("viridis").numpy()
+    for i, (x, y) in enumerate(cells(pixels, (side, width), 3)):
+        assert tuple(pixels[y, x]) == (WRONG if i == 2 else RIGHT)
+        tile = pixels[y + FRAME : y + FRAME + side, x + FRAME : x + FRAME + width].astype(float)
+        over = pixels[y + FRAME : y + FRAME + side, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(float)
+        color = 255 * colors(3)[i].numpy()
+        for number in range(3):
+            start = number * (side + gap)
+            assert np.abs(tile[:, start : start + side] - color).max() <= 1
+            if number:
+                assert (tile[:, start - gap : start] == 255).all()
+                assert (over[:, start - gap : start] == 255).all()
+        # The evidence lies at the lowest depths: outside the first slice, at the top of the others.
+        evidence = table[255] if i < 2 else table[0]
+        assert np.abs(over[:, :side] - (0.75 * color + 0.25 * table[0])).max() <= 1
+        assert np.abs(over[:5, side + gap : 2 * side + gap] - (0.75 * color + 0.25 * evidence)).max() <= 1
+        assert np.abs(over[-20:, 2 * side + 2 * gap :] - (0.75 * color + 0.25 * table[0])).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 20])
+def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
+    signals = torch.randn(3, channels, 500, generator=torch.Generator().manual_seed(3))
+    cams = torch.zeros(3, 10)
+    cams[:, 7:] = 1
+    pixels = sheet(signals, [0, 1, 2], [0, 1, 2], cams=cams, style=Style("viridis", 0.25))
+    traces = 255 * trace(displayable(signals)[0], drawn_size(signals))[:, 0].numpy()[..., None]
+    height, width = traces.shape[1:3]
+    table = 255 * color_table("viridis").numpy()
+    for picture, (x, y) in zip(traces, cells(pixels, (height, width), 3), strict=True):
+        tile = pixels[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width].astype(float)
+        over = pixels[y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(float)
+        assert np.abs(tile - picture).max() <= 1
+        assert np.abs(over[:, :140] - (0.75 * picture[:, :140] + 0.25 * table[0])).max() <= 1
+        assert np.abs(over[:, 180:] - (0.75 * picture[:, 180:] + 0.25 * table[255])).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2, 3, 8, 8), ""),
+        ((2, 1, 8), ""),
+        ((2, 12, 8), "channels from the top"),
+        ((2, 64, 8), "the first 16 of 64 channels, from the top"),
+        ((2, 1, 4, 8, 8), "slices through the middle of D, H and W, from the left"),
+    ],
+    ids=str,
+)
+def test_the_header_says_what_is_shown(shape: tuple[int, ...], words: str) -> None:
+    images, cams = torch.rand(shape), torch.rand(2, *[4] * (len(shape) - 2))
+    assert how_drawn(images) == words
+    told = sheet(images, [0, 1], [0, 1], cams=cams)
+    by_hand = sheet(plain(2), [0, 1], [0, 1], header=(HEADER[0], f"{HEADER[1]} · {words}" if words else HEADER[1]))
+    line = slice(MARGIN + LINE + 2, TOP - 2)
+    width = min(told.shape[1], by_hand.shape[1])
+    np.testing.assert_array_equal(told[line, :width], by_hand[line, :width])
+
+
+@pytest.mark.parametrize("size", [(3000,), (8,), (28, 28, 28), (9, 128, 96), (1, 64, 64)], ids=str)
+def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]) -> None:
+    images = torch.rand(8, 2, *size, generator=torch.Generator().manual_seed(4))
+    history = History()
+    for epoch in range(-1, 13):
+        cams = torch.rand(8, *[3] * len(size), generator=torch.Generator().manual_seed(epoch + 2))
+        history = history.added(remember(epoch, epoch + 1, cams, torch.arange(8) % 4, torch.rand(8), {}))
+    probe = Probe(images, torch.arange(8) % 4, None, NAMES)
+    width, height = draw_evolution(images, history, probe, HEADER, Style()).size
+    assert width <= 2200
+    assert height <= 1100
+
+
+def three_parts(count: int = 3) -> Tensor:
+    """The first at full strength on the left, the second at half on the right; the third nowhere."""
+    parts = torch.zeros(count, 3, 4, 4)
+    parts[:, 0, :, :2], parts[:, 1, :, 2:] = 1, 0.5
+    return parts
+
+
+def test_parts_are_drawn_in_their_colours() -> None:
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], parts=three_parts())
+    height, width = tile_size(32, 32, *GRID_TILES)
+    palette = np.array(PART_COLORS[:2])
+    for i, (x, y) in enumerate(cells(pixels, (height, width), 3)):
+        grey = 255 * colors(3)[i].mean().item()
+        over = pixels[y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width]
+        for column, part, strength in ((3, 0, 1.0), (width - 4, 1, 0.5)):
+            expected = (1 - MOST_OPAQUE * strength) * grey + MOST_OPAQUE * strength * palette[part]
+            assert np.abs(over[:, column] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("count", [1, 5, 7, 12])
+def test_the_legend_of_parts_stands_in_the_place_of_the_colour_bar(count: int) -> None:
+    legend = part_legend(count)
+    assert [name for name, _ in legend] == [f"part {number}" for number in range(1, min(count, 7) + 1)]
+    parts = torch.rand(2, count, 4, 4, generator=torch.Generator().manual_seed(5))
+    pixels = sheet(plain(2), [0, 1], [0, 1], parts=parts)
+    line = pixels[pixels.shape[0] - BAR + 8]
+    places = [np.flatnonzero((line == color).all(axis=1)) for _, color in legend]
+    assert all(len(place) == 10 for place in places), "a swatch each, within its outline"
+    starts = [int(place[0]) for place in places]
+    assert starts == sorted(starts)
+    assert starts[-1] + 60 < pixels.shape[1] - MARGIN, "with room for its name"
+    below = pixels[pixels.shape[0] - BAR + LINE :]
+    by_map = sheet(plain(2), [0, 1], [0, 1])
+    symbols = slice(0, MARGIN + 230)
+    np.testing.assert_array_equal(below[:, symbols], by_map[by_map.shape[0] - BAR + LINE :, symbols])
+
+
+def test_an_image_without_the_first_part_is_not_blank_where_it_has_another() -> None:
+    parts = three_parts()
+    parts[1, 0] = 0
+    parts[2] = 0
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, 5, 5], parts=parts)
+    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)]
+    assert [bool((line < 255).any()) for line in lines] == [False, False, True]

@@ -21,18 +21,15 @@ from lightning_cam.reading import IMAGENET, Normalization, Reading
 HALF: Normalization = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def noise(count: int = 4, channels: int = 3, size: tuple[int, int] = (8, 6), seed: int = 0) -> Tensor:
+def noise(count: int = 4, channels: int = 3, size: tuple[int, ...] = (8, 6), seed: int = 0) -> Tensor:
     return torch.rand(count, channels, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def every_level(channels: int = 3) -> Tensor:
+def every_level(channels: int = 3, size: tuple[int, ...] = (16, 16)) -> Tensor:
     """uint8 images in which each channel has all 256 levels."""
     generator = torch.Generator().manual_seed(0)
-    return (
-        torch.stack([torch.randperm(256, generator=generator).reshape(16, 16) for _ in range(2 * channels)])
-        .reshape(2, channels, 16, 16)
-        .byte()
-    )
+    levels = torch.stack([torch.randperm(256, generator=generator) for _ in range(2 * channels)])
+    return levels.reshape(2, channels, *size).byte()
 
 
 # ---- Probe
@@ -72,9 +69,10 @@ def test_a_probe_on_another_device() -> None:
 
 
 WRONG_IMAGES = {
-    "one image": (noise()[0], ValueError, r"images: got a float32 tensor \(3, 8, 6\); give a tensor \(n, c, H, W\)"),
+    "one channel": (noise()[0, 0], ValueError, r"images: got a float32 tensor \(8, 6\); give a tensor \(n, c, H, W\)"),
     "flat": (torch.rand(4, 48), ValueError, r"images: got a float32 tensor \(4, 48\)"),
-    "video": (noise()[None], ValueError, r"images: got a float32 tensor \(1, 4, 3, 8, 6\)"),
+    "several volumes": (noise()[None, None], ValueError, r"images: got a float32 tensor \(1, 1, 4, 3, 8, 6\)"),
+    "no time": (torch.rand(4, 3, 0), ValueError, r"images: got a float32 tensor \(4, 3, 0\)"),
     "none": (noise(0), ValueError, r"images: got a float32 tensor \(0, 3, 8, 6\); .* with at least one image"),
     "no pixels": (noise(size=(0, 6)), ValueError, r"images: got a float32 tensor \(4, 3, 0, 6\)"),
     "array": (noise().numpy(), TypeError, r"images: got a ndarray; give a tensor \(n, c, H, W\)"),
@@ -90,6 +88,22 @@ def test_wrong_images(images: Any, kind: type[Exception], words: str) -> None:
         Probe(images)
     with pytest.raises(kind, match=words):
         check_images(images)
+
+
+SIZES = {"signals": (11,), "volumes": (4, 8, 6)}
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_a_probe_of_signals_or_volumes(size: tuple[int, ...]) -> None:
+    images = noise(size=size)
+    check_images(images)
+    probe = Probe(images, torch.arange(4), images[:, 0] > 0.5).to("cpu")
+    assert_close(probe.images, images)
+    assert_close(probe.masks, images[:, 0] > 0.5)
+    broken = images.clone()
+    broken[2, 0, 1] = torch.nan
+    with pytest.raises(ValueError, match="images: image 2 holds values that are not finite"):
+        Probe(broken)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -128,6 +142,7 @@ WRONG_MASKS = {
     ),
     "too few": (torch.ones(3, 8, 6, dtype=torch.bool), r"masks: got a bool tensor \(3, 8, 6\)"),
     "array": (np.ones((4, 8, 6), bool), "masks: got a ndarray for images"),
+    "of a volume": (torch.ones(4, 3, 8, 6, dtype=torch.bool), r"masks: got a bool tensor \(4, 3, 8, 6\) for images \(4, 3, 8, 6\)"),
 }
 
 
@@ -223,6 +238,26 @@ def test_all_else_is_kept_as_it_is(images: Callable[[], Tensor], normalization: 
     state, back = there_and_back(probe, normalization)
     assert state["images"].dtype == probe.images.dtype
     check_exact(back.images, probe.images)
+
+
+@pytest.mark.parametrize("size", [(256,), (4, 8, 8)], ids=["signals", "volumes"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_levels_of_signals_and_volumes_are_kept_as_uint8(size: tuple[int, ...], normalized: bool) -> None:
+    levels = every_level(3, size)
+    mean, std = (torch.tensor(values).reshape(1, 3, *[1] * len(size)) for values in IMAGENET)
+    probe = Probe((levels.float() / 255 - mean) / std if normalized else levels.float() / 255)
+    state, back = there_and_back(probe, IMAGENET)
+    check_exact(state["images"], levels)
+    check_exact(back.images, probe.images)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_other_signals_and_volumes_are_kept_as_they_are(size: tuple[int, ...]) -> None:
+    probe = Probe(noise(size=size), torch.arange(4), noise(size=size)[:, 0] > 0.5)
+    state, back = there_and_back(probe, IMAGENET)
+    assert state["images"].dtype == torch.float32
+    check_exact(back.images, probe.images)
+    assert_close(back.masks, probe.masks)
 
 
 def test_minus_zero_is_kept() -> None:
@@ -376,6 +411,19 @@ def test_images_of_another_shape_are_counted() -> None:
     assert collector.skipped == 4
     probe, _ = collector.probe()
     assert probe.images.shape == (4, 3, 2, 2)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_signals_and_volumes_are_collected(size: tuple[int, ...]) -> None:
+    images, labels = noise(12, size=size), torch.arange(12) % 2
+    collector = Collector(20)
+    collector.offer(Reading(images, labels, images[:, 0] > 0.5))
+    collector.offer(Reading(noise(2), labels[:2], noise(2)[:, 0] > 0.5))
+    assert collector.skipped == 2
+    probe, serials = collector.probe()
+    assert serials == list(range(12))
+    assert_close(probe.images, images)
+    assert_close(probe.masks, images[:, 0] > 0.5)
 
 
 def test_images_that_lost_their_labels_or_masks_are_counted() -> None:

@@ -23,6 +23,8 @@ from lightning_cam.reading import IMAGENET, check_how, class_names, describe, no
 IMAGES = torch.rand(4, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0, 1, 2])
 MASKS = torch.rand(4, 8, 6, generator=torch.Generator().manual_seed(1)) > 0.5
+SCORES = torch.rand(4, 5, generator=torch.Generator().manual_seed(2))
+FEATURES = torch.rand(4, 7)
 
 Triple = namedtuple("Triple", "image label mask")
 Odd = namedtuple("Odd", "picture species outline")
@@ -152,10 +154,63 @@ def test_what_is_named_decides_and_among_other_names_nothing_is_guessed() -> Non
     assert read_batch({"image": IMAGES, "species": site}).labels.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("scores", [torch.rand(4), torch.rand(4, 1), {"logits": torch.rand(4, 1)}], ids=["n", "n 1", "dict"])
-def test_one_score_per_image_is_told_how_to_become_two(scores: Tensor | dict) -> None:
-    with pytest.raises(ValueError, match=r"scores: the model gives one score per image, .* scores=lambda output: torch.stack"):
-        read_scores(scores)
+SINGLE = torch.tensor([-0.5, 2.0, 0.0, 1e-3])
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        SINGLE,
+        SINGLE[:, None],
+        {"loss": torch.tensor(0.3), "logits": SINGLE[:, None]},
+        (None, SINGLE),
+        SimpleNamespace(logits=SINGLE),
+    ],
+    ids=["n", "n 1", "dict", "tuple", "object"],
+)
+def test_one_score_per_image_becomes_two_classes(output: Any) -> None:
+    scores = read_scores(output)
+    assert_close(scores, torch.stack([-SINGLE, SINGLE], dim=1), rtol=0, atol=0)
+    # The prediction is that of the logit's sign, and the softmax of half the scores its sigmoid.
+    assert_close((scores / 2).softmax(dim=1)[:, 1], SINGLE.sigmoid())
+
+
+def test_one_score_per_image_where_the_user_says() -> None:
+    assert_close(read_scores({"other": SCORES, "disease": SINGLE}, "disease"), torch.stack([-SINGLE, SINGLE], dim=1))
+    assert_close(read_scores(SCORES, lambda output: output[:, 0])[:, 1], SCORES[:, 0])
+
+
+def test_scores_of_all_classes_come_before_a_single_one() -> None:
+    assert read_scores((SINGLE, SCORES)) is SCORES
+    assert read_scores((SINGLE[:, None], SCORES)) is SCORES
+    assert read_scores({"logits": SINGLE, "answer": SCORES}) is SCORES
+
+
+def test_a_single_score_keeps_its_graph() -> None:
+    single = SINGLE.clone().requires_grad_()
+    read_scores(single)[:, 1].sum().backward()
+    assert_close(single.grad, torch.ones(4))
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 8, 8), (4, 1, 8, 8), (4, 5, 7), (4, 5, 2, 2, 2)], ids=str)
+def test_scores_at_positions_only_where_any_shape_will_do(shape: tuple[int, ...]) -> None:
+    dense = torch.rand(shape)
+    for output in (dense, {"out": dense, "aux": torch.rand(shape)}, (None, dense), SimpleNamespace(logits=dense)):
+        assert read_scores(output, any_shape=True) is dense
+        with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found"):
+            read_scores(output)
+    assert read_scores({"maps": dense}, "maps", any_shape=True) is dense
+    with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found"):
+        read_scores({"maps": dense}, "maps")
+
+
+def test_plain_scores_come_before_those_at_positions() -> None:
+    assert read_scores({"out": torch.rand(4, 5, 8, 8), "answer": SCORES}, any_shape=True) is SCORES
+
+
+def test_scores_of_an_object() -> None:
+    assert read_scores(SimpleNamespace(logits=SCORES, hidden=FEATURES)) is SCORES
+    assert read_scores(SimpleNamespace(out=FEATURES, logits=SCORES)) is SCORES
 
 
 @pytest.mark.parametrize("how", [1.5, True, [1]])
@@ -210,6 +265,112 @@ def test_floating_masks_where_the_user_says_so() -> None:
     assert_close(found.masks, MASKS)
 
 
+# --- signals and volumes
+
+
+SIGNALS = torch.rand(4, 2, 20, generator=torch.Generator().manual_seed(3))
+VOLUMES = torch.rand(4, 2, 5, 8, 6, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize("images", [SIGNALS, VOLUMES], ids=["signals", "volumes"])
+@pytest.mark.parametrize(
+    "batch",
+    [
+        lambda images, masks: (images, LABELS, masks),
+        lambda images, masks: (masks, LABELS, images),
+        lambda images, masks: (masks[:, None].byte(), images, LABELS[:, None]),
+        lambda images, masks: {"mask": masks[:, None], "label": LABELS, "scan": images},
+        lambda images, masks: Usual(images, LABELS, masks.long()),
+    ],
+    ids=["tuple", "masks first", "masks with a channel", "dict", "dataclass"],
+)
+def test_signals_and_volumes_are_read(images: Tensor, batch: Any) -> None:
+    masks = images[:, 0] > 0.5
+    found = read_batch(batch(images, masks))
+    assert_close(found.images, images)
+    assert_close(found.labels, LABELS)
+    assert_close(found.masks, masks)
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        ((SIGNALS, VOLUMES, IMAGES), IMAGES),
+        ((SIGNALS, VOLUMES), VOLUMES),
+        ((SIGNALS, IMAGES), IMAGES),
+        ((VOLUMES, IMAGES.mul(255).byte()), VOLUMES),
+        ((IMAGES.mul(255).byte(), SIGNALS), IMAGES.mul(255).byte()),
+        ({"pixel_values": VOLUMES, "thumbnail": IMAGES}, VOLUMES),
+        ({"spectrogram": IMAGES, "input": SIGNALS}, SIGNALS),
+        ({"x": SIGNALS.transpose(1, 2)}, SIGNALS.transpose(1, 2)),
+        ({"scan": VOLUMES.mul(255).byte(), "mask": VOLUMES[:, 0] > 0.5}, VOLUMES.mul(255).byte()),
+    ],
+    ids=[
+        "images first",
+        "then volumes",
+        "before signals",
+        "floating before whole",
+        "whole before signals",
+        "a name before the shape",
+        "a signal's name before the shape",
+        "a name for a short signal",
+        "whole volumes",
+    ],
+)
+def test_which_of_several_are_the_images(batch: Any, expected: Tensor) -> None:
+    assert_close(read_batch(batch).images, expected)
+
+
+def test_signals_where_the_user_says() -> None:
+    tokens = torch.rand(4, 20, 2)
+    found = read_batch((IMAGES, tokens, LABELS), images=1, masks=lambda batch: batch[1][:, 0] > 0.5)
+    assert_close(found.images, tokens)
+    assert_close(found.labels, LABELS)
+    assert_close(found.masks, tokens[:, 0] > 0.5)
+    with pytest.raises(ValueError, match=r"masks: got a float32 tensor \(4, 20\) .*; give truth values of shape \(4, 2\)\."):
+        read_batch((IMAGES, tokens, LABELS), images=1, masks=lambda batch: batch[1][..., 0])
+
+
+# --- labels of a binary head
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(4,), (4, 1)], ids=str)
+def test_zeros_and_ones_are_labels_though_floating(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    labels = torch.tensor([1, 0, 0, 1])
+    floating = labels.to(dtype).reshape(shape)
+    for batch in ((IMAGES, floating), (IMAGES, torch.rand(4), floating), {"image": IMAGES, "y": floating}):
+        assert_close(read_batch(batch).labels, labels)
+    assert_close(read_batch((IMAGES, torch.zeros(4), floating), labels=2).labels, labels)
+
+
+def test_whole_numbers_come_before_zeros_and_ones() -> None:
+    weights = torch.ones(4)
+    check((IMAGES, weights, LABELS), has_masks=False)
+    check({"image": IMAGES, "weight": weights, "species": LABELS}, has_masks=False)
+    # What is called a label is one, and what is not is not, where another thing has the name.
+    assert read_batch({"image": IMAGES, "label": weights, "site": LABELS}).labels.tolist() == [1, 1, 1, 1]
+    assert read_batch({"image": IMAGES, "label": torch.rand(4), "weight": weights}).labels is None
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([0.0, 1.0, 0.5, 1.0]),
+        torch.tensor([0.0, 1.0, torch.nan, 1.0]),
+        torch.tensor([0.0, 1.0, -1.0, 1.0]),
+        torch.eye(4),
+        torch.eye(4).long(),
+        torch.ones(3),
+    ],
+    ids=["soft", "not finite", "negative", "several a row", "several a row, whole", "too few"],
+)
+def test_other_floating_values_are_no_labels(labels: Tensor) -> None:
+    assert read_batch((IMAGES, labels)).labels is None
+    with pytest.raises(ValueError, match=r"labels: got .* for 4 images; give whole numbers of shape \(4,\)"):
+        read_batch((IMAGES, labels), labels=1)
+
+
 def test_one_image() -> None:
     found = read_batch((IMAGES[:1], LABELS[:1], MASKS[:1]))
     assert (found.images.shape, found.labels.tolist(), found.masks.shape) == ((1, 3, 8, 6), [2], (1, 8, 6))
@@ -227,7 +388,10 @@ NO_IMAGES = {
         r"a dict of 'inputs': a dict of 'image': a float32 tensor \(4, 3, 8, 6\), 'label': .*int64 tensor \(4,\)",
     ),
     "two loaders at once": ([[IMAGES, LABELS], [IMAGES, LABELS]], r"a list of a list of a float32 tensor"),
-    "video": ({"video": torch.rand(2, 5, 3, 4, 4)}, r"'video': a float32 tensor \(2, 5, 3, 4, 4\)"),
+    "several volumes": ({"scans": torch.rand(2, 5, 1, 3, 4, 4)}, r"'scans': a float32 tensor \(2, 5, 1, 3, 4, 4\)"),
+    "tokens": ((torch.rand(4, 20, 8), LABELS), r"a tuple of a float32 tensor \(4, 20, 8\)"),
+    "levels without channels": ((torch.zeros(4, 8, 9, dtype=torch.uint8), LABELS), r"a tuple of an? uint8 tensor \(4, 8, 9\)"),
+    "masks alone": ((MASKS[:, None], LABELS), r"a tuple of a bool tensor \(4, 1, 8, 6\)"),
     "flat": ((torch.rand(4, 784), LABELS), r"a tuple of a float32 tensor \(4, 784\), .*int64 tensor \(4,\)"),
     "dataclass": (Usual(LABELS, LABELS, LABELS), r"a Usual of 'image': .*int64 tensor \(4,\), 'label'"),
     "named tuple": (Triple(1, 2, 3), r"a Triple of 'image': an? int, 'label': an? int"),
@@ -283,9 +447,6 @@ def test_errors_of_a_users_function_are_his_own() -> None:
         read_batch((IMAGES,), images=lambda batch: 1 / 0)
 
 
-SCORES = torch.rand(4, 5, generator=torch.Generator().manual_seed(2))
-
-
 @dataclass
 class Output:
     loss: Tensor | None
@@ -306,7 +467,6 @@ HuggingFaceOutput.__annotations__ = {"loss": Tensor, "hidden": Tensor, "logits":
 HuggingFaceOutput.loss = HuggingFaceOutput.hidden = HuggingFaceOutput.logits = None
 HuggingFaceOutput = dataclass(HuggingFaceOutput)
 
-FEATURES = torch.rand(4, 7)
 OUTPUTS = {
     "tensor": SCORES,
     "tuple": (SCORES, [torch.rand(4, 8)]),
@@ -340,7 +500,8 @@ def test_scores_keep_their_graph_and_precision() -> None:
 NO_SCORES = {
     "whole numbers": (LABELS[:, None], r"which is .*int64 tensor \(4, 1\)"),
     "maps": ({"out": torch.rand(4, 5, 8, 8)}, r"which is a dict of 'out': a float32 tensor \(4, 5, 8, 8\)"),
-    "object": (SimpleNamespace(logits=SCORES), r"which is a SimpleNamespace; say where they are with scores="),
+    "object": (SimpleNamespace(answer=SCORES), r"which is a SimpleNamespace; say where they are with scores="),
+    "object without scores": (SimpleNamespace(logits=LABELS), r"which is a SimpleNamespace; say where they are with scores="),
     "nothing": (None, "which is a NoneType"),
     "nested": (([SCORES],), r"which is a tuple of a list of a float32 tensor"),
 }

@@ -45,11 +45,22 @@ def normalize(maps: Saliency) -> Saliency:
 
     The minimum is not subtracted: zero keeps meaning "no evidence".
     """
+    return relative(maps).clamp(min=0)
+
+
+def relative(maps: Cams) -> Cams:
+    """Each map divided by its maximum, so that it is at most 1; one that is not finite or nowhere positive is zero."""
     positions = tuple(range(1, maps.ndim))
     finite = maps.isfinite().flatten(1).all(dim=1).reshape(-1, *[1] * len(positions))
-    positive = torch.where(finite, maps, 0.0).clamp(min=0)
-    peak = positive.amax(dim=positions, keepdim=True)
-    return torch.where(peak > 0, positive / peak, 0.0)
+    known = torch.where(finite, maps, 0.0)
+    peak = known.amax(dim=positions, keepdim=True)
+    return torch.where(peak > 0, known / peak, 0.0)
+
+
+def part_strengths(parts: Activations) -> Activations:
+    """Parts in [0, 1]: each divided by its maximum over all images; one that is nowhere positive, or not finite, is zero."""
+    peak = parts.amax(dim=(0, *range(2, parts.ndim)), keepdim=True)
+    return torch.where((peak > 0) & peak.isfinite(), parts / peak, 0.0)
 
 
 def saliency(cams: Cams, size: tuple[int, ...]) -> Saliency:

@@ -1,12 +1,23 @@
-"""From images and saliency maps to tiles: colours, overlay, size. All on the images' device."""
+"""From images and saliency maps of any rank to tiles: 2-D pictures, colours, overlay, size. All on the images' device."""
+
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from lightning_cam.functional.maps import interpolate, normalize, relative
 from lightning_cam.tables import did_you_mean
-from lightning_cam.typing import ColorTable, Images, Resized, Rgb, Saliency, Tiles
+from lightning_cam.typing import Activations, Cams, ColorTable, FlatMaps, Images, Resized, Rgb, Saliency, Shown, Signals, Tiles
+
+MOST_ROWS = 16  # channels of a signal that are drawn
+SLICE_GAP = 4  # pixels between the slices of a volume
+
+# After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
+MOST_OPAQUE = 0.7  # a part at its strongest: the image is still seen through it
+PART_COLORS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 114, 178), (0, 158, 115), (213, 94, 0))
 
 
 def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
@@ -22,37 +33,147 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
 
 
 def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:
-    """Heatmap in [0, 1]: 0 gets the table's first colour, 1 its last."""
-    index = (saliency.clamp(0, 1) * 255).round().long()
-    return colors[index].permute(0, 3, 1, 2)
+    """Heatmap in [0, 1]: 0 gets the table's first colour, 1 its last; NaN stays NaN."""
+    index = (saliency.nan_to_num().clamp(0, 1) * 255).round().long()
+    return torch.where(saliency.isnan()[:, None], torch.nan, colors[index].permute(0, 3, 1, 2))
 
 
-def displayable(images: Images, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> tuple[Rgb, bool]:
+def displayable(images: Images, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> tuple[Shown, bool]:
     """Images in [0, 1] and three colours, and whether their range had to be guessed.
 
     Undoes the normalization where it is given and fits the channels. Values that lie outside [0, 1] even so are stretched: each
     channel's range over all images becomes [0, 1]. One channel is shown in grey, of four the first three are shown (alpha is
-    dropped), of any other number the mean.
+    dropped), of any other number the mean. Signals keep their channels, and each is stretched whatever its range.
     """
-    count = images.shape[1]
+    count, others = images.shape[1], (0, *range(2, images.ndim))
     if images.dtype == torch.uint8:
         images = images / 255
     shown = images.float()
     if len(mean) in (1, count) and len(mean) == len(std):
-        shown = shown * shown.new_tensor(std).reshape(1, -1, 1, 1) + shown.new_tensor(mean).reshape(1, -1, 1, 1)
-    low, high = shown.amin(dim=(0, 2, 3), keepdim=True), shown.amax(dim=(0, 2, 3), keepdim=True)
+        each = (1, -1, *[1] * (images.ndim - 2))
+        shown = shown * shown.new_tensor(std).reshape(each) + shown.new_tensor(mean).reshape(each)
+    low, high = shown.amin(dim=others, keepdim=True), shown.amax(dim=others, keepdim=True)
     rounding = 0.02  # low precision and interpolation leave the range by a little
-    guessed = bool((low.amin() < -rounding) | (high.amax() > 1 + rounding))
-    if guessed:
+    is_signal = images.ndim == 3
+    guessed = not is_signal and bool((low.amin() < -rounding) | (high.amax() > 1 + rounding))
+    if is_signal or guessed:
         shown = (shown - low) / torch.where(high > low, high - low, 1.0)
+    if is_signal:
+        return shown, False
     if count not in (1, 3, 4):
         shown = shown.mean(dim=1, keepdim=True)
-    return shown[:, :3].clamp(0, 1).expand(-1, 3, -1, -1), guessed
+    return shown[:, :3].clamp(0, 1).expand(-1, 3, *images.shape[2:]), guessed
 
 
-def overlay(images: Rgb, heatmap: Rgb, opacity: float = 0.5) -> Rgb:
-    """The heatmap over the images, in [0, 1]: ``(1 - opacity) image + opacity heatmap``."""
-    return (1 - opacity) * images + opacity * heatmap
+def overlay(images: Rgb, heatmap: Rgb, opacity: float | Rgb = 0.5) -> Rgb:
+    """The heatmap over the images, in [0, 1]: ``(1 - opacity) image + opacity heatmap``; the image where the heatmap is NaN."""
+    blended = (1 - opacity) * images + opacity * heatmap
+    return torch.where(blended.isnan(), images, blended)
+
+
+def overlay_parts(images: Rgb, strengths: FlatMaps) -> Rgb:
+    """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger the more opaque.
+
+    The first seven parts have a colour; the others are left out. Grey, because colours of the image would change the parts'.
+    """
+    colors = torch.tensor(PART_COLORS, dtype=strengths.dtype, device=strengths.device) / 255
+    strongest, which = strengths[:, : len(PART_COLORS)].max(dim=1, keepdim=True)
+    grey = images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    opacity = MOST_OPAQUE * strongest.expand(-1, 3, -1, -1)
+    return overlay(grey, colors[which[:, 0]].permute(0, 3, 1, 2), opacity)
+
+
+def flatten_to_pictures(images: Shown, size: tuple[int, ...]) -> Rgb:
+    """2-D pictures of images of any rank, at their ``drawn_size``.
+
+    Of a volume the slices through the middle of D, H and W stand side by side, on white. A signal becomes its trace.
+    """
+    if images.ndim == 3:
+        return trace(images, size)
+    if images.ndim == 4:
+        return resize(images, size)
+    slices = [images.select(dim + 2, side // 2) for dim, side in enumerate(images.shape[2:])]
+    return beside([resize(picture, _without(size, dim)) for dim, picture in enumerate(slices)], 1.0)
+
+
+def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...]) -> FlatMaps:
+    """2-D maps that belong to ``flatten_to_pictures`` of images with these ``sides``, in the unit of ``maps``.
+
+    They are interpolated as by ``upsample``. The map of a signal is as high as its trace; around a volume's slices it is NaN.
+    """
+    if maps.ndim == 3:
+        return interpolate(maps, size[1:])[:, :, None].expand(-1, -1, size[0], -1)
+    if maps.ndim == 4:
+        return interpolate(maps, size)
+    slices = [_middle(maps, dim + 2, (side // 2 + 0.5) / side) for dim, side in enumerate(sides)]
+    return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(slices)], torch.nan)
+
+
+def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...]) -> Saliency:
+    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices."""
+    if cams.ndim == 4:
+        return flatten_maps(relative(cams)[:, None], sides, size)[:, 0].clamp(min=0)
+    return normalize(flatten_maps(cams[:, None], sides, size)[:, 0])
+
+
+def _middle(maps: Activations, dim: int, place: float) -> Tensor:
+    """The slice at that share of a side, between the two positions next to it."""
+    last = maps.shape[dim] - 1
+    position = min(max(place * maps.shape[dim] - 0.5, 0.0), float(last))
+    before = int(position)
+    return torch.lerp(maps.select(dim, before), maps.select(dim, min(before + 1, last)), position - before)
+
+
+def _without(size: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    return (*size[:dim], *size[dim + 1 :])
+
+
+def trace(signals: Signals, size: tuple[int, ...]) -> Rgb:
+    """Signals in [0, 1] as white lines on black, a row per channel from the top, at most 16.
+
+    A column of pixels shows all values that fall into it, so that no spike is lost.
+    """
+    signals = signals[:, :MOST_ROWS]
+    rows, (height, width) = signals.shape[1], size
+    fine = F.interpolate(signals, size=max(width, signals.shape[2]), mode="linear")
+    highest, lowest = F.adaptive_max_pool1d(fine, width), -F.adaptive_max_pool1d(-fine, width)
+    # Each column reaches to the one before, so that steep slopes have no gaps.
+    highest, lowest = torch.maximum(highest, _before(lowest)), torch.minimum(lowest, _before(highest))
+    row = torch.arange(rows, device=signals.device)[:, None]
+    margin = 0.1  # of a row, above and below
+    top, bottom = ((row + 1 - margin - (1 - 2 * margin) * values) * height / rows for values in (highest, lowest))
+    pixel = torch.arange(height, device=signals.device)[:, None] + 0.5
+    distance = torch.maximum(top[:, :, None] - pixel, pixel - bottom[:, :, None])
+    thickness = 1.5
+    ink = ((thickness + 1) / 2 - distance).clamp(0, 1).amax(dim=1, keepdim=True)
+    return ink.expand(-1, 3, -1, -1)
+
+
+def _before(values: Signals) -> Signals:
+    """In each column what stands in the one before."""
+    return torch.cat([values[:, :, :1], values[:, :, :-1]], dim=2)
+
+
+def beside(pictures: Sequence[Tensor], fill: float) -> FlatMaps:
+    """Pictures (n, k, ., .) of any size in a row, centred, with a gap between them."""
+    height = max(picture.shape[2] for picture in pictures)
+    padded = []
+    for place, picture in enumerate(pictures):
+        above = (height - picture.shape[2]) // 2
+        below = height - picture.shape[2] - above
+        padded.append(F.pad(picture, (SLICE_GAP if place else 0, 0, above, below), value=fill))
+    return torch.cat(padded, dim=3)
+
+
+def drawn_size(images: Images, smallest: int = 112, largest: int = 224) -> tuple[int, ...]:
+    """The size at which images are drawn, by ``tile_size``; of a signal that of its trace; of a volume D H W, half as large."""
+    channels, *sides = images.shape[1:]
+    if len(sides) == 1:
+        return max(largest // 2, min(channels, MOST_ROWS) * largest // MOST_ROWS), largest
+    if len(sides) == 2:
+        return tile_size(sides[0], sides[1], smallest, largest)
+    factor = _growth(max(sides), 3 * largest // 8, largest // 2)
+    return tuple(max(1, round(side * factor)) for side in sides)
 
 
 def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) -> tuple[int, int]:
@@ -61,12 +182,15 @@ def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) 
     Small images grow by a whole factor until the longer side is at least ``smallest``, or would pass ``largest``; large ones shrink
     until it is ``largest``.
     """
-    longer = max(height, width)
-    factor = min(-(-smallest // longer), largest // longer) if longer < smallest else min(1.0, largest / longer)
+    factor = _growth(max(height, width), smallest, largest)
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def resize(images: Rgb, size: tuple[int, int]) -> Resized:
+def _growth(longer: int, smallest: int, largest: int) -> float:
+    return min(-(-smallest // longer), largest // longer) if longer < smallest else min(1.0, largest / longer)
+
+
+def resize(images: Rgb, size: tuple[int, ...]) -> Resized:
     """Images at the size of a tile: whole pixels where they grow, antialiased where they shrink."""
     if size[0] > images.shape[2]:
         return F.interpolate(images, size=size, mode="nearest")

@@ -1,11 +1,13 @@
 """Statistics: each a function ``(maps: MapContext) -> (n,)``, one number per saliency map, and a row in ``STATISTICS``.
 
-Shares treat a saliency map as a distribution of mass over pixels. A blank map has no such distribution: its shares are NaN.
+Maps are of images, signals or volumes. Shares treat a saliency map as a distribution of mass over pixels. A blank map has no such
+distribution: its shares are NaN.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
@@ -27,16 +29,15 @@ def border_mass(saliency: Saliency, width: float = 0.1) -> PerImage:
         >>> border_mass(torch.ones(1, 10, 10), width=0.1)
         tensor([0.3600])
     """
-    rows, columns = _edge(saliency, width)
-    return _share(saliency, rows[:, None] | columns[None, :])
+    return _share(saliency, reduce(torch.logical_or, _ends(saliency, width)))
 
 
 def corner_mass(saliency: Saliency, width: float = 0.25) -> PerImage:
-    """Share of the saliency in the four corner rectangles, in [0, 1]; NaN for a blank map.
+    """Share of the saliency in the corners, near an end of every side, in [0, 1]; NaN for a blank map.
 
     Args:
         width: Side of a corner as a fraction of the image's side, in (0, 0.5); rounded to whole pixels, at least one. The default
-            is one cell of a 4 x 4 grid.
+            is one cell of a 4 x 4 grid. A signal's corners are its two ends.
 
     Raises:
         ValueError: ``width`` is outside (0, 0.5).
@@ -46,8 +47,7 @@ def corner_mass(saliency: Saliency, width: float = 0.25) -> PerImage:
         >>> corner_mass(torch.ones(1, 8, 8))
         tensor([0.2500])
     """
-    rows, columns = _edge(saliency, width)
-    return _share(saliency, rows[:, None] & columns[None, :])
+    return _share(saliency, reduce(torch.logical_and, _ends(saliency, width)))
 
 
 def entropy(saliency: Saliency) -> PerImage:
@@ -56,7 +56,7 @@ def entropy(saliency: Saliency) -> PerImage:
     Source: Shannon, A Mathematical Theory of Communication, 1948, section 6. https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
     """
     shares = _shares(saliency)
-    return (torch.special.entr(shares).sum(dim=(1, 2)) / math.log(shares[0].numel())).clamp(0, 1)  # but for rounding it is
+    return (_total(torch.special.entr(shares)) / math.log(shares[0].numel())).clamp(0, 1)  # but for rounding it is
 
 
 def gini(saliency: Saliency) -> PerImage:
@@ -72,13 +72,15 @@ def gini(saliency: Saliency) -> PerImage:
 
 
 def center_x(saliency: Saliency) -> PerImage:
-    """Horizontal centre of mass as a fraction of the width, in [0, 1], 0 is left; NaN for a blank map."""
-    return (_shares(saliency).sum(dim=1) * _centers(saliency, dim=2)).sum(dim=1)
+    """Horizontal centre of mass as a fraction of the width (of a signal: the time), in [0, 1], 0 is left; NaN for a blank map."""
+    return _center(saliency, dim=saliency.ndim - 1)
 
 
 def center_y(saliency: Saliency) -> PerImage:
-    """Vertical centre of mass as a fraction of the height, in [0, 1], 0 is the top; NaN for a blank map."""
-    return (_shares(saliency).sum(dim=2) * _centers(saliency, dim=1)).sum(dim=1)
+    """Vertical centre of mass as a fraction of the height, in [0, 1], 0 is the top; NaN for a blank map or a signal."""
+    if saliency.ndim < 3:
+        return torch.full_like(saliency[:, 0], torch.nan)
+    return _center(saliency, dim=saliency.ndim - 2)
 
 
 def effective_area(saliency: Saliency) -> PerImage:
@@ -88,7 +90,7 @@ def effective_area(saliency: Saliency) -> PerImage:
 
     Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970. https://doi.org/10.1039/DF9705000055
     """
-    return (1 / (_shares(saliency).square().sum(dim=(1, 2)) * saliency[0].numel())).clamp(0, 1)  # but for rounding it is
+    return (1 / (_total(_shares(saliency).square()) * saliency[0].numel())).clamp(0, 1)  # but for rounding it is
 
 
 def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
@@ -96,7 +98,7 @@ def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
 
     Source: Wang et al., Score-CAM, CVPRW 2020, eq. 7 (energy-based pointing game). https://arxiv.org/abs/1910.01279
     """
-    return torch.where(masks.any(dim=(1, 2)), _share(saliency, masks), torch.nan)
+    return torch.where(masks.flatten(1).any(dim=1), _share(saliency, masks), torch.nan)
 
 
 def pointing_game(saliency: Saliency, masks: Masks) -> PerImage:
@@ -107,13 +109,13 @@ def pointing_game(saliency: Saliency, masks: Masks) -> PerImage:
     """
     peak = saliency.flatten(1).argmax(dim=1, keepdim=True)
     hit = masks.flatten(1).gather(1, peak)[:, 0].to(saliency.dtype)
-    known = masks.any(dim=(1, 2)) & (saliency > 0).any(dim=(1, 2))
+    known = masks.flatten(1).any(dim=1) & (saliency > 0).flatten(1).any(dim=1)
     return torch.where(known, hit, torch.nan)
 
 
 def raw_peak(cams: Cams) -> PerImage:
     """Maximum of the raw map, in the method's unit, in (-inf, inf); what scaling by the maximum hides."""
-    return cams.amax(dim=(1, 2))
+    return cams.flatten(1).amax(dim=1)
 
 
 def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
@@ -123,18 +125,19 @@ def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
     """
     p, q = (_shares(torch.where(maps.isfinite(), maps.clamp(min=0), torch.nan)) for maps in (cams, others))
     divergence = torch.special.entr((p + q) / 2) - (torch.special.entr(p) + torch.special.entr(q)) / 2
-    return (divergence.sum(dim=(1, 2)) / math.log(2)).clamp(0, 1)
+    return (_total(divergence) / math.log(2)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A row of ``STATISTICS``: the function, its unit and its range."""
+    """A row of ``STATISTICS``: the function, its unit and its range; whether it needs masks, and of how many dimensions maps."""
 
     function: Callable[[MapContext], PerImage]
     unit: str
     low: float
     high: float
     needs_masks: bool = False
+    dimensions: int = 1  # at least
 
     def __call__(self, maps: MapContext) -> PerImage:
         """One number per image."""
@@ -147,7 +150,7 @@ STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
     "entropy": Statistic(lambda maps: entropy(maps.saliency), "share of a uniform map's entropy", 0.0, 1.0),
     "gini": Statistic(lambda maps: gini(maps.saliency), "Gini index", 0.0, 1.0),
     "center_x": Statistic(lambda maps: center_x(maps.saliency), "share of the width", 0.0, 1.0),
-    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0.0, 1.0),
+    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0.0, 1.0, dimensions=2),
     "effective_area": Statistic(lambda maps: effective_area(maps.saliency), "share of the image", 0.0, 1.0),
     "mass_inside": Statistic(
         lambda maps: _masked(mass_inside, maps), "share of the saliency inside the mask", 0.0, 1.0, needs_masks=True
@@ -160,17 +163,18 @@ STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
 
 
 def measure(maps: MapContext) -> dict[str, PerImage]:
-    """Every row of ``STATISTICS`` by name, (n,) each; those that need masks are left out where there are none."""
-    return {
-        name: statistic(maps)
-        for name, statistic in STATISTICS.items()
-        if maps.masks is not None or not getattr(statistic, "needs_masks", False)
-    }
+    """Every row of ``STATISTICS`` by name, (n,) each, but for those that need masks or dimensions which are not there."""
+    return {name: statistic(maps) for name, statistic in STATISTICS.items() if _applies(statistic, maps)}
+
+
+def _applies(statistic: Callable[[MapContext], PerImage], maps: MapContext) -> bool:
+    has_masks = maps.masks is not None or not getattr(statistic, "needs_masks", False)
+    return has_masks and maps.saliency.ndim > getattr(statistic, "dimensions", 1)
 
 
 def _masked(statistic: Callable[[Saliency, Masks], PerImage], maps: MapContext) -> PerImage:
     if maps.masks is None:
-        return torch.full_like(maps.saliency[:, 0, 0], torch.nan)
+        return torch.full_like(_total(maps.saliency), torch.nan)
     return statistic(maps.saliency, maps.masks)
 
 
@@ -179,25 +183,35 @@ def _drift(maps: MapContext, others: Cams | None) -> PerImage:
     return jensen_shannon(maps.cams, maps.cams if others is None else others)
 
 
+def _total(values: Saliency) -> PerImage:
+    return values.sum(dim=tuple(range(1, values.ndim)))
+
+
 def _shares(maps: Saliency) -> Saliency:
-    return maps / maps.sum(dim=(1, 2), keepdim=True)
+    return maps / maps.sum(dim=tuple(range(1, maps.ndim)), keepdim=True)
 
 
 def _share(saliency: Saliency, where: torch.Tensor) -> PerImage:
-    return torch.where(where, saliency, 0.0).sum(dim=(1, 2)) / saliency.sum(dim=(1, 2))
+    return _total(torch.where(where, saliency, 0.0)) / _total(saliency)
 
 
-def _centers(saliency: Saliency, dim: int) -> torch.Tensor:
+def _center(saliency: Saliency, dim: int) -> PerImage:
+    """Centre of mass along one side, as a fraction of it."""
     size = saliency.shape[dim]
-    return (torch.arange(size, device=saliency.device, dtype=saliency.dtype) + 0.5) / size
+    centers = (torch.arange(size, device=saliency.device, dtype=saliency.dtype) + 0.5) / size
+    others = tuple(other for other in range(1, saliency.ndim) if other != dim)
+    shares = _shares(saliency)
+    return ((shares.sum(dim=others) if others else shares) * centers).sum(dim=1)
 
 
-def _edge(saliency: Saliency, width: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _ends(saliency: Saliency, width: float) -> list[torch.Tensor]:
+    """For each side, which positions are near one of its ends; shaped to stand beside the other sides."""
     if not 0 < width < 0.5:
         raise ValueError(f"width: got {width}; give a fraction of the side in (0, 0.5).")
-    inside = []
-    for size in saliency.shape[1:]:
+    near = []
+    for dim, size in enumerate(saliency.shape[1:], start=1):
         thickness = max(1, round(width * size))
         index = torch.arange(size, device=saliency.device)
-        inside.append((index < thickness) | (index >= size - thickness))
-    return inside[0], inside[1]
+        near_an_end = (index < thickness) | (index >= size - thickness)
+        near.append(near_an_end.reshape(-1, *[1] * (saliency.ndim - 1 - dim)))
+    return near

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.functional.maps import BLANK_REASONS, blank_reason, normalize, saliency, upsample
+from lightning_cam.functional.maps import BLANK_REASONS, blank_reason, normalize, part_strengths, saliency, upsample
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 SIZES = [
@@ -161,3 +161,27 @@ def test_a_map_has_a_reason_where_its_saliency_is_blank_and_nowhere_else(size):
     activations = torch.ones(6, 4, 6, 6, dtype=torch.float64)
     shows = saliency(cams, size).amax(dim=(1, 2)) > 0
     assert (blank_reason(upsample(cams, size), activations, activations) == SHOWS).tolist() == shows.tolist()
+
+
+# --- Parts ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grid", [(9,), (5, 4), (3, 4, 2)], ids=str)
+def test_parts_are_scaled_over_all_images(grid):
+    parts = torch.rand(4, 3, *grid, generator=torch.Generator().manual_seed(1)) * torch.tensor([1e-6, 1.0, 1e6]).reshape(
+        3, *[1] * len(grid)
+    )
+    found = part_strengths(parts)
+    assert_close(found.transpose(0, 1).flatten(1).amax(dim=1), torch.ones(3))
+    for part in range(3):
+        assert_close(found[:, part], parts[:, part] / parts[:, part].max())
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_part_that_is_nowhere_or_not_finite_shows_nothing(value):
+    parts = torch.rand(4, 2, 5, 4, generator=torch.Generator().manual_seed(2))
+    parts[:, 1] = 0
+    parts[2, 1, 0, 0] = value
+    found = part_strengths(parts)
+    assert_close(found[:, 1], torch.zeros(4, 5, 4))
+    assert_close(found[:, 0].amax(), torch.tensor(1.0))

@@ -12,7 +12,7 @@ from lightning_cam.evidence import MapContext
 from lightning_cam.functional.statistics import STATISTICS, border_mass, corner_mass, jensen_shannon, measure, pointing_game
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
-SIZES = ((8, 8), (9, 7), (5, 14), (1, 6), (2, 2))
+SIZES = ((8, 8), (9, 7), (5, 14), (1, 6), (2, 2), (17,), (2,), (4, 5, 3), (1, 6, 2), (5, 5, 5))
 
 OF_THE_RAW_MAP = {"raw_peak": "a value, no share: a blank map has the peak zero"}
 # Pixel (0, 4) and pixel (5, 9) of 12 x 20, mass on that pixel alone; the mask holds the second one only.
@@ -47,7 +47,7 @@ UNIFORM = {
 }
 
 
-def several(size: tuple[int, int], dtype: torch.dtype) -> MapContext:
+def several(size: tuple[int, ...], dtype: torch.dtype) -> MapContext:
     """Half-empty, tied and dense maps, one blank, one with an empty mask; raw maps of both signs, one nowhere positive."""
     generator = torch.Generator().manual_seed(0)
     saliency = torch.rand(6, *size, generator=generator, dtype=torch.float64)
@@ -57,11 +57,11 @@ def several(size: tuple[int, int], dtype: torch.dtype) -> MapContext:
     saliency[3] = 0
     masks = torch.rand(6, *size, generator=generator) > 0.4
     masks[4] = False
-    cams, last, first = torch.randn(3, 6, 5, 4, generator=generator, dtype=torch.float64)
+    cams, last, first = torch.randn(3, 6, *(5, 4, 3)[: len(size)], generator=generator, dtype=torch.float64)
     cams[4] = -cams[4].abs()
     last[0] = torch.nan
     first[1] = 0
-    first[2, 0, 0] = torch.nan
+    first[2].flatten()[0] = torch.nan
     return MapContext(saliency.to(dtype), cams.to(dtype), masks, last.to(dtype), first.to(dtype))
 
 
@@ -103,14 +103,14 @@ def test_every_statistic_has_a_twin():
 def test_equals_the_book(name, size, dtype):
     maps = several(size, dtype)
     expected = twin(name, maps)
-    assert expected.isfinite().any()
+    assert expected.isfinite().any() == (len(size) >= STATISTICS[name].dimensions)
     found = STATISTICS[name](maps)
     assert found.dtype == dtype
     assert_close(found.double(), expected, rtol=TOLERANCE[dtype], atol=0.0, equal_nan=True)
 
 
 @pytest.mark.parametrize("width", [0.01, 0.1, 0.2, 0.25, 0.3, 0.49])
-@pytest.mark.parametrize("size", [(8, 8), (11, 7), (3, 17), (1, 5)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (11, 7), (3, 17), (1, 5), (13,), (1,), (3, 7, 5)], ids=str)
 @pytest.mark.parametrize("statistic", [border_mass, corner_mass], ids=lambda statistic: statistic.__name__)
 def test_any_width_equals_the_book(statistic, size, width):
     saliency = torch.rand(3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -140,6 +140,43 @@ def test_uniform(name):
     assert_close(STATISTICS[name](context), expected, rtol=1e-12, atol=1e-12)
 
 
+# One pixel of 20, and of 4 x 12 x 20: in the corner, inside. Of a signal there is no height.
+ONE_OF_A_SIGNAL = {**ONE_PIXEL, "gini": (19 / 20, 19 / 20), "center_y": (math.nan, math.nan), "effective_area": (1 / 20, 1 / 20)}
+ONE_OF_A_VOLUME = {**ONE_PIXEL, "gini": (959 / 960, 959 / 960), "effective_area": (1 / 960, 1 / 960)}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_one_pixel_of_a_signal(name):
+    saliency = torch.zeros(2, 20, dtype=torch.float64)
+    saliency[0, 4] = saliency[1, 9] = 1
+    ends = {"border_mass": (0.0, 0.0), "corner_mass": (1.0, 0.0)}  # the border is two samples thick, a corner five
+    masks = torch.zeros(2, 20, dtype=torch.bool)
+    masks[:, 9] = True
+    context = MapContext(saliency, 3 * saliency, masks, last=saliency.flip(0), first=saliency)
+    expected = torch.tensor(known({**ONE_OF_A_SIGNAL, **ends}, name), dtype=torch.float64)
+    assert_close(STATISTICS[name](context), expected, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_one_pixel_of_a_volume(name):
+    saliency = torch.zeros(2, 4, 12, 20, dtype=torch.float64)
+    saliency[0, 3, 0, 4] = saliency[1, 1, 5, 9] = 1
+    masks = torch.zeros(2, 4, 12, 20, dtype=torch.bool)
+    masks[:, 1, 5, 9] = True
+    context = MapContext(saliency, 3 * saliency, masks, last=saliency.flip(0), first=saliency)
+    expected = torch.tensor(known(ONE_OF_A_VOLUME, name), dtype=torch.float64)
+    assert_close(STATISTICS[name](context), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(40,), (10, 20), (10, 20, 30)], ids=str)
+def test_shares_of_a_uniform_map(size):
+    saliency = torch.ones(1, *size, dtype=torch.float64)
+    inside = math.prod((side - 2 * (side // 10)) / side for side in size)
+    corners = math.prod(2 * round(side / 4) / side for side in size)
+    assert_close(border_mass(saliency), torch.tensor([1 - inside], dtype=torch.float64))
+    assert_close(corner_mass(saliency), torch.tensor([corners], dtype=torch.float64))
+
+
 def test_effective_area_of_a_constant_part_is_that_part():
     saliency = torch.zeros(1, 12, 20, dtype=torch.float64)
     saliency[:, 2:5, 7:11] = 0.3
@@ -157,18 +194,21 @@ def test_pointing_game_takes_the_first_of_equal_peaks():
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("size", [(2, 2), (3, 5), (31, 33), (224, 224)], ids=str)
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (31, 33), (224, 224), (1000,), (16, 15, 17)], ids=str)
 @pytest.mark.parametrize("name", STATISTICS)
 def test_stays_in_the_range_of_its_row(name, size, dtype):
     row = STATISTICS[name]
     ones = torch.ones(*size, dtype=torch.float64)
     noise = torch.rand(*size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     pixel = torch.zeros_like(ones)
-    pixel[-1, -1] = 1
+    pixel[(-1,) * len(size)] = 1
     levels = [ones * level for level in (1.0, 0.7, 1 / 3, 0.1, 1e-6)]
     saliency = torch.stack([*levels, pixel, noise, noise**9, noise.round()]).to(dtype)
-    masks = (noise > 0.5).expand(len(saliency), -1, -1)
+    masks = (noise > 0.5).expand_as(saliency)
     found = row(MapContext(saliency, saliency, masks, last=saliency.flip(0), first=saliency * 0.3))
+    if len(size) < row.dimensions:
+        assert found.isnan().all()
+        return
     assert found.isfinite().all()
     assert (found >= row.low).all(), f"{name}: {found.min().item()!r} is below {row.low}"
     assert (found <= row.high).all(), f"{name}: {found.max().item()!r} is above {row.high}"
@@ -177,9 +217,10 @@ def test_stays_in_the_range_of_its_row(name, size, dtype):
 # --- What a statistic must not depend on ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [(9, 7), (21,), (4, 3, 5)], ids=str)
 @pytest.mark.parametrize("name", STATISTICS)
-def test_images_are_measured_independently(name):
-    maps = several((9, 7), torch.float64)
+def test_images_are_measured_independently(name, size):
+    maps = several(size, torch.float64)
     alone = [
         STATISTICS[name](MapContext(maps.saliency[i:j], maps.cams[i:j], maps.masks[i:j], maps.last[i:j], maps.first[i:j]))
         for i, j in zip(range(6), range(1, 7), strict=True)
@@ -193,6 +234,16 @@ def test_a_flip_moves_the_center_and_nothing_else(name, dim, moved):
     maps = several((9, 7), torch.float64)
     # Of equal peaks the flip makes another one the first.
     maps.saliency[1] += torch.arange(63, dtype=torch.float64).reshape(9, 7) / 1e6
+    flipped = MapContext(*(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first)))
+    before, after = STATISTICS[name](maps), STATISTICS[name](flipped)
+    assert_close(after, 1 - before if name == moved else before, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize(("dim", "moved"), [(3, "center_x"), (2, "center_y"), (1, None)], ids=["left_right", "up_down", "depth"])
+@pytest.mark.parametrize("name", STATISTICS)
+def test_a_flip_of_a_volume_moves_the_center_and_nothing_else(name, dim, moved):
+    maps = several((4, 3, 5), torch.float64)
+    maps.saliency[1] += torch.arange(60, dtype=torch.float64).reshape(4, 3, 5) / 1e6
     flipped = MapContext(*(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first)))
     before, after = STATISTICS[name](maps), STATISTICS[name](flipped)
     assert_close(after, 1 - before if name == moved else before, rtol=1e-9, atol=1e-12, equal_nan=True)
@@ -240,6 +291,30 @@ def test_measure_leaves_out_what_needs_masks():
         assert_close(values, STATISTICS[name](maps), equal_nan=True)
     without = measure(MapContext(maps.saliency, maps.cams, None, maps.last, maps.first))
     assert set(STATISTICS) - set(without) == {"mass_inside", "pointing_game"}
+
+
+def test_measure_of_signals_leaves_out_the_height():
+    maps = several((17,), torch.float64)
+    found = measure(maps)
+    assert set(STATISTICS) - set(found) == {"center_y"}
+    for name, values in found.items():
+        assert_close(values, twin(name, maps), rtol=1e-9, atol=0.0, equal_nan=True)
+
+
+def test_measure_of_volumes():
+    assert list(measure(several((4, 3, 5), torch.float64))) == list(STATISTICS)
+
+
+@pytest.mark.parametrize("name", ["mass_inside", "pointing_game", "center_y"])
+def test_signals_without_masks(name):
+    found = STATISTICS[name](MapContext(torch.rand(3, 9), torch.rand(3, 4)))
+    assert_close(found, torch.full((3,), torch.nan), equal_nan=True)
+
+
+def test_a_function_of_the_users_own_is_measured_too(monkeypatch):
+    monkeypatch.setitem(STATISTICS, "mine", lambda maps: maps.saliency.flatten(1).amax(dim=1))
+    maps = several((17,), torch.float64)
+    assert_close(measure(maps)["mine"], maps.saliency.amax(dim=1))
 
 
 # --- Drift ------------------------------------------------------------------------------------------------------------------------
