@@ -28,7 +28,7 @@ from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import Target, check_target, probabilities
 from lightning_cam.layers import SMALLEST_MAP, TargetLayer, dimensions
 from lightning_cam.look import find_layer, look_at_layers
-from lightning_cam.network import Forward, check_forward
+from lightning_cam.network import Forward, check_forward, like
 from lightning_cam.probe import check_images, check_labels
 from lightning_cam.reading import IMAGENET, How, Normalization, check_how, describe
 from lightning_cam.tables import choose
@@ -399,14 +399,6 @@ def _name(function: str | Callable) -> str:
         return function
     known = [name for name, row in METHODS.items() if row is function]
     return known[0] if known else getattr(function, "__name__", type(function).__name__)
-
-
-def like(images: Images, model: nn.Module) -> Images:
-    """Images on the model's device, and in its dtype where both are floating."""
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return images
-    return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
 
 
 def _checked(name: str, cams: Any, images: Images) -> Cams:

@@ -211,6 +211,14 @@ def check_forward(model: nn.Module, forward: Forward | None) -> None:
         )
 
 
+def like(images: Images, model: nn.Module) -> Images:
+    """Images on the model's device, and in its dtype where both are floating."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return images
+    return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
+
+
 def _call(model: nn.Module, images: Tensor) -> Any:
     return model(images)
 
