@@ -2,7 +2,8 @@
 
 from lightning_cam.callback import CAMMonitor
 from lightning_cam.evidence import Evidence
-from lightning_cam.explain import Explanation, explain
+from lightning_cam.explain import explain
+from lightning_cam.explanation import Explanation
 from lightning_cam.functional.methods import METHODS
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import TARGETS

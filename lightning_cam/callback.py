@@ -12,7 +12,8 @@ from PIL.Image import Image
 from lightning_cam import reading
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
-from lightning_cam.explain import Explanation, Question, answer, check_normalization, find_layers, like
+from lightning_cam.explain import answer, find_layers
+from lightning_cam.explanation import Explanation
 from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
@@ -23,8 +24,9 @@ from lightning_cam.loggers import publish, validation_step
 from lightning_cam.look import has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
-from lightning_cam.network import check_forward
+from lightning_cam.network import check_forward, like
 from lightning_cam.probe import Probe
+from lightning_cam.question import Question, check_normalization
 
 
 class CAMMonitor(*callback_bases()):  # type: ignore[misc]
