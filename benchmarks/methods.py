@@ -5,7 +5,7 @@
     python benchmarks/methods.py --device cuda --json figures.json                # the raw figures too
 
 One table a model; a cell is time / peak of tensor memory / largest deviation. Time and memory are ratios to inference: medians over
-rounds in which inference, ours and the peers follow one another. Deviation is that of the first image's raw map from the float64
+rounds in which inference, ours and the peers follow one another; what a library keeps in NumPy is no tensor memory. Deviation is that of the first image's raw map from the float64
 twin in tests/by_the_book.py, as a share of the twin's peak. Weights are random, and so are the images. Everyone explains the same
 class at the same layer, from a copy of the model of their own, in eval mode, with as many images at once.
 """
@@ -347,7 +347,7 @@ def measure(name: str, methods: list[str], peers: list[str], arguments: argparse
     """The rows of one model's table."""
     device = torch.device(arguments.device)
     torch.manual_seed(1)
-    images = torch.randn(arguments.images, 3, arguments.size, arguments.size, device=device)
+    images = torch.randn(max(arguments.images, arguments.expensive_images), 3, arguments.size, arguments.size, device=device)
     model = build(name).to(device)
     with torch.inference_mode():
         target = int(model(images)[0].argmax())
@@ -468,7 +468,7 @@ def main() -> None:
     parser.add_argument("--expensive-images", type=int, default=1, help=f"for {', '.join(EXPENSIVE)}")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32, help="masked or ablated copies that go through a model at once")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--patience", type=float, default=60, help="a run that takes more seconds is not repeated")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="where to write the raw figures")

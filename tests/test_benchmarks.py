@@ -95,24 +95,23 @@ def test_a_peer_that_fails_leaves_its_reason(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("model", "most", "most_together"),
-    [("resnet50", 1.05, 1.2), ("convnext_tiny", 1.05, 1.2), ("alexnet", 1.6, 1.6), ("vgg16", 1.6, 1.6), ("vit_b_16", 1.6, 1.6)],
+    [("resnet50", 1.05, 1.2), ("convnext_tiny", 1.05, 1.2), ("alexnet", 1.6, None), ("vgg16", 1.6, None), ("vit_b_16", 1.6, None)],
 )
-def test_a_look_costs_little_beside_inference(tmp_path: Path, model: str, most: float, most_together: float) -> None:
-    options = ["--models", model, "--methods", *SINGLE_LOOK, "together", "--peers", "--images", "16", "--rounds", "9"]
+def test_a_look_costs_little_beside_inference(tmp_path: Path, model: str, most: float, most_together: float | None) -> None:
+    methods = [*SINGLE_LOOK, *(["together"] if most_together else [])]
+    options = ["--models", model, "--methods", *methods, "--peers", "--images", "16", "--rounds", "9"]
     rows = figures(tmp_path, *options, limit=3600)[model]
-    found = {
-        method: time_beside(cells["lightning_cam"], cells["lightning_cam"]["inference_times"]) for method, cells in rows.items()
-    }
-    together = found.pop(TOGETHER)
-    assert list(found) == SINGLE_LOOK
-    assert max(found.values()) <= most, found
-    assert together <= most_together
+    mine = {method: cells["lightning_cam"] for method, cells in rows.items()}
+    found = {method: time_beside(cell, cell["inference_times"]) for method, cell in mine.items()}
+    bounds = dict.fromkeys(SINGLE_LOOK, most) | ({TOGETHER: most_together} if most_together else {})
+    assert list(found) == list(bounds)
+    assert all(found[method] <= bounds[method] for method in found), found
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("model", ["resnet18", "resnet50"])
 def test_ablation_cam_is_fifty_times_faster_with_equal_weights(tmp_path: Path, model: str) -> None:
-    options = ["--models", model, "--methods", "ablationcam", "--peers", "pytorch-grad-cam", "--rounds", "5", "--patience", "5"]
+    options = ["--models", model, "--methods", "ablationcam", "--peers", "pytorch-grad-cam", "--rounds", "3"]
     cells = figures(tmp_path, *options, limit=3600)[model]["ablationcam"]
     mine, other = cells["lightning_cam"], cells["pytorch-grad-cam"]
     assert time_beside(other, mine["times"]) >= 50
@@ -122,7 +121,19 @@ def test_ablation_cam_is_fifty_times_faster_with_equal_weights(tmp_path: Path, m
 
 @pytest.mark.full
 def test_score_cam_is_as_fast_as_the_fastest_peer(tmp_path: Path) -> None:
-    options = ["--models", "resnet18", "--methods", "scorecam", "--peers", "pytorch-grad-cam", "torchcam", "--rounds", "5"]
+    options = [
+        "--models",
+        "resnet18",
+        "--methods",
+        "scorecam",
+        "--peers",
+        "pytorch-grad-cam",
+        "torchcam",
+        "--rounds",
+        "5",
+        "--patience",
+        "600",
+    ]
     cells = figures(tmp_path, *options, limit=3600)["resnet18"]["scorecam"]
     mine = cells.pop("lightning_cam")
     assert sorted(cells) == ["pytorch-grad-cam", "torchcam"]
