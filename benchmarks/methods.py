@@ -5,9 +5,10 @@
     python benchmarks/methods.py --device cuda --json figures.json                # the raw figures too
 
 One table a model; a cell is time / peak of tensor memory / largest deviation. Time and memory are ratios to inference: medians over
-rounds in which inference, ours and the peers follow one another; what a library keeps in NumPy is no tensor memory. Deviation is that of the first image's raw map from the float64
-twin in tests/by_the_book.py, as a share of the twin's peak. Weights are random, and so are the images. Everyone explains the same
-class at the same layer, from a copy of the model of their own, in eval mode, with as many images at once.
+rounds in which inference, ours and the peers follow one another; what a library keeps in NumPy is no tensor memory. Deviation is
+that of the first image's raw map from the float64 twin in tests/by_the_book.py, as a share of the twin's peak. Weights are random,
+and so are the images. Everyone explains the same class at the same layer, from a copy of the model of their own, in eval mode, with
+as many images at once.
 """
 
 import argparse
