@@ -7,52 +7,15 @@ Prints medians, their ratio, and the peak of tensor memory that each needs beyon
 """
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torchvision
+from side_by_side import peak_bytes, seconds, surroundings
 from torch import Tensor, nn
 
-from lightning_cam import __version__, explain
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one run."""
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """Largest amount of tensor memory that the run holds at once, beyond what stood before."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-def processor() -> str:
-    """The machine in words."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
+from lightning_cam import explain
 
 
 def main() -> None:
@@ -94,10 +57,9 @@ def main() -> None:
     }
     peaks = {name: peak_bytes(run, device) for name, run in variants.items()}
 
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     print(
-        f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {arguments.rounds} rounds; {where}; "
-        f"torch {torch.__version__}, lightning_cam {__version__}, Python {platform.python_version()}\n"
+        f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {arguments.rounds} rounds; "
+        f"{surroundings(device)}\n"
     )
     print("| | median time | ratio | peak memory | ratio |\n|---|---|---|---|---|")
     for name in variants:
