@@ -368,7 +368,11 @@ def test_double_precision_models_and_integer_images() -> None:
             return super().forward(images / 255)
 
     levels = (pictures().sigmoid() * 255).to(torch.uint8)
-    assert explain(Scales(), levels).cams.isfinite().all()
+    model = Scales()
+    assert explain(model, levels).cams.isfinite().all()
+    for method in ("scorecam", partial(METHODS["rise"], masks=20)):  # covered to the next level, not to nothing
+        exact = explain(model, levels.float(), method=method).saliency
+        torch.testing.assert_close(explain(model, levels, method=method).saliency, exact, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -211,7 +211,7 @@ def _softmax_of_scores(evidence: Evidence, image: int, channels: Tensor, variant
 
 def _scores(evidence: Evidence, image: int, masks: Tensor) -> PerRow:
     """Target scores of one image behind masks (m, 1, *size)."""
-    covered = evidence.images[image] * masks.to(evidence.images)
+    covered = (evidence.images[image] * masks).to(evidence.images.dtype)
     index = torch.full((len(masks),), image, device=covered.device)
     return evidence.score(covered, index)
 
