@@ -288,14 +288,15 @@ def _proportional(height: int, size: Size) -> set[int]:
 
 def _maps(trace: list[Run]) -> list[Run]:
     """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens on a known grid."""
-    shapes = [run.shape[2:] for run in trace if isinstance(run.module, CONVOLUTIONS)]
-    known = [grid for grid in shapes if math.prod(grid) > 1]
+    convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS)]
+    known = [run.extent for run in convolutions if run.extent]
+    of_heads = [run.shape[2:] for run in convolutions]  # which come first in some attentions, as if they were images
     maps = []
     for run in trace:
         if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
             known = known or [run.grid]
             # Some number before some grid fits queries, latents and merged tokens too: it counts where that very grid is known.
-            is_known = run.grid in known or (not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known))
+            is_known = run.grid in known + of_heads or (not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known))
             fits = _in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
             if fits and (run.extent or is_known):
                 maps.append(run)
