@@ -301,7 +301,8 @@ class Cell:
         scaled_deviation: Where both maps are divided by their own peaks.
         deviation_side: Pixels a side that the deviation was measured at, where others than the time.
         reason: Why there are no figures.
-        single: Whether the run was too slow to be repeated: its time is then that of the run that recorded memory.
+        single: Whether the run was too slow to be repeated: its time is then that of the run that recorded memory, set beside
+            inference in every round.
     """
 
     times: list[float] = field(default_factory=list)
@@ -317,7 +318,8 @@ class Cell:
     @property
     def time(self) -> float:
         """As a ratio to inference. What one round measures saw the same load of the machine."""
-        return statistics.median(mine / base for mine, base in zip(self.times, self.inference_times, strict=True))
+        times = self.times * len(self.inference_times) if self.single else self.times
+        return statistics.median(mine / base for mine, base in zip(times, self.inference_times, strict=True))
 
     @property
     def memory(self) -> float:
@@ -378,20 +380,18 @@ def measure(name: str, methods: list[str], peers: list[str], arguments: argparse
                     cell.deviation, cell.scaled_deviation = deviations(maps, expected) or (None, None)
             if cell.reason:
                 copies[library] = deepcopy(model)
-            elif cell.times[0] > arguments.patience:
-                cell.single = True
-                cell.inference_times = [seconds(partial(infer, row), device)]
-            else:
+            cell.single = not cell.reason and cell.times[0] > arguments.patience
+            if not cell.single:
                 cell.times = []
     for number in range(arguments.rounds):
         say(f"{name}: round {number + 1} of {arguments.rounds}")
         for row in rows:
-            again = [library for library, cell in row.cells.items() if not (cell.reason or cell.single)]
             base = seconds(partial(infer, row), device)
-            for library in again:
-                one = partial(run, library, case(library, row), row.method)
-                row.cells[library].times.append(seconds(one, device))
-                row.cells[library].inference_times.append(base)
+            for library, cell in row.cells.items():
+                if not cell.reason:
+                    cell.inference_times.append(base)
+                if not (cell.reason or cell.single):
+                    cell.times.append(seconds(partial(run, library, case(library, row), row.method), device))
     return rows
 
 

@@ -115,8 +115,9 @@ def test_ablation_cam_is_fifty_times_faster_with_equal_weights(tmp_path: Path, m
     cells = figures(tmp_path, *options, limit=3600)[model]["ablationcam"]
     mine, other = cells["lightning_cam"], cells["pytorch-grad-cam"]
     assert time_beside(other, mine["times"]) >= 50
-    assert mine["deviation"] < 1e-4
-    assert other["deviation"] < 1e-4
+    # A channel's drop is the score divided by some thousand: float32 leaves it 2048 * 6e-8 of rounding.
+    assert mine["deviation"] < 1e-3
+    assert other["deviation"] < 1e-3
 
 
 @pytest.mark.full
