@@ -4,6 +4,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -54,7 +55,7 @@ def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the model is."""
-    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 @contextmanager

@@ -219,11 +219,19 @@ def by_position(values: Array) -> Array:
 
 
 def along_the_sum(projection: Array, values: Array) -> Array:
-    """A projection (h*w,) as a map, with the sign that makes its product with ``sum_k values_k`` positive."""
+    """A projection (h*w,) as a map, with the sign that makes its product with ``sum_k values_k`` positive.
+
+    Where that product is but rounding, the largest absolute value becomes positive.
+    """
     rows = by_position(values)
-    product = 0.0
+    product, possible, largest = 0.0, 0.0, 0.0
     for row in range(len(rows)):
         product += projection[row] * sum(rows[row])
+        possible += abs(projection[row]) * sum(abs(value) for value in rows[row])
+        if abs(projection[row]) > abs(largest):
+            largest = projection[row]
+    if abs(product) <= 1e-5 * possible:
+        product = largest
     cam = np.zeros(values[0].shape)
     for row, (i, j) in enumerate(every_position(*cam.shape)):
         cam[i, j] = -projection[row] if product < 0 else projection[row]

@@ -10,13 +10,15 @@ from lightning_cam.evidence import Evidence
 from lightning_cam.functional.gradient_methods import check_count
 from lightning_cam.typing import Activations, Cams
 
+ROUNDING = 1e-5  # of what a sum could be: less is left by float32
+
 
 def eigen_cam(evidence: Evidence) -> Cams:
     """Projection of the activations on their first right singular vector, not centred; signed, in units of the activations.
 
-    The sign, which the decomposition leaves open, makes the map's product with the sum over channels positive, unless no position
-    were positive then: activations may be negative throughout. The vector comes from the Gram matrix over positions or over
-    channels, whichever is smaller, in float64 where the device has it.
+    The sign, which the decomposition leaves open, makes the map's product with the sum over channels positive, or its largest value
+    where the channels cancel; unless no position were positive then, for activations may be negative throughout. The vector comes
+    from the Gram matrix over positions or over channels, whichever is smaller, in float64 where the device has it.
 
     Source: Muhammad and Yeasin, Eigen-CAM, IJCNN 2020, eq. 3 and 4. https://arxiv.org/abs/2008.00299
     """
@@ -147,9 +149,14 @@ def _positions(values: Activations) -> tuple[Tensor, Tensor]:
 
 
 def _as_map(projection: Tensor, positions: Tensor, finite: Tensor, values: Activations) -> Cams:
-    """A projection (n, h*w) as maps, its sign that of the sum over channels; NaN where the activations were not finite."""
+    """A projection (n, h*w) as maps, its sign that of the sum over channels; NaN where the activations were not finite.
+
+    Where that sum is but rounding, as after a norm over channels that has not learnt yet, the largest value is made positive.
+    """
     along = (projection * positions.sum(dim=2)).sum(dim=1, keepdim=True)
-    projection = torch.where(along < 0, -projection, projection)
+    possible = (projection.abs() * positions.abs().sum(dim=2)).sum(dim=1, keepdim=True)
+    largest = projection.gather(1, projection.abs().argmax(dim=1, keepdim=True))
+    projection = torch.where(torch.where(along.abs() > ROUNDING * possible, along, largest) < 0, -projection, projection)
     projection = torch.where(finite[:, 0], projection, torch.nan)
     return projection.reshape(values[:, 0].shape).to(values.dtype)
 

@@ -1,5 +1,6 @@
 """What must hold between methods, and between a method and its network; the twins are in test_methods.py."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -457,3 +458,22 @@ def test_a_channel_that_is_flat_takes_no_part(name):
         assert_close(activations[:, 3], activations[:1, 3, :1, :1].expand(4, 6, 5), rtol=0.0, atol=0.0)
         assert_close(activations.square().sum(dim=(2, 3)).argmin(dim=1), torch.full((4,), 3))
         assert_close_to_peak(look_with(name, case), look_with(name, case, top_k=7), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["eigencam", "kpcacam"])
+def test_the_sign_is_not_left_to_rounding_where_the_channels_cancel(name):
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.GroupNorm(1, 8))
+
+    class Cancels(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return values - values.mean(dim=1, keepdim=True)
+
+    case = halves(nn.Sequential(*features, Cancels()), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)))
+    exact = look_with(name, case)
+    assert (case.trunk(case.images).sum(dim=1).abs() < 1e-12).all()
+    peak = exact.flatten(1).gather(1, exact.abs().flatten(1).argmax(dim=1, keepdim=True))
+    assert (peak > 0).all()
+    case.model.float()
+    rough = look_with(name, replace(case, images=case.images.float()))
+    assert_close_to_peak(rough, exact, 1e-4)
