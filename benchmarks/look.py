@@ -46,9 +46,11 @@ def main() -> None:
         "look, layer to be found": lambda: look(None),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}
+    order = list(variants)
     for _ in range(arguments.rounds + 2):
-        for name, run in variants.items():
-            times[name].append(seconds(run, device))
+        order = order[1:] + order[:1]  # else each would always follow the same one, and find the caches as that leaves them
+        for name in order:
+            times[name].append(seconds(variants[name], device))
     medians = {name: statistics.median(values[2:]) for name, values in times.items()}
     # Pairs of one round saw the same load of the machine.
     ratios = {

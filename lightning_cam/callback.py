@@ -337,7 +337,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _asked(self, explanation: Explanation) -> str:
         grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
-        return f"{explanation.method} at {explanation.target_layer} ({grid}) · target: {self.question.target_name}"
+        method = f"{explanation.method} at {explanation.target_layer} ({grid})"
+        return f"{method} · target: {self.question.target_name}" if self.question.has_target else f"{method} · of no class"
 
     @contextmanager
     def _never_stopping(self, trainer: Trainer) -> Iterator[None]:

@@ -120,7 +120,7 @@ def answer(
     for name, method in together.items():
         found = [_parts(method, _gathered([evidences[place] for evidences in seen], images)) for place in range(len(layers))]
         parts[name] = found[-1]
-        cams[name].append(_fused([maps[:, 0] for maps in found]))
+        cams[name].append(_fused([every[:, 0] for every in found]))
         reasons[name].append(_reasons(cams[name][0], _gathered([evidences[-1] for evidences in seen], images), size))
     whole = _gathered([evidences[-1] for evidences in seen], images)
     scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores

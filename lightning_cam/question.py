@@ -70,6 +70,11 @@ class Question:
         return f"{', '.join(self.methods)} at {' + '.join(self.layer_names) or 'the last layer'}, target {self.target_name}"
 
     @property
+    def has_target(self) -> bool:
+        """Whether any of the maps is that of a target."""
+        return any(row_of(method).of_target for method in self.methods.values())
+
+    @property
     def target_name(self) -> str:
         """The target in a word or two."""
         return f"class {self.target}" if isinstance(self.target, int) else name_of(self.target)

@@ -23,6 +23,7 @@ class Method:
         use: When to use it.
         parts: ``(evidence, **options) -> (n, parts, *grid)``: for a method that looks at all images at once and finds parts that
             they share; its map is the first of them.
+        of_target: Whether the map is that of a target; False where it is the same for every class.
     """
 
     function: Callable[..., Cams]
@@ -31,6 +32,7 @@ class Method:
     passes: str
     use: str
     parts: Callable[..., Activations] | None = None
+    of_target: bool = True
 
     def __call__(self, evidence: Evidence, **options: Any) -> Cams:
         """One map per image."""
@@ -67,6 +69,7 @@ METHODS: dict[str, Callable[..., Cams]] = {
         False,
         "none",
         "no gradient, no class: what stands out",
+        of_target=False,
     ),
     "eigengradcam": Method(
         activation.eigen_grad_cam,
@@ -75,9 +78,16 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "none",
         "Eigen-CAM for one class",
     ),
-    "kpcacam": Method(activation.kpca_cam, "KPCA-CAM, Karmani et al. 2024", False, "none", "Eigen-CAM with a kernel"),
+    "kpcacam": Method(
+        activation.kpca_cam, "KPCA-CAM, Karmani et al. 2024", False, "none", "Eigen-CAM with a kernel", of_target=False
+    ),
     "fem": Method(
-        activation.fem, "FEM, Ahmed Asif Fuad et al. 2020", False, "none", "no gradient, no class: unusually active channels"
+        activation.fem,
+        "FEM, Ahmed Asif Fuad et al. 2020",
+        False,
+        "none",
+        "no gradient, no class: unusually active channels",
+        of_target=False,
     ),
     "dff": Method(
         activation.deep_feature_factorization,
@@ -86,6 +96,7 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "none",
         "parts that the images share; sees the whole probe",
         parts=activation.factors,
+        of_target=False,
     ),
     "ablationcam": Method(
         perturbation.ablation_cam,
@@ -110,5 +121,5 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "curved tails, and target 'probability'",
     ),
     "rise": Method(perturbation.rise, "RISE, Petsiuk et al. 2018", False, "1000", "the network as a black box; full resolution"),
-    "random": Method(activation.random_cam, "uniform noise", False, "none", "the baseline to beat"),
+    "random": Method(activation.random_cam, "uniform noise", False, "none", "the baseline to beat", of_target=False),
 }

@@ -477,3 +477,10 @@ def test_the_sign_is_not_left_to_rounding_where_the_channels_cancel(name):
     case.model.float()
     rough = look_with(name, replace(case, images=case.images.float()))
     assert_close_to_peak(rough, exact, 1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_says_whether_the_map_is_that_of_a_target(name):
+    case = BUILD[networks_of(name)[0]]()
+    one, other = (look_with(name, case, target) for target in (0, 1))
+    assert torch.equal(one, other) != METHODS[name].of_target
