@@ -116,13 +116,13 @@ def answer(
                 reasons[name].append(why)
             seen.append(tuple(_kept(evidence, images[here], bool(together)) for evidence in evidences))
         del evidences  # else two looks would be held at once
-    parts = {}
+    parts, gathered = {}, [_gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))]
     for name, method in together.items():
-        found = [_parts(method, _gathered([evidences[place] for evidences in seen], images)) for place in range(len(layers))]
+        found = [_parts(method, evidence) for evidence in gathered]
         parts[name] = found[-1]
         cams[name].append(_fused([every[:, 0] for every in found]))
-        reasons[name].append(_reasons(cams[name][0], _gathered([evidences[-1] for evidences in seen], images), size))
-    whole = _gathered([evidences[-1] for evidences in seen], images)
+        reasons[name].append(_reasons(cams[name][0], gathered[-1], size))
+    whole = gathered[-1]
     scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores
     return {
         name: Explanation(

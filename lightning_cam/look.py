@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,30 +45,9 @@ def find_layer(
 
 
 @contextmanager
-def look(
-    model: nn.Module,
-    images: Images,
-    *,
-    target_layer: TargetLayer,
-    target: str | int | Target = "label",
-    labels: Truth | None = None,
-    forward: Forward | None = None,
-    scores: How = None,
-    max_batch: int | None = None,
-    first: int = 0,
-) -> Iterator[Evidence]:
-    """One look at the model with one batch of images; arguments as in ``look_at_layers``."""
-    with look_at_layers(
-        model,
-        images,
-        target_layers=[target_layer],
-        target=target,
-        labels=labels,
-        forward=forward,
-        scores=scores,
-        max_batch=max_batch,
-        first=first,
-    ) as (evidence,):
+def look(model: nn.Module, images: Images, *, target_layer: TargetLayer, **options: Any) -> Iterator[Evidence]:
+    """One look at one layer of the model with one batch of images; options as in ``look_at_layers``."""
+    with look_at_layers(model, images, target_layers=[target_layer], **options) as (evidence,):
         yield evidence
 
 

@@ -1,12 +1,12 @@
 """The whole way without Lightning."""
 
 from functools import partial
-from itertools import accumulate
 
 import by_the_book as book
 import pytest
 import torch
 from networks import Net, net, pictures
+from side_by_side import peak_bytes
 from torch import Tensor, nn
 
 from lightning_cam import METHODS, STATISTICS, Explanation, explain
@@ -336,14 +336,6 @@ def test_autocast_is_for_the_model_and_not_for_the_map() -> None:
     assert torch.get_default_dtype() == before
 
 
-def peak_bytes(run) -> int:
-    """The most memory held at once while ``run`` runs, above what was held before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    events = sorted((e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
-    return max(accumulate((event.nbytes() for event in events), initial=0))
-
-
 COSTLY = {"rise": {"masks": 8}, "sscam": {"samples": 2}, "iscam": {"steps": 2}, "smoothgradcam++": {"samples": 2}}
 
 
@@ -353,7 +345,8 @@ def test_memory_beyond_activations_and_gradients_does_not_grow_with_the_images(m
     model, images = net(), pictures(24, (64, 64))
     how = partial(METHODS[method], **COSTLY.get(method, {}))
     few, many = (
-        peak_bytes(lambda n=n: explain(model, images[:n], method=how, target=1, target_layer="body", max_batch=4)) for n in (4, 24)
+        peak_bytes(lambda n=n: explain(model, images[:n], method=how, target=1, target_layer="body", max_batch=4), images.device)
+        for n in (4, 24)
     )
     at_the_layer, of_a_map = 8 * 32 * 32 * 4, 64 * 64 * 4 if method == "rise" else 32 * 32 * 4
     # Of dff all images' activations are held, as batches, as one, and as a matrix; of the others not even those.

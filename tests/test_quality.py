@@ -12,6 +12,7 @@ from networks import Net, net, pictures
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
+from side_by_side import peak_bytes
 from test_look import assert_same, state, variant_untidy
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -291,25 +292,14 @@ def test_at_most_max_batch_rows_and_the_image_of_each(measure: str) -> None:
     assert max(sizes) == 64
 
 
-def peak_bytes(run: Callable[[], object]) -> int:
-    """Most tensor memory that the run holds at once."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
 @pytest.mark.parametrize("measure", MEASURES)
 def test_memory_does_not_grow_with_the_images(measure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(covering, "MOST_VALUES", 2**14)  # ten copies of an image
     images, saliency = pictures(16, (24, 24)), torch.rand(16, 24, 24)
     model = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
     few, many = (
-        peak_bytes(lambda count=count: MEASURES[measure](model, images[:count], saliency[:count], max_batch=4)) for count in (8, 16)
+        peak_bytes(lambda count=count: MEASURES[measure](model, images[:count], saliency[:count], max_batch=4), images.device)
+        for count in (8, 16)
     )
     assert few >= 8 * images[0].nbytes  # the copies were seen
     assert many - few <= 2 * images[8:].nbytes  # what checking and cloning them takes, not a copy of each for every step
