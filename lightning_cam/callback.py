@@ -10,23 +10,27 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL.Image import Image
 
 from lightning_cam import reading
+from lightning_cam.class_means import MOST_CLASSES, ClassMeans
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.explanation import Explanation
+from lightning_cam.findings import Finding, is_thorough
 from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import publish, validation_step
-from lightning_cam.look import has_run
+from lightning_cam.loggers import publish, publish_text, validation_step
+from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
 from lightning_cam.network import check_forward, like
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
+from lightning_cam.shortcuts import check_subjects, choose_cues, examine
+from lightning_cam.transplants import Subjects
 
 
 class CAMMonitor(*callback_bases()):  # type: ignore[misc]
@@ -54,6 +58,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
         colormap: Name of a matplotlib colormap.
         opacity: Of the heatmap over the image, in [0, 1].
+        cues: Keys of ``CUES``, or prefixes of such, that are transplanted between probe images; "default": all; None: no shortcut
+            tests.
+        expected_cues: Keys or prefixes of cues that may decide here: logged, never warned of.
+        alarm_cues: Keys or prefixes of cues of tier B that may warn too.
+        on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``. Of warnings only, not of notices.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine.
         name: Prefix of every tag and key; two monitors need two names.
@@ -86,6 +95,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         class_names: Sequence[str] | None = None,
         colormap: str = "inferno",
         opacity: float = 0.5,
+        cues: str | Sequence[str] | None = "default",
+        expected_cues: Sequence[str] = (),
+        alarm_cues: Sequence[str] = (),
+        on_alert: str | Callable[[Finding], Any] = "warn",
         max_batch: int | None = None,
         persist_probe: bool = True,
         name: str = "cam",
@@ -107,6 +120,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         for argument, how in (("images", images), ("labels", labels), ("masks", masks)):
             reading.check_how(argument, how)
         color_table(colormap)
+        if not callable(on_alert) and on_alert not in ("warn", "stop"):
+            raise ValueError(f"on_alert: got {on_alert!r}; give 'warn', 'stop' or a function of the finding.")
+        self.cues = {} if cues is None else choose_cues(cues)
+        self.expected_cues = tuple(choose_cues(expected_cues, "expected_cues"))
+        self.alarm_cues = tuple(choose_cues(alarm_cues, "alarm_cues"))
+        self.on_alert = on_alert
         self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch)
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
@@ -117,6 +136,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._names: tuple[str, ...] | None = None
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
         self._layers: list[TargetLayer] | None = None
+        self._means: ClassMeans | None = None  # over one whole validation
+        self._means_complete = False
         self._batch_size: int | None = None  # of the validation, once seen
         self._looked = self._off = self._endless = False
         self._said: set[str] = set()
@@ -132,6 +153,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return self._memory.history
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Cues that decided against the object when they were last tested."""
+        return self._memory.findings
+
+    @property
     def state_key(self) -> str:
         """One key in the checkpoint per name."""
         return self._generate_state_key(name=self.name)
@@ -139,6 +165,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
         self._layers, self._batch_size, self._off, self._endless = None, None, False, False
+        self._means, self._means_complete = None, False
         if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
             self._memory.start_again()
 
@@ -165,6 +192,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._looked = False
         if self._off:
             return
+        if not self._means_complete and self.cues and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._means = ClassMeans(tuple(dict.fromkeys(row.feature for row in self.cues.values() if row.feature)))
         with self._never_stopping(trainer):
             loaders = len(trainer.num_val_batches)
             if self.dataloader_idx >= loaders:
@@ -181,8 +210,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Takes images for the probe, before the user's step can change them."""
-        if self._off or dataloader_idx != self.dataloader_idx or (self.probe is not None and self._batch_size is not None):
+        """Takes images for the probe and the class means, before the user's step can change them."""
+        adds_to_means = self._means is not None and not self._means_complete
+        known = self.probe is not None and self._batch_size is not None and not adds_to_means
+        if self._off or known or dataloader_idx != self.dataloader_idx:
             return
         with self._never_stopping(trainer):
             try:
@@ -194,6 +225,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._batch_size = max(self._batch_size or 1, len(found.images))
             if self.probe is None:
                 self._memory.collector.offer(found)
+            if self._means is not None and adds_to_means and found.labels is not None and found.images.ndim == 4:
+                self._means.add(found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -218,6 +251,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
         if trainer.sanity_checking:
             return
+        self._means_complete = self._means is not None
         if not self._off and not self._looked:
             self._endless = True
             self._warn("the validation loader does not tell its length, so the first look is at the next validation")
@@ -282,8 +316,72 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         pictures = {"overlay": self._draw_overlay(explanation, probe, when)}
         if fit:
             pictures["evolution"] = self._draw_evolution(explanation, probe, self.history, when)
+            if self.cues:
+                self._test_shortcuts(trainer, pl_module, probe, explanation, when, pictures)
         for kind, drawn in pictures.items():
             self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+
+    def _test_shortcuts(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        probe: Probe,
+        explanation: Explanation,
+        when: str,
+        pictures: dict[str, Image],
+    ) -> None:
+        """Transplants cues between the probe's images; tells of those that decide, and draws the first of them."""
+        try:
+            labels = check_subjects(probe)
+        except ValueError as error:
+            self._warn(f"no shortcut tests: {error}")
+            return
+        images, before = explanation.images, self.findings
+        subjects = Subjects(
+            images,
+            labels.to(images.device),
+            explanation.scores.argmax(dim=1),
+            None if probe.masks is None else probe.masks.to(images.device),
+            explanation.saliency,
+            self._means or ClassMeans(()),
+            among=False,
+        )
+        batch = self.question.max_batch or self._batch_size or 16
+        with (
+            trainer.precision_plugin.forward_context(),
+            unlogged(pl_module),
+            answering(pl_module, len(images), self.question.forward, self.question.scores, batch) as ask,
+        ):
+            report = examine(
+                subjects,
+                ask,
+                self.cues,
+                classes=explanation.scores.shape[1],
+                max_batch=batch,
+                class_names=self._names or probe.class_names,
+                thorough=is_thorough(self._memory.tests, before),
+            )
+        found = report.findings
+        self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
+        for note in report.notes:
+            self._tell(pl_module, f"shortcut tests: {note}")
+        keys = {(finding.cue, finding.label) for finding in found}
+        now = [finding for finding in self.findings if (finding.cue, finding.label) in keys]
+        if now:
+            lines = [f"- {finding.level}: {finding.statement}" for finding in now]
+            publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
+            pictures["shortcut"] = report.picture(now[0], when, self._style.normalization)
+        warned = {(finding.cue, finding.label) for finding in before if finding.level == "warning"}
+        for finding in now:
+            if finding.level == "warning" and (finding.cue, finding.label) not in warned:
+                self._alert(trainer, finding)
+
+    def _alert(self, trainer: Trainer, finding: Finding) -> None:
+        self._warn(f"{finding.statement}. It says what decides, not whether it may: expected_cues=[{finding.cue!r}] if so")
+        if callable(self.on_alert):
+            self.on_alert(finding)
+        elif self.on_alert == "stop":
+            trainer.should_stop = True
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
         own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there

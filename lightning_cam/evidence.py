@@ -1,8 +1,11 @@
-"""What one look yields (``Evidence``), and what a statistic may see (``MapContext``)."""
+"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see (``Pair``)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from lightning_cam.typing import (
     Activations,
@@ -74,3 +77,28 @@ class MapContext:
     masks: Masks | None = None
     last: Cams | None = None
     first: Cams | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """All that a cue may see: m hosts, which receive the cue, beside m donors. A cue is a function ``(pair) -> transplants``.
+
+    Args:
+        hosts: As the network gets them, at least float32.
+        donors: Likewise, of other classes.
+        host_mean: Mean of the cue's feature (m, ...) over each host's class, the host itself left out; None where a cue needs none.
+        donor_mean: Likewise over each donor's class.
+        host_masks: Where the object is, grown a little; None where nobody knows.
+        donor_masks: Likewise.
+        host_saliency: In [0, 1]; None where no map was made.
+        donor_saliency: Likewise.
+    """
+
+    hosts: Rows
+    donors: Rows
+    host_mean: Tensor | None = None
+    donor_mean: Tensor | None = None
+    host_masks: Bool[Tensor, "m *size"] | None = None
+    donor_masks: Bool[Tensor, "m *size"] | None = None
+    host_saliency: Float[Tensor, "m *size"] | None = None
+    donor_saliency: Float[Tensor, "m *size"] | None = None

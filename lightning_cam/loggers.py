@@ -31,6 +31,16 @@ def publish(trainer: Any, tag: str, picture: Image.Image) -> str:
     return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
 
 
+def publish_text(trainer: Any, tag: str, text: str) -> None:
+    """Hands a text to every logger whose experiment takes texts. Every rank calls it, rank zero alone writes."""
+    if not trainer.is_global_zero or trainer.fast_dev_run:
+        return
+    for logger in trainer.loggers:
+        add_text = getattr(getattr(logger, "experiment", None), "add_text", None)
+        if callable(add_text):
+            add_text(tag, text, validation_step(trainer))
+
+
 def validation_step(trainer: Any) -> int:
     """The step that Lightning gives the scalars of this validation; ``global_step`` would stand beside them."""
     return getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", max(trainer.global_step - 1, 0))

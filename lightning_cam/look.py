@@ -78,9 +78,7 @@ def look_at_layers(
     Raises:
         ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside the classes.
     """
-    check_forward(model, forward)
-    with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        network = Network(model, forward, scores, max_batch or max(len(images), FEWEST_ROWS), first, callable(target), precision)
+    with _network(model, len(images), forward, scores, max_batch, callable(target), first) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         yield _evidences(network, list(target_layers), images.clone(), target, None if labels is None else labels.clone())
 
@@ -103,12 +101,38 @@ def asking(
     Raises:
         ValueError: No scores are found, or labels are missing or outside the classes.
     """
-    check_forward(model, forward)
-    with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        network = Network(model, forward, scores, max_batch or max(len(images), FEWEST_ROWS), 0, callable(target), precision)
+    with _network(model, len(images), forward, scores, max_batch, callable(target)) as network:
         everyone = torch.arange(len(images), device=images.device)
         outputs = torch.cat([network.scores(some, which) for some, which in network.batches(images.clone(), everyone)])
         yield _scorer(network, settle(target, outputs, None if labels is None else labels.clone()))
+
+
+@contextmanager
+def answering(
+    model: nn.Module, count: int, forward: Forward | None = None, scores: How = None, max_batch: int | None = None
+) -> Iterator[Callable[[Rows, Index], Outputs]]:
+    """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32, and leaves no trace.
+
+    Args:
+        count: How many images there are, of which ``index`` says to which each row belongs.
+    """
+    with _network(model, count, forward, scores, max_batch) as network:
+        yield lambda images, index: torch.cat([network.scores(some, which) for some, which in network.batches(images, index)])
+
+
+@contextmanager
+def _network(
+    model: nn.Module,
+    count: int,
+    forward: Forward | None,
+    scores: How,
+    max_batch: int | None,
+    any_shape: bool = False,
+    first: int = 0,
+) -> Iterator[Network]:
+    check_forward(model, forward)
+    with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
+        yield Network(model, forward, scores, max_batch or max(count, FEWEST_ROWS), first, any_shape, precision)
 
 
 def _scorer(network: "Network", settled: Settled) -> Callable[[Rows, Index], PerRow]:

@@ -1,11 +1,12 @@
-"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars."""
+"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars, the findings."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from lightning_cam.findings import Finding, findings_from, findings_state, follow
 from lightning_cam.history import History, Look, history_from
 from lightning_cam.probe import Collector, Probe, probe_from
 from lightning_cam.reading import Normalization
@@ -33,6 +34,8 @@ class Memory:
         self.collector = Collector(len(self.given) if isinstance(self.given, Probe) else self.given)
         self.history = History()
         self.scalars: dict[str, float] = {}
+        self.findings: tuple[Finding, ...] = ()
+        self.tests = 0  # looks at which shortcuts were looked for
         self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
         self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
         self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
@@ -95,6 +98,29 @@ class Memory:
         for name, value in look.means.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
+    def classes(self, most: int) -> list[int]:
+        """The probe's classes, or those that it may have, at most so many: the first ones."""
+        if self.probe is None:
+            labels = [candidate.label for candidate in self.collector.chosen if candidate.label is not None]
+        else:
+            labels = [] if self.probe.labels is None else self.probe.labels.tolist()
+        return list(dict.fromkeys(labels))[:most]
+
+    def judge(
+        self,
+        dominances: dict[str, float],
+        found: Sequence[Finding],
+        epoch: int,
+        expected: Sequence[str] = (),
+        alarming: Sequence[str] = (),
+    ) -> None:
+        """What one look's shortcut tests found, beside what earlier ones did."""
+        self.tests += 1
+        self.findings = follow(self.findings, found, dominances.keys(), epoch, expected, alarming)
+        for cue, value in dominances.items():
+            key = f"shortcut/{cue}"
+            self.scalars[key] = value if math.isfinite(value) else self.scalars.get(key, 0.0)
+
     def is_due(self, epoch: int, every_n_epochs: int) -> bool:
         """Whether this block of epochs has no look yet, or has it in this very epoch."""
         epochs = [look.epoch for look in self.history.looks if look.epoch >= 0]
@@ -119,6 +145,8 @@ class Memory:
             "probe": self.packed(normalization),
             "history": self.history.state(),
             "scalars": dict(self.scalars),
+            "findings": findings_state(self.findings),
+            "tests": self.tests,
         }
 
     def packed(self, normalization: Normalization | None) -> dict[str, Any] | None:
@@ -135,6 +163,7 @@ class Memory:
             return
         self._restored = state if self.persist_probe else {**state, "probe": None}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
+        self.findings, self.tests = findings_from(state.get("findings", ())), state.get("tests", 0)
         if state["question"] != self.question:
             self.warn(f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew")
             self.history, self.scalars = History(), {}

@@ -1,0 +1,68 @@
+"""The average image of each class, and other averages: running sums over the images that pass by. Bounded."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lightning_cam.functional.cues import FEATURES, dilated
+from lightning_cam.typing import Images, Labels, Masks
+
+MOST_CLASSES = 64
+FEWEST_IMAGES = 4  # of a class, without the host: below, the mean is these images rather than the class
+
+Weighted = tuple[Tensor, Tensor]  # a feature (n, ...), and what it weighs
+
+
+@dataclass
+class ClassMeans:
+    """Sums of features by class, on the images' device.
+
+    Args:
+        features: Keys of ``FEATURES``.
+    """
+
+    features: Collection[str]
+    counts: dict[int, int] = field(default_factory=dict)  # images, by class
+    sums: dict[str, dict[int, Weighted]] = field(default_factory=dict)  # by feature and class
+
+    def add(self, images: Images, labels: Labels, masks: Masks | None, classes: Collection[int]) -> None:
+        """Adds a batch's images of ``classes``."""
+        for label in sorted(set(labels.tolist()) & set(classes)):
+            own = labels == label
+            self.counts[label] = self.counts.get(label, 0) + int(own.sum())
+            for feature in self.features:
+                values, weights = weighted(feature, images[own], None if masks is None else masks[own])
+                before = self.sums.setdefault(feature, {}).get(label, (0.0, 0.0))
+                self.sums[feature][label] = values.sum(dim=0) + before[0], weights.sum(dim=0) + before[1]
+
+    def known(self, left_out: int) -> list[int]:
+        """Classes of enough images, when so many are left out of each."""
+        return sorted(label for label, count in self.counts.items() if count - left_out >= FEWEST_IMAGES)
+
+    def of(self, feature: str, labels: Labels, without: Weighted | None = None) -> Tensor:
+        """Means (m, ...) of the classes ``labels``; NaN where every image of the class shows the object.
+
+        Args:
+            without: Images, one for each label, that are left out of the mean.
+        """
+        classes, places = labels.unique(return_inverse=True)
+        parts = [self.sums[feature][label] for label in classes.tolist()]
+        if without is None:
+            return torch.stack([_ratio(*part) for part in parts])[places]
+        return _ratio(*(torch.stack(sums)[places] - own for sums, own in zip(zip(*parts, strict=True), without, strict=True)))
+
+
+def weighted(feature: str, images: Images, masks: Masks | None) -> Weighted:
+    """Each image's feature, and what it weighs: where masks are given, pixels of the object weigh nothing."""
+    precise = images.to(torch.promote_types(images.dtype, torch.float32))
+    if masks is None or feature != "image":
+        values = FEATURES[feature](precise)
+        return values, torch.ones_like(values[:, :1])
+    seen = (~dilated(masks))[:, None].to(precise)
+    return FEATURES["image"](precise * seen), FEATURES["image"](seen)
+
+
+def _ratio(total: Tensor, weight: Tensor) -> Tensor:
+    return torch.where(weight > 1e-6, total / weight.clamp(min=1e-6), torch.nan)

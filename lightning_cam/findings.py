@@ -1,0 +1,100 @@
+"""What a look found: a cue that decides against the object; at one look a notice, at two in a row a warning."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+LOOKS_TO_WARN = 2
+THOROUGH_EVERY = 3  # looks
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cue whose rule holds, with its evidence.
+
+    Args:
+        cue: A key of ``CUES``.
+        tier: "A" may warn; "B" is a notice, because honest tasks may be decided by it.
+        level: "notice" at one look, "warning" when it holds at two in a row and may warn, "expected" where the user said so.
+        dominance: Share of the conflicts between cue and object that the cue wins, in (0.5, 1].
+        donor: Transplants answered by the class that the cue came from.
+        host: Transplants answered by the image's own class.
+        p_value: Of cues that do not dominate, adjusted for all that were tested at this look.
+        classes: Names of the classes whose cue wins most of its conflicts.
+        label: The only class that was tested as donor; None where all were.
+        looks: At how many looks in a row the rule held.
+        since: The epoch of the first of them; None outside a fit.
+    """
+
+    cue: str
+    tier: str
+    level: str
+    dominance: float
+    donor: int
+    host: int
+    p_value: float
+    classes: tuple[str, ...]
+    label: int | None = None
+    looks: int = 1
+    since: int | None = None
+
+    @property
+    def statement(self) -> str:
+        """What was measured, in a sentence, and no more."""
+        whose = f" of class {self.classes[0]!r}" if self.label is not None and self.classes else ""
+        when = [f"{self.looks} looks in a row"] if self.looks > 1 else []
+        if self.since is not None:
+            when.append(f"since epoch {self.since}")
+        counted = f"donor {self.donor}, host {self.host}" + (f"; {', '.join(when)}" if when else "")
+        return f"cue {self.cue!r}{whose} decides {100 * self.dominance:.0f} % of conflicts ({counted})"
+
+    def same(self, other: "Finding") -> bool:
+        """Whether both name the same cue, of the same class where only one was tested."""
+        return self.cue == other.cue and (None in (self.label, other.label) or self.label == other.label)
+
+
+def follow(
+    before: Sequence[Finding],
+    now: Sequence[Finding],
+    tested: Collection[str],
+    epoch: int,
+    expected: Sequence[str] = (),
+    alarming: Sequence[str] = (),
+) -> tuple[Finding, ...]:
+    """The look's findings, with what earlier looks knew of them. A cue that this look did not test is kept as it was.
+
+    Args:
+        before: What the last look left.
+        tested: The cues that this look tested.
+        expected: Cues (keys or prefixes) that may decide here.
+        alarming: Cues (keys or prefixes) of tier B that may warn too.
+    """
+
+    def grown(finding: Finding) -> Finding:
+        known = next((old for old in before if finding.same(old)), None)
+        looks, since = (1, epoch) if known is None else (known.looks + 1, known.since)
+        may_warn = finding.tier == "A" or is_among(finding.cue, alarming)
+        level = "warning" if may_warn and looks >= LOOKS_TO_WARN else "notice"
+        return replace(finding, looks=looks, since=since, level="expected" if is_among(finding.cue, expected) else level)
+
+    return (*(grown(finding) for finding in now), *(old for old in before if old.cue not in tested))
+
+
+def is_thorough(looks: int, before: Sequence[Finding]) -> bool:
+    """Whether a look tests everything, after so many before it: every third one, and where the last one found something."""
+    return looks % THOROUGH_EVERY == THOROUGH_EVERY - 1 or bool(before)
+
+
+def is_among(cue: str, keys: Sequence[str]) -> bool:
+    """Whether a cue is one of ``keys``, or begins with one."""
+    return any(cue.startswith(key) for key in keys)
+
+
+def findings_state(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Primitives that ``findings_from`` reads."""
+    return [dict(vars(finding)) for finding in findings]
+
+
+def findings_from(state: Sequence[dict[str, Any]]) -> tuple[Finding, ...]:
+    """What ``findings_state`` wrote."""
+    return tuple(Finding(**finding) for finding in state)

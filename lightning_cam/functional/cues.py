@@ -1,0 +1,314 @@
+"""Cues that may be shortcuts: each takes hosts and donors, and gives the hosts that one property of the donors' class.
+
+All commute with a positive scale and a shift per channel: exact in the network's own space, with no normalization to undo.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_cam.evidence import Pair
+from lightning_cam.typing import Images, Masks, Rows
+
+GRID = 4  # cells per side
+LARGEST_MEAN = 128  # pixels: class means are kept at no more
+QUANTILES = 65
+FLOOR = 1e-3  # of a channel's spread: below it, amplitudes are rounding
+
+Features = Float[Tensor, "n *feature"]
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A row of ``CUES``.
+
+    Args:
+        function: ``(pair) -> transplants``.
+        stage: 1 for what the average image of a class has of its own, 2 for one part that has a name.
+        tier: "A" may warn; "B" is noticed alone, because honest tasks may be decided by it.
+        meaning: What is transplanted, in a few words.
+        feature: The class means that it needs, a key of ``FEATURES``; empty where a donor image gives the cue.
+        needs: What else it needs: "masks", "saliency" or nothing.
+        smallest: The shortest side of an image that it can be applied to, in pixels.
+        donors: How many donors each host has.
+        pooled: Whether it is tested over all of more than two classes only: what a single class has of it is also its object's
+            shape, which honest models follow.
+    """
+
+    function: Callable[[Pair], Rows]
+    stage: int
+    tier: str
+    meaning: str
+    feature: str = ""
+    needs: str = ""
+    smallest: int = 1
+    donors: int = 1
+    pooled: bool = False
+
+    def __call__(self, pair: Pair) -> Rows:
+        """The transplants, of the hosts' shape and unit; they may leave the hosts' range."""
+        return self.function(pair)
+
+
+# What a class is the mean of
+
+
+def image(images: Images) -> Features:
+    """The pixels, at no more than 128 a side, in the images' unit."""
+    height, width = (min(side, LARGEST_MEAN) for side in images.shape[2:])
+    return images if (height, width) == tuple(images.shape[2:]) else F.adaptive_avg_pool2d(images, (height, width))
+
+
+def spectrum(images: Images) -> Features:
+    """Log amplitude by radial frequency, its mean over channels: how sharp, how noisy. Invariant to scale and shift."""
+    radius = radial_frequencies(images)
+    bins = int(radius.max()) + 1
+    amplitudes = torch.fft.rfft2(images).abs().flatten(2)
+    sums = amplitudes.new_zeros(*amplitudes.shape[:2], bins).index_add(2, radius.flatten(), amplitudes)
+    counts = torch.bincount(radius.flatten(), minlength=bins)
+    return (sums / counts + _least_amplitude(images)).log().mean(dim=1)
+
+
+def amplitude(images: Images) -> Features:
+    """Log amplitude by frequency and direction, its mean over channels: gratings, whatever their phase."""
+    return (torch.fft.rfft2(images).abs() + _least_amplitude(images)[..., None]).log().mean(dim=1)
+
+
+def tone(images: Images) -> Features:
+    """The sorted values of each channel at 65 quantiles, in the images' unit: colours, exposure, tone curve."""
+    return _at_ranks(images.flatten(2).sort(dim=2).values, QUANTILES)
+
+
+FEATURES: dict[str, Callable[[Images], Features]] = {
+    "image": image,
+    "spectrum": spectrum,
+    "amplitude": amplitude,
+    "tone": tone,
+}
+
+
+# Stage 1: what distinguishes the average image of the donor's class
+
+
+def mean_image(pair: Pair) -> Rows:
+    """The average image of the donor's class less that of the host's: every pattern at a fixed place."""
+    return pair.hosts + outside(_pattern(pair), pair.host_masks)
+
+
+def mean_spectrum(pair: Pair) -> Rows:
+    """The host's amplitudes times the ratio of the classes' radial spectra; its mean stays."""
+    gain = _difference(pair).exp()[:, radial_frequencies(pair.hosts)]
+    return _filtered(pair.hosts, gain[:, None])
+
+
+def mean_amplitude(pair: Pair) -> Rows:
+    """The host's amplitudes times the ratio of the classes' amplitudes at each frequency; its mean stays."""
+    return _filtered(pair.hosts, _difference(pair).exp()[:, None])
+
+
+def mean_tone(pair: Pair) -> Rows:
+    """Each channel's values, by their ranks, plus what the classes' quantiles differ by."""
+    flat = pair.hosts.flatten(2)
+    difference = _at_ranks(_difference(pair), flat.shape[2])
+    places = flat.argsort(dim=2, stable=True).argsort(dim=2)
+    return (flat + difference.gather(2, places)).reshape(pair.hosts.shape)
+
+
+# Stage 2: one part, of a donor image or of the average image
+
+
+def border(pair: Pair, share: int) -> Rows:
+    """The donor's ring along the edge, a ``share``-th of each side thick."""
+    return torch.where(ring(pair.hosts, share), pair.donors, pair.hosts)
+
+
+def cell(pair: Pair, row: int, column: int) -> Rows:
+    """One cell of the average image's pattern, of a 4 x 4 grid."""
+    return pair.hosts + torch.where(in_cell(pair.hosts, row, column), outside(_pattern(pair), pair.host_masks), 0.0)
+
+
+def colour_mean(pair: Pair) -> Rows:
+    """The donor's mean of each channel."""
+    return pair.hosts + _mean(pair.donors) - _mean(pair.hosts)
+
+
+def colour_std(pair: Pair) -> Rows:
+    """The donor's mean and standard deviation of each channel."""
+    return (pair.hosts - _mean(pair.hosts)) * (_spread(pair.donors) / _spread(pair.hosts)) + _mean(pair.donors)
+
+
+def colour_median(pair: Pair) -> Rows:
+    """The donor's median of each channel."""
+    medians = [part.flatten(2).median(dim=2).values[..., None, None] for part in (pair.hosts, pair.donors)]
+    return pair.hosts + medians[1] - medians[0]
+
+
+def donor_spectrum(pair: Pair) -> Rows:
+    """Amplitudes scaled to the donor's radial spectrum."""
+    difference = spectrum(pair.donors) - spectrum(pair.hosts)
+    return _filtered(pair.hosts, difference.exp()[:, radial_frequencies(pair.hosts)][:, None])
+
+
+def detail(pair: Pair, share: int) -> Rows:
+    """The frequencies above a ``share``-th of the side, of the average image's pattern: a donor's own would hold its edges."""
+    return pair.hosts + _fine(_pattern(pair), share)
+
+
+def donor_amplitude(pair: Pair) -> Rows:
+    """The donor's amplitude at each frequency, with the host's phase and mean."""
+    phases = torch.fft.rfft2(pair.hosts).angle()
+    made = torch.fft.irfft2(torch.polar(torch.fft.rfft2(pair.donors).abs(), phases), s=tuple(pair.hosts.shape[2:]))
+    return made - _mean(made) + _mean(pair.hosts)
+
+
+def attended(pair: Pair) -> Rows:
+    """The donor's box around the peak of its map, a quarter of the shorter side wide, onto the peak of the host's."""
+    if pair.host_saliency is None or pair.donor_saliency is None:
+        raise ValueError("cues: 'attended' needs saliency maps of hosts and donors.")
+    height, width = pair.hosts.shape[2:]
+    side = max(1, min(height, width) // 4)
+    box = torch.arange(side, device=pair.hosts.device)
+    corners = [_corners(saliency, side) for saliency in (pair.host_saliency, pair.donor_saliency)]
+    rows, columns = ([(corner[:, axis, None] + box) for corner in corners] for axis in (0, 1))
+    places = [row[:, :, None] * width + column[:, None, :] for row, column in zip(rows, columns, strict=True)]
+    channels = pair.hosts.shape[1]
+    target, source = (place.flatten(1)[:, None].expand(-1, channels, -1) for place in places)
+    return pair.hosts.flatten(2).scatter(2, target, pair.donors.flatten(2).gather(2, source)).reshape(pair.hosts.shape)
+
+
+def background(pair: Pair) -> Rows:
+    """The donor's pixels outside both objects."""
+    if pair.host_masks is None or pair.donor_masks is None:
+        raise ValueError("cues: 'background' needs masks of hosts and donors.")
+    return torch.where((pair.host_masks | pair.donor_masks)[:, None], pair.hosts, pair.donors)
+
+
+def ring(images: Images, share: int) -> Tensor:
+    """(H, W) which pixels lie within a ``share``-th of each side of the edge."""
+    inside = [_between(side, side // share, side - side // share) for side in images.shape[2:]]
+    return ~(inside[0][:, None] & inside[1]).to(images.device)
+
+
+def in_cell(images: Images, row: int, column: int) -> Tensor:
+    """(H, W) which pixels lie in a cell of a 4 x 4 grid."""
+    places = zip(images.shape[2:], (row, column), strict=True)
+    inside = [_between(side, side * place // GRID, side * (place + 1) // GRID) for side, place in places]
+    return (inside[0][:, None] & inside[1]).to(images.device)
+
+
+def dilated(masks: Masks) -> Masks:
+    """Masks grown by a sixteenth of the shorter side."""
+    reach = max(1, min(masks.shape[1:]) // 16)
+    across = F.max_pool2d(masks[:, None].float(), (1, 2 * reach + 1), stride=1, padding=(0, reach))
+    return F.max_pool2d(across, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[:, 0] > 0
+
+
+def outside(pattern: Rows, masks: Masks | None) -> Rows:
+    """The pattern, nothing of it on the objects, where masks say where these are."""
+    return pattern if masks is None else torch.where(masks[:, None], 0.0, pattern)
+
+
+def radial_frequencies(images: Images) -> Tensor:
+    """(H, W // 2 + 1) whole periods along the shorter side, of each entry of ``rfft2``."""
+    height, width = images.shape[2:]
+    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    return ((down**2 + across**2).sqrt() * min(height, width)).round().long().to(images.device)
+
+
+def _difference(pair: Pair) -> Tensor:
+    if pair.host_mean is None or pair.donor_mean is None:
+        raise ValueError("cues: this cue needs the means of the classes.")
+    return (pair.donor_mean - pair.host_mean).nan_to_num(0.0)
+
+
+def _pattern(pair: Pair) -> Rows:
+    """What the average images of the two classes differ by, at the hosts' resolution."""
+    difference, size = _difference(pair), tuple(pair.hosts.shape[2:])
+    return difference if tuple(difference.shape[2:]) == size else F.interpolate(difference, size, mode="bilinear")
+
+
+def _filtered(images: Images, gain: Tensor) -> Images:
+    """Amplitudes times ``gain``; the mean stays."""
+    kept = torch.ones_like(gain)
+    kept[..., 0, 0] = 0
+    return torch.fft.irfft2(torch.fft.rfft2(images) * (1 + (gain - 1) * kept), s=tuple(images.shape[2:]))
+
+
+def _fine(images: Images, share: int) -> Images:
+    high = radial_frequencies(images) > min(images.shape[2:]) / share
+    return torch.fft.irfft2(torch.fft.rfft2(images) * high, s=tuple(images.shape[2:]))
+
+
+def _at_ranks(sorted_values: Tensor, count: int) -> Tensor:
+    """Sorted values (n, c, m) read at ``count`` even ranks, linearly between neighbours."""
+    return F.interpolate(sorted_values, count, mode="linear", align_corners=True)
+
+
+def _mean(images: Images) -> Tensor:
+    return images.mean(dim=(2, 3), keepdim=True)
+
+
+def _spread(images: Images) -> Tensor:
+    """(n, c, 1, 1) standard deviation of each channel."""
+    return images.flatten(2).std(dim=2)[..., None, None].clamp(min=1e-6)
+
+
+def _least_amplitude(images: Images) -> Tensor:
+    """(n, c, 1) an amplitude that is rounding, in the unit of ``rfft2``."""
+    return FLOOR * _spread(images)[..., 0] * math.sqrt(images[0, 0].numel())
+
+
+def _between(side: int, first: int, end: int) -> Tensor:
+    places = torch.arange(side)
+    return (places >= first) & (places < end)
+
+
+def _corners(saliency: Tensor, side: int) -> Tensor:
+    """(m, 2) row and column where a box around each peak begins, moved inside the image."""
+    height, width = saliency.shape[1:]
+    peak = saliency.flatten(1).argmax(dim=1)
+    centre = torch.stack([peak // width, peak % width], dim=1) - side // 2
+    most = torch.tensor([height - side, width - side], device=saliency.device)
+    return torch.minimum(centre.clamp(min=0), most)
+
+
+def _tier(row: int, column: int) -> str:
+    """Inside lie organs and faces."""
+    return "A" if {row, column} & {0, GRID - 1} else "B"
+
+
+CUES: dict[str, Cue] = {
+    "mean_image": Cue(mean_image, 1, "B", "any pattern at a fixed place", "image", donors=2),
+    "mean_spectrum": Cue(mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, donors=2),
+    "mean_amplitude": Cue(mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, pooled=True),
+    "mean_tone": Cue(mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8),
+    "border_16": Cue(partial(border, share=16), 2, "A", "a thin border", smallest=16),
+    "border_8": Cue(partial(border, share=8), 2, "A", "a border", smallest=8),
+    **{
+        f"cell_{row}_{column}": Cue(
+            partial(cell, row=row, column=column),
+            2,
+            _tier(row, column),
+            f"row {row}, column {column} of a 4 x 4 grid",
+            "image",
+            smallest=8,
+        )
+        for row in range(GRID)
+        for column in range(GRID)
+    },
+    "colour_mean": Cue(colour_mean, 2, "A", "the mean colour"),
+    "colour_std": Cue(colour_std, 2, "A", "the mean colour and the contrast"),
+    "colour_median": Cue(colour_median, 2, "A", "the median colour"),
+    "spectrum": Cue(donor_spectrum, 2, "A", "sharpness and noise", smallest=8),
+    "detail_4": Cue(partial(detail, share=4), 2, "A", "fine detail at a fixed place", "image", smallest=8),
+    "detail_6": Cue(partial(detail, share=6), 2, "A", "detail at a fixed place", "image", smallest=8),
+    "amplitude": Cue(donor_amplitude, 2, "B", "all amplitudes", smallest=8, pooled=True),
+    "attended": Cue(attended, 2, "B", "what is attended to", needs="saliency", smallest=8),
+    "background": Cue(background, 2, "A", "the background", needs="masks"),
+}

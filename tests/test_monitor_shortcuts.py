@@ -1,0 +1,144 @@
+"""The monitor's shortcut tests, in a real Trainer, on a model whose behaviour is known."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from modules import CLASSES, trainer
+from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_cam import CAMMonitor, Probe
+from lightning_cam.findings import Finding
+
+
+def tagged(count: int = 48, size: int = 16, classes: int = CLASSES) -> TensorDataset:
+    """Noise with a tag in the top left corner: the channel that is bright is the class."""
+    labels = torch.arange(count) % classes
+    images = 0.2 * torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images[torch.arange(count), labels, :4, :4] += 3
+    return TensorDataset(images, labels)
+
+
+class ReadsTheTag(LightningModule):
+    """Answers the channel that is brightest in the corner; what training changes does not matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 3, 1, bias=False)
+        self.features.weight = nn.Parameter(torch.eye(3)[:, :, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images)[:, :, :4, :4].mean(dim=(2, 3))
+
+    def training_step(self, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+def fit(
+    directory: Path, monitor: CAMMonitor, data: TensorDataset | None = None, ckpt_path: str | None = None, **options: Any
+) -> Any:
+    loader = DataLoader(data or tagged(), batch_size=12)
+    fitted = trainer(directory, **{"callbacks": [monitor], "max_epochs": 3, **options})
+    fitted.fit(ReadsTheTag(), loader, loader, ckpt_path=ckpt_path)
+    return fitted
+
+
+def test_warns_at_the_second_look_and_shows_why(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    monitor = CAMMonitor(probe=24)
+    with pytest.warns(UserWarning, match=r"cue 'cell_0_0' decides 100 % of conflicts .*2 looks in a row, since epoch 0"):
+        fit(tmp_path, monitor, logger=logger)
+    (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]
+    assert (cell.level, cell.looks, cell.since, cell.host) == ("warning", 3, 0, 0)
+    (mean,) = [finding for finding in monitor.findings if finding.cue == "mean_image"]
+    assert mean.level == "notice"
+    found = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
+    found.Reload()
+    assert len(found.Images("cam/shortcut")) == 3
+    assert "cam/findings/text_summary" in found.Tags()["tensors"]
+    assert [event.value for event in found.Scalars("cam/shortcut/cell_0_0")] == [1.0] * 3
+    assert found.Scalars("cam/shortcut/cell_3_3")[-1].value == 0
+
+
+def test_expected_cues_are_silent(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=24, expected_cues=["cell", "border", "colour"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, monitor)
+    assert not [warning for warning in caught if "decides" in str(warning.message)]
+    assert {finding.level for finding in monitor.findings if finding.tier == "A"} == {"expected"}
+
+
+def test_tier_b_warns_where_it_shall(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="cue 'mean_image' decides"):
+        fit(tmp_path, CAMMonitor(probe=24, alarm_cues=["mean_image"]))
+
+
+def test_an_alert_can_stop(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="decides"):
+        assert fit(tmp_path, CAMMonitor(probe=24, on_alert="stop"), max_epochs=5).current_epoch == 2
+
+
+def test_an_alert_can_call(tmp_path: Path) -> None:
+    heard: list[Finding] = []
+    with pytest.warns(UserWarning, match="decides"):
+        fit(tmp_path, CAMMonitor(probe=24, on_alert=heard.append))
+    assert {finding.level for finding in heard} == {"warning"}
+    assert len(heard) == len({finding.cue for finding in heard})
+
+
+def test_no_cues_no_tests(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=24, cues=None)
+    fitted = fit(tmp_path, monitor)
+    assert not monitor.findings
+    assert not [key for key in fitted.callback_metrics if "shortcut" in key]
+
+
+def test_findings_survive_a_resume(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path, save_last=True)
+    first = CAMMonitor(probe=24)
+    fit(tmp_path, first, max_epochs=1, callbacks=[first, checkpoint], enable_checkpointing=True)
+    assert {finding.looks for finding in first.findings} == {1}
+    again = CAMMonitor(probe=24)
+    with pytest.warns(UserWarning, match="2 looks in a row, since epoch 0"):
+        fit(tmp_path, again, max_epochs=2, ckpt_path=checkpoint.last_model_path)
+    assert {finding.looks for finding in again.findings if finding.cue == "cell_0_0"} == {2}
+
+
+def test_one_class_says_what_is_missing(tmp_path: Path) -> None:
+    images, labels = tagged().tensors
+    with pytest.warns(UserWarning, match="no shortcut tests: labels: all 24 images are of class 0"):
+        fit(tmp_path, CAMMonitor(probe=24), TensorDataset(images, torch.zeros_like(labels)))
+
+
+def test_no_labels_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no shortcut tests: labels: the probe has none"):
+        fit(tmp_path, CAMMonitor(probe=Probe(tagged().tensors[0])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cues": ["bordr_8"]}, "cues: no cue 'bordr_8'; did you mean 'border_8'"),
+        ({"cues": "border_8"}, "cues: got 'border_8'; give keys"),
+        ({"expected_cues": ["nothing"]}, "expected_cues: no cue 'nothing'"),
+        ({"alarm_cues": ["mean_imag_"]}, "alarm_cues: no cue 'mean_imag_'; did you mean 'mean_image'"),
+        ({"on_alert": "shout"}, "on_alert: got 'shout'; give 'warn', 'stop' or a function"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        CAMMonitor(**arguments)
