@@ -224,6 +224,10 @@ def tuning() -> list[Setup]:
         *clean("binary_digits", range(100, 102)), *each("binary_digits", KNOWN, "coded", range(100, 101)),
         *[setup for domain in HONEST for setup in clean(domain, range(101, 102))],
         *each("digits", KNOWN, "coded", range(102, 103)), *clean("digits", range(104, 106)),
+        *clean("shapes", range(100, 104)), *each("shapes", KNOWN, "coded", range(100, 101)),
+        *each("shapes", KNOWN, "one", range(100, 101)), *each("shapes", KNOWN, "broken", range(100, 101)),
+        *each("shapes", KNOWN, "decoy", range(100, 101)), *each("shapes", KNOWN, "coded", range(100, 101), correlation=0.9),
+        *each("digits", KNOWN, "one", range(102, 104)), *each("digits", KNOWN, "coded", range(101, 103), correlation=0.9),
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ python benchmarks/shortcuts.py --folder DIR --plan digits    # trains and judges
 import argparse
 import json
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +20,7 @@ from bank import EPOCHS, PLANS, Setup, fill, load, load_model, one_thread, prepa
 from scipy.stats import beta
 from torch import Tensor
 
+import lightning_cam
 from lightning_cam.class_means import ClassMeans
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.findings import Finding, findings_state, follow, is_thorough
@@ -31,6 +33,7 @@ from lightning_cam.transplants import Subjects
 
 PROBE = 64
 RELIES = 0.2
+RULE = ("shortcuts.py", "shortcut_report.py", "transplants.py", "class_means.py", "findings.py", "probe.py")
 
 
 def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
@@ -70,9 +73,20 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     return {"setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows}
 
 
+def rule() -> str:
+    """A name for the rule as it is now: judgements of another rule are not used."""
+    package = Path(lightning_cam.__file__).parent
+    sources = [
+        *map(package.joinpath, RULE),
+        *package.glob("functional/*.py"),
+        *map(Path(__file__).with_name, ("bank.py", "domains.py", "artefacts.py")),
+    ]
+    return f"judged-{zlib.crc32(b''.join(source.read_bytes() for source in sorted(sources))):08x}"
+
+
 def judged(folder: Path, setup: Setup) -> dict[str, Any]:
     """The judgement from its file; made where there is none."""
-    path = folder / "judged" / f"{setup.key}.json"
+    path = folder / rule() / f"{setup.key}.json"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")

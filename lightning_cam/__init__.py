@@ -10,7 +10,8 @@ from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import TARGETS
 from lightning_cam.loggers import LOGGERS
 from lightning_cam.probe import Probe
-from lightning_cam.shortcuts import ShortcutReport, find_shortcuts
+from lightning_cam.shortcut_report import ShortcutReport
+from lightning_cam.shortcuts import find_shortcuts
 
 __version__ = "0.1.0"
 __all__ = [

@@ -16,10 +16,10 @@ class Finding:
         cue: A key of ``CUES``.
         tier: "A" may warn; "B" is a notice, because honest tasks may be decided by it.
         level: "notice" at one look, "warning" when it holds at two in a row and may warn, "expected" where the user said so.
-        dominance: Share of the conflicts between cue and object that the cue wins, in (0.5, 1].
+        dominance: Share of the conflicts between cue and object that the cue wins, in (0, 1].
         donor: Transplants answered by the class that the cue came from.
         host: Transplants answered by the image's own class.
-        p_value: Of cues that do not dominate, adjusted for all that were tested at this look.
+        p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this look.
         classes: Names of the classes whose cue wins most of its conflicts.
         label: The only class that was tested as donor; None where all were.
         looks: At how many looks in a row the rule held.

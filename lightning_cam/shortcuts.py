@@ -1,181 +1,31 @@
 """What decides, the object or a cue: transplants, counts, findings. The whole way without Lightning."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from PIL.Image import Image
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_cam.class_means import FEWEST_IMAGES, MOST_CLASSES, ClassMeans
 from lightning_cam.explain import answer, find_layers
-from lightning_cam.findings import Finding
-from lightning_cam.functional.cues import CUES, GRID, Cue
-from lightning_cam.functional.dominance import Tally, holm, tally
+from lightning_cam.functional.cues import CUES, Cue
+from lightning_cam.functional.dominance import ALPHA, holm, tally
 from lightning_cam.look import answering
 from lightning_cam.network import Forward, like
-from lightning_cam.picture import drawable
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question
-from lightning_cam.reading import How, Normalization
-from lightning_cam.sheet import ClassRow, Triple, draw_sheet
+from lightning_cam.reading import How
+from lightning_cam.shortcut_report import Result, ShortcutReport
 from lightning_cam.tables import did_you_mean
-from lightning_cam.transplants import Ask, Plan, Subjects, answers, plan, shams, transplants
+from lightning_cam.transplants import Ask, Plan, Subjects, answers, plan, shams
 from lightning_cam.typing import Labels, PerRow
 
-TRIPLES = 4
 MOST_SUSPECTS = 2  # classes that are tested one by one at a look
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One cue's test.
-
-    Args:
-        cue: A key of ``CUES``.
-        row: Its row.
-        label: The only class that gave the cue; None where all did.
-        tally: The counts.
-        pairs: Who received from whom.
-        predicted: (m,) what the model answered.
-        confidence: (m,) the probabilities of these answers, in [0, 1].
-        by_class: The counts of each class that gave the cue.
-        p_value: Adjusted for all tests of the look.
-    """
-
-    cue: str
-    row: Cue
-    label: int | None
-    tally: Tally
-    pairs: Plan
-    predicted: Tensor
-    confidence: Tensor
-    by_class: dict[int, Tally]
-    p_value: float = 1.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether the rule holds."""
-        return self.tally.holds(self.p_value)
-
-
-@dataclass(frozen=True, eq=False)
-class ShortcutReport:
-    """What transplants showed.
-
-    Args:
-        results: Every test that was made.
-        subjects: The probe as it was tested.
-        class_names: One name per class, or None.
-        passes: Images sent through the model, as a multiple of the probe.
-        notes: What could not be tested, and what it needs.
-    """
-
-    results: tuple[Result, ...]
-    subjects: Subjects
-    class_names: tuple[str, ...] | None
-    passes: float
-    notes: tuple[str, ...]
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Cues whose rule holds, those that may warn first, then the strongest."""
-        found = [self._finding(result) for result in self.results if result.holds]
-        return tuple(sorted(found, key=lambda finding: (finding.tier, -finding.dominance)))
-
-    @property
-    def dominances(self) -> dict[str, float]:
-        """Each cue's dominance, the larger where one class was tested too; NaN where there was no conflict."""
-        found: dict[str, float] = {}
-        for result in self.results:
-            known = found.get(result.cue, float("nan"))
-            found[result.cue] = result.tally.dominance if not known >= result.tally.dominance else known
-        return found
-
-    @property
-    def hosts(self) -> int:
-        """How many images the model gets right."""
-        return int(self.subjects.right.sum())
-
-    @property
-    def cells(self) -> list[list[float]] | None:
-        """The 4 x 4 map of dominance; None where no cell was tested."""
-        found = {result.cue: result.tally.dominance for result in self.results if result.cue.startswith("cell_")}
-        if not found:
-            return None
-        return [[found.get(f"cell_{row}_{column}", float("nan")) for column in range(GRID)] for row in range(GRID)]
-
-    def name(self, label: int) -> str:
-        """The class' name, or its number."""
-        names = self.class_names or ()
-        return names[label] if 0 <= label < len(names) else str(label)
-
-    def table(self) -> str:
-        """Every test, as text."""
-        lines = [f"{'cue':16s} {'class':12s} tier  donor  host  third  dominance  effect        p"]
-        for result in sorted(self.results, key=lambda result: (not result.holds, -(result.tally.dominance or 0))):
-            count, whose = result.tally, "all" if result.label is None else self.name(result.label)[:12]
-            lines.append(
-                f"{result.cue:16s} {whose:12s} {result.row.tier:>4s}  {count.donor:5d} {count.host:5d}  {count.third:5d}  "
-                f"{count.dominance:9.2f}  {count.effect:6.2f}  {result.p_value:7.1g}  {'holds' if result.holds else ''}".rstrip()
-            )
-        tested = f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; {self.passes:.1f} forward passes"
-        return "\n".join([*lines, f"{tested} of the probe.", *self.notes])
-
-    def result_of(self, finding: Finding) -> Result:
-        """The test behind a finding."""
-        return next(result for result in self.results if (result.cue, result.label) == (finding.cue, finding.label))
-
-    def picture(self, finding: Finding, when: str, normalization: Normalization | None) -> Image:
-        """Hosts, donors and transplants with what the model answered, the mean pattern, the map of cells, the table of classes."""
-        result, subjects = self.result_of(finding), self.subjects
-        hosts, donors = result.pairs.hosts, result.pairs.donors
-        wins = result.predicted == subjects.labels[donors]
-        # The clearest first, each of another donor class where there are as many.
-        order = sorted(wins.nonzero()[:, 0].tolist(), key=lambda i: -float(result.confidence[i]))
-        by_class = {int(subjects.labels[donors[i]]): i for i in reversed(order)}
-        chosen = torch.tensor(list(dict.fromkeys([*reversed(by_class.values()), *order]))[:TRIPLES], device=hosts.device)
-        shown = Plan(hosts[chosen], donors[chosen])
-        made = torch.cat([rows for rows, _ in transplants(result.row, subjects, shown, len(chosen))])
-        given = subjects.images[shown.donors]
-        pattern, names = subjects.images[:0].float(), []
-        if result.row.feature == "image":
-            classes = subjects.labels[shown.donors].unique().tolist()
-            means = {label: subjects.means.of("image", subjects.labels.new_tensor([label])) for label in subjects.means.counts}
-            everyone = torch.cat(list(means.values())).nanmean(dim=0, keepdim=True)
-            pattern = torch.cat([(means[label] - everyone).nan_to_num(0.0) for label in classes])
-            names = [f"{self._drawn(label)} less the mean of all" for label in classes]
-        triples = [
-            Triple(
-                self._drawn(int(subjects.labels[hosts[i]])),
-                self._drawn(int(subjects.labels[donors[i]])),
-                self._drawn(int(result.predicted[i])),
-                float(result.confidence[i]),
-                follows=True,
-            )
-            for i in chosen.tolist()
-        ]
-        rows = [
-            ClassRow(self._drawn(label), own.dominance, own.donor, own.host, own.donor > own.host)
-            for label, own in result.by_class.items()
-        ]
-        header = (f"shortcut · {when} · {finding.level}", f"{finding.statement}: {result.row.meaning}.")
-        return draw_sheet(
-            subjects.images[shown.hosts], given, made, triples, pattern, names, self.cells, rows, header, normalization
-        )
-
-    def _drawn(self, label: int) -> str:
-        name = self.name(label)
-        return name if drawable(name) else f"class {label}"
-
-    def _finding(self, result: Result) -> Finding:
-        count = result.tally
-        named = [label for label, own in result.by_class.items() if own.donor > own.host]
-        classes = tuple(self.name(label) for label in named)
-        return Finding(
-            result.cue, result.row.tier, "notice", count.dominance, count.donor, count.host, result.p_value, classes, result.label
-        )
+LEAST_RIGHT = 0.5
+FAMILIES = 3  # of tests: stage 1, one class alone, stage 2
+CLOSER, WORTH_A_CLOSER_LOOK = 4, 0.2  # so many times the donors, where a p-value of stage 1, not yet adjusted, leaves it open
+WORTH_NAMING = 0.05  # the clearest p-value of stage 1, before it is adjusted, at which stage 2 looks for a name
 
 
 def find_shortcuts(
@@ -259,46 +109,50 @@ def examine(
     given = {"masks": subjects.masks, "saliency": subjects.saliency, "": subjects.images}
     cues = {name: row for name, row in cues.items() if given[row.needs] is not None}
     notes: dict[str, None] = {}
-    results: list[Result] = []
     shown = 0
 
-    def test(name: str, only: int | None = None) -> Result | None:
+    def asked(row: Cue, pairs: Plan, sham: bool = False) -> tuple[Labels, PerRow]:
         nonlocal shown
+        shown += len(pairs.hosts)
+        return answers(row, subjects, pairs, ask, max_batch, sham)
+
+    def test(name: str, only: int | None = None, donors: int = 1) -> Result | None:
         row = cues[name]
-        if row.pooled and (classes == 2 or only is not None):
+        if row.scope not in (("any",) if only is not None else ("any", "all") if classes == 2 else ("any", "all", "many")):
             return None
         able, reason = testable(row, subjects)
         if reason:
             notes[reason] = None
-        pairs = plan(subjects, able, row.donors, only)
+        pairs = plan(subjects, able, donors * row.donors, only)
         if reason or not len(pairs.hosts):
             return None
-        predicted, confidence = answers(row, subjects, pairs, ask, max_batch)
-        shown += len(predicted)
-        result = _counted(name, row, only, subjects, pairs, predicted, confidence, classes)
-        if classes == 2 and result.tally.dominance > 0.5:
+        result = _counted(name, row, only, subjects, pairs, *asked(row, pairs), classes)
+        if classes == 2 and result.tally.dominance > row.null:
             sham = shams(row, subjects, pairs)
-            flipped = answers(row, subjects, sham, ask, max_batch, sham=True)[0] != subjects.labels[sham.hosts]
-            shown += len(flipped)
+            flipped = asked(row, sham, sham=True)[0] != subjects.labels[sham.hosts]
             flips = flipped.float().mean().item() if len(flipped) else 0.0
             result = replace(result, tally=replace(result.tally, flips=flips))
-        results.append(result)
         return result
 
-    first = [result for name, row in cues.items() if row.stage == 1 and (result := test(name)) is not None]
-    pooled = any(result.tally.dominance > 0.5 for result in first)
-    suspects = [] if pooled or classes == 2 else _suspects(first)
-    confirmed = [result for name, label in suspects if (result := test(name, label)) is not None and result.tally.dominance > 0.5]
-    if thorough or pooled or confirmed:
-        strongest = max(confirmed, key=lambda result: result.tally.dominance, default=None)
-        for name, row in cues.items():
-            if row.stage == 2:
-                test(name, strongest.label if strongest else None)
-    adjusted = holm([result.tally.p_value for result in results])
-    done = tuple(replace(result, p_value=p_value) for result, p_value in zip(results, adjusted, strict=True))
+    def tested(names: Iterable[str], only: int | None = None, donors: int = 1) -> list[Result]:
+        return [result for name in names if (result := test(name, only, donors)) is not None]
+
+    first = tested(name for name, row in cues.items() if row.stage == 1)
+    suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
+    alone = [result for name, label in suspects if (result := test(name, label)) is not None]
+    clearest = min([*first, *alone], key=lambda result: result.tally.p_value, default=None)
+    unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
+    closer = tested([min(unsure, key=lambda result: result.tally.p_value).cue] if unsure else [], donors=CLOSER)
+    second: list[Result] = []
+    if thorough or (clearest is not None and clearest.tally.p_value <= WORTH_NAMING):
+        label = None if clearest is None else clearest.label
+        second = tested((name for name, row in cues.items() if row.stage == 2), label)
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
-    return ShortcutReport(done, subjects, class_names, shown / len(subjects.labels), tuple(notes))
+    surpassed = {result.cue for result in closer}
+    together = [result for i, result in enumerate(_adjusted([*first, *closer])) if i >= len(first) or result.cue not in surpassed]
+    results = (*together, *_adjusted(alone, possible - len(alone)), *_adjusted(second))
+    return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes))
 
 
 def testable(row: Cue, subjects: Subjects) -> tuple[Collection[int], str]:
@@ -362,22 +216,32 @@ def _counted(
     name: str, row: Cue, only: int | None, subjects: Subjects, pairs: Plan, predicted: Labels, confidence: PerRow, classes: int
 ) -> Result:
     hosts, donors = subjects.labels[pairs.hosts], subjects.labels[pairs.donors]
-    # A class mean has no donor image: its pairs are as independent as their hosts.
-    units = len(pairs.hosts.unique()) if row.feature else min(len(pairs.hosts.unique()), len(pairs.donors.unique()))
+    # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what was sampled.
+    by_host = row.feature or only is not None or len(pairs.hosts.unique()) <= len(pairs.donors.unique())
+    voters = pairs.hosts if by_host else pairs.donors
     by_class = {}
     for label in donors.unique().tolist():
         own = donors == label
-        by_class[label] = tally(predicted[own], hosts[own], donors[own], int(own.sum()), classes)
-    return Result(name, row, only, tally(predicted, hosts, donors, units, classes), pairs, predicted, confidence, by_class)
+        by_class[label] = tally(predicted[own], hosts[own], donors[own], voters[own], classes, row.null)
+    return Result(
+        name, row, only, tally(predicted, hosts, donors, voters, classes, row.null), pairs, predicted, confidence, by_class
+    )
 
 
-def _suspects(results: Sequence[Result]) -> list[tuple[str, int]]:
-    """Cues and classes that win most of the few conflicts that they had, the clearest first."""
-    winning = [
-        (own.donor / own.pairs, result.cue, label)
-        for result in results
-        if not result.row.pooled
-        for label, own in result.by_class.items()
-        if own.donor > own.host and own.donor >= 2
-    ]
-    return [(cue, label) for _, cue, label in sorted(winning, reverse=True)[:MOST_SUSPECTS]]
+def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[list[tuple[str, int]], int]:
+    """Cues and classes that win enough of the few conflicts that they had, the clearest first; and how many there might have been.
+
+    Args:
+        right: Share of the images that the model gets right: a weak model takes most images for the few classes that it knows.
+    """
+    if classes == 2 or right < LEAST_RIGHT:
+        return [], 0
+    single = [(own, result.cue, label) for result in results if result.row.scope == "any" for label, own in result.by_class.items()]
+    winning = [(own.donor / own.pairs, cue, label) for own, cue, label in single if own.dominance > own.null and own.donor >= 2]
+    return [(cue, label) for _, cue, label in sorted(winning, reverse=True)[:MOST_SUSPECTS]], len(single)
+
+
+def _adjusted(results: Sequence[Result], untested: int = 0) -> list[Result]:
+    """p-values adjusted for how many tests their family made or, to choose which, left; and for how many families there are."""
+    p_values = holm([*(result.tally.p_value for result in results), *[1.0] * untested])
+    return [replace(result, p_value=min(1.0, FAMILIES * p)) for result, p in zip(results, p_values, strict=False)]

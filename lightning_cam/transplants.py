@@ -64,7 +64,12 @@ class Plan:
     donors: Index
 
 
-def plan(subjects: Subjects, classes: Collection[int], per_host: int, only: int | None = None) -> Plan:
+def plan(
+    subjects: Subjects,
+    classes: Collection[int],
+    per_host: int,
+    only: int | None = None,
+) -> Plan:
     """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a random number.
 
     Args:
@@ -122,9 +127,9 @@ def transplants(cue: Cue, subjects: Subjects, pairs: Plan, max_batch: int, sham:
 
 def answers(cue: Cue, subjects: Subjects, pairs: Plan, ask: Ask, max_batch: int, sham: bool = False) -> tuple[Labels, PerRow]:
     """(m,) the classes that the model answers to the transplants, and (m,) their probabilities, in [0, 1]."""
-    found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, pairs, max_batch, sham)]
-    if not found:
+    if not len(pairs.hosts):
         return pairs.hosts, subjects.precise.new_zeros(0)
+    found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, pairs, max_batch, sham)]
     return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
 
 

@@ -19,6 +19,7 @@ from lightning_cam.typing import Images, Masks, Rows
 GRID = 4  # cells per side
 LARGEST_MEAN = 128  # pixels: class means are kept at no more
 QUANTILES = 65
+RARELY = 1 / 3  # honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts
 FLOOR = 1e-3  # of a channel's spread: below it, amplitudes are rounding
 
 Features = Float[Tensor, "n *feature"]
@@ -37,8 +38,10 @@ class Cue:
         needs: What else it needs: "masks", "saliency" or nothing.
         smallest: The shortest side of an image that it can be applied to, in pixels.
         donors: How many donors each host has.
-        pooled: Whether it is tested over all of more than two classes only: what a single class has of it is also its object's
-            shape, which honest models follow.
+        scope: Which donors' classes it is tested on. "any": all together, and one alone where that one stands out. "all": all
+            together only, as what a single class has of it is also its object's shape, which honest models follow. "many": not
+            on two classes either, where whatever spoils one class speaks for the other.
+        null: The share of conflicts that it may win without being a finding.
     """
 
     function: Callable[[Pair], Rows]
@@ -49,7 +52,8 @@ class Cue:
     needs: str = ""
     smallest: int = 1
     donors: int = 1
-    pooled: bool = False
+    scope: str = "any"
+    null: float = 0.5
 
     def __call__(self, pair: Pair) -> Rows:
         """The transplants, of the hosts' shape and unit; they may leave the hosts' range."""
@@ -168,11 +172,11 @@ def donor_amplitude(pair: Pair) -> Rows:
 
 
 def attended(pair: Pair) -> Rows:
-    """The donor's box around the peak of its map, a quarter of the shorter side wide, onto the peak of the host's."""
+    """The donor's box around the peak of its map, a third of the shorter side wide, onto the peak of the host's."""
     if pair.host_saliency is None or pair.donor_saliency is None:
         raise ValueError("cues: 'attended' needs saliency maps of hosts and donors.")
     height, width = pair.hosts.shape[2:]
-    side = max(1, min(height, width) // 4)
+    side = max(1, min(height, width) // 3)
     box = torch.arange(side, device=pair.hosts.device)
     corners = [_corners(saliency, side) for saliency in (pair.host_saliency, pair.donor_saliency)]
     rows, columns = ([(corner[:, axis, None] + box) for corner in corners] for axis in (0, 1))
@@ -284,10 +288,13 @@ def _tier(row: int, column: int) -> str:
 
 
 CUES: dict[str, Cue] = {
-    "mean_image": Cue(mean_image, 1, "B", "any pattern at a fixed place", "image", donors=2),
-    "mean_spectrum": Cue(mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, donors=2),
-    "mean_amplitude": Cue(mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, pooled=True),
-    "mean_tone": Cue(mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8),
+    "mean_image": Cue(mean_image, 1, "B", "any pattern at a fixed place", "image", donors=2, null=RARELY),
+    "mean_spectrum": Cue(mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, scope="all"),
+    "mean_amplitude": Cue(
+        mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, donors=2, scope="many"
+    ),
+    "mean_tone": Cue(mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8, null=RARELY),
+    "attended": Cue(attended, 1, "B", "what is attended to", needs="saliency", smallest=8, scope="many"),
     "border_16": Cue(partial(border, share=16), 2, "A", "a thin border", smallest=16),
     "border_8": Cue(partial(border, share=8), 2, "A", "a border", smallest=8),
     **{
@@ -305,10 +312,9 @@ CUES: dict[str, Cue] = {
     "colour_mean": Cue(colour_mean, 2, "A", "the mean colour"),
     "colour_std": Cue(colour_std, 2, "A", "the mean colour and the contrast"),
     "colour_median": Cue(colour_median, 2, "A", "the median colour"),
-    "spectrum": Cue(donor_spectrum, 2, "A", "sharpness and noise", smallest=8),
+    "spectrum": Cue(donor_spectrum, 2, "A", "sharpness and noise", smallest=8, scope="all"),
     "detail_4": Cue(partial(detail, share=4), 2, "A", "fine detail at a fixed place", "image", smallest=8),
     "detail_6": Cue(partial(detail, share=6), 2, "A", "detail at a fixed place", "image", smallest=8),
-    "amplitude": Cue(donor_amplitude, 2, "B", "all amplitudes", smallest=8, pooled=True),
-    "attended": Cue(attended, 2, "B", "what is attended to", needs="saliency", smallest=8),
+    "amplitude": Cue(donor_amplitude, 2, "B", "all amplitudes", smallest=8, scope="many"),
     "background": Cue(background, 2, "A", "the background", needs="masks"),
 }

@@ -1,11 +1,12 @@
 """Who wins when a cue and the object disagree: counts, dominance, effect, and how sure one may be."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from lightning_cam.typing import Labels
+from lightning_cam.typing import Index, Labels
 
 ALPHA = 0.01  # per look, over all cues tested
 LEAST_EFFECT = 0.10
@@ -19,16 +20,21 @@ class Tally:
         donor: Answers that are the donor's class.
         host: Answers that are the host's class.
         third: Answers that are neither.
-        units: Independent images behind the pairs: pairs that share an image are one observation.
+        wins: Images whose pairs were won by the donor more often than by the host. Pairs that share an image are no independent
+            observations, so each image has one vote.
+        votes: Images whose pairs were not a draw.
         classes: How many classes the model tells apart.
+        null: The share of conflicts that a cue may win without being a finding.
         flips: With two classes, the share of sham transplants, of the host's own class, that flip the answer.
     """
 
     donor: int
     host: int
     third: int
-    units: int
+    wins: int
+    votes: int
     classes: int
+    null: float = 0.5
     flips: float = 0.0
 
     @property
@@ -58,32 +64,36 @@ class Tally:
 
     @property
     def p_value(self) -> float:
-        """Of the null hypothesis that the cue does not dominate, ``P(Bin(M, 1/2) >= D)``; M is at most the number of units."""
-        shrink = min(1.0, self.units / self.pairs) if self.pairs else 0.0
-        trials, wins = int((self.donor + self.host) * shrink + 1e-9), int(self.donor * shrink + 1e-9)
-        return binomial_tail(wins, trials)
+        """Of the null hypothesis that the cue wins no more than the share ``null``: ``P(Bin(votes, null) >= wins)``."""
+        return binomial_tail(self.wins, self.votes, self.null)
 
     def holds(self, p_value: float) -> bool:
-        """Whether the rule holds: the donor wins most conflicts, by more than chance (p adjusted), often enough to matter."""
-        return self.dominance > 0.5 and self.effect >= LEAST_EFFECT and p_value <= ALPHA
+        """Whether the rule holds: the donor wins more than ``null``, by more than chance (p adjusted), often enough to matter."""
+        return self.dominance > self.null and self.effect >= LEAST_EFFECT and p_value <= ALPHA
 
 
-def tally(predicted: Labels, hosts: Labels, donors: Labels, units: int, classes: int, flips: float = 0.0) -> Tally:
-    """Counts answers ``predicted`` to transplants that hosts of classes ``hosts`` received from classes ``donors``."""
-    donor, host = (predicted == donors).sum().item(), (predicted == hosts).sum().item()
-    return Tally(int(donor), int(host), len(predicted) - int(donor) - int(host), units, classes, flips)
+def tally(predicted: Labels, hosts: Labels, donors: Labels, voters: Index, classes: int, null: float = 0.5) -> Tally:
+    """Counts answers ``predicted`` to transplants that hosts of classes ``hosts`` received from classes ``donors``.
+
+    Args:
+        voters: Which image each pair counts for.
+    """
+    to_donor, to_host = predicted == donors, predicted == hosts
+    donor, host = int(to_donor.sum().item()), int(to_host.sum().item())
+    _, voter = voters.unique(return_inverse=True)
+    lead = torch.zeros_like(predicted).index_add(0, voter, to_donor.to(predicted.dtype) - to_host.to(predicted.dtype))
+    wins, votes = int((lead > 0).sum().item()), int((lead != 0).sum().item())
+    return Tally(donor, host, len(predicted) - donor - host, wins, votes, classes, null)
 
 
-def binomial_tail(wins: int, trials: int) -> float:
-    """``P(Bin(trials, 1/2) >= wins)``, in [0, 1]; 1 without trials."""
+def binomial_tail(wins: int, trials: int, share: float = 0.5) -> float:
+    """``P(Bin(trials, share) >= wins)``, in [0, 1]; 1 without trials."""
     if wins <= 0:
         return 1.0
     k = torch.arange(wins, trials + 1, dtype=torch.float64)
     n = torch.tensor(float(trials), dtype=torch.float64)
-    log_terms = (
-        torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1) - n * torch.log(torch.tensor(2.0, dtype=n.dtype))
-    )
-    return min(1.0, log_terms.exp().sum().item())
+    log_choices = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    return min(1.0, (log_choices + k * math.log(share) + (n - k) * math.log1p(-share)).exp().sum().item())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
