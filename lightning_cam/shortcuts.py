@@ -140,13 +140,12 @@ def examine(
     first = tested(name for name, row in cues.items() if row.stage == 1)
     suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
     alone = [result for name, label in suspects if (result := test(name, label)) is not None]
-    clearest = min([*first, *alone], key=lambda result: result.tally.p_value, default=None)
+    clearest = _clearest(first, ALPHA) or _clearest([*first, *alone], WORTH_NAMING)
     unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
-    closer = tested([min(unsure, key=lambda result: result.tally.p_value).cue] if unsure else [], donors=CLOSER)
+    closer = tested([found.cue] if (found := _clearest(unsure, 1.0)) else [], donors=CLOSER)
     second: list[Result] = []
-    if thorough or (clearest is not None and clearest.tally.p_value <= WORTH_NAMING):
-        label = None if clearest is None else clearest.label
-        second = tested((name for name, row in cues.items() if row.stage == 2), label)
+    if thorough or clearest is not None:
+        second = tested((name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None)
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
     surpassed = {result.cue for result in closer}
@@ -237,8 +236,19 @@ def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[li
     if classes == 2 or right < LEAST_RIGHT:
         return [], 0
     single = [(own, result.cue, label) for result in results if result.row.scope == "any" for label, own in result.by_class.items()]
-    winning = [(own.donor / own.pairs, cue, label) for own, cue, label in single if own.dominance > own.null and own.donor >= 2]
+    together = {result.cue for result in results if result.tally.p_value <= ALPHA}
+    winning = [
+        (own.donor / own.pairs, cue, label)
+        for own, cue, label in single
+        if own.dominance > own.null and own.donor >= 2 and cue not in together
+    ]
     return [(cue, label) for _, cue, label in sorted(winning, reverse=True)[:MOST_SUSPECTS]], len(single)
+
+
+def _clearest(results: Sequence[Result], most: float) -> Result | None:
+    """The smallest p-value, not adjusted, if it is at most ``most``."""
+    best = min(results, key=lambda result: result.tally.p_value, default=None)
+    return best if best is not None and best.tally.p_value <= most else None
 
 
 def _adjusted(results: Sequence[Result], untested: int = 0) -> list[Result]:

@@ -4,6 +4,7 @@ Nothing here calls the package. Each cue takes one host and one donor; ``cue`` g
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from math import ceil, comb, exp, floor, hypot, log, nan, sqrt
 from typing import NamedTuple
@@ -214,7 +215,7 @@ def donor_amplitude(pair: Pair) -> Array:
 
 def attended(pair: Pair) -> Array:
     result = pair.host.copy()
-    side = max(1, min(result.shape[1:]) // 4)
+    side = max(1, min(result.shape[1:]) // 3)
     (top, left), (donor_top, donor_left) = (corner(saliency, side) for saliency in (pair.host_saliency, pair.donor_saliency))
     for row, column in every_position(side, side):
         result[:, top + row, left + column] = pair.donor[:, donor_top + row, donor_left + column]
@@ -272,16 +273,17 @@ def effect(donor: int, host: int, third: int, classes: int, flips: float) -> flo
     return donor / pairs - (flips if classes == 2 else third / pairs / (classes - 2))
 
 
-def p_value(donor: int, host: int, third: int, units: int) -> float:
-    """In whole numbers: as many conflicts and wins as there are independent images for."""
-    pairs = donor + host + third
-    if units >= pairs:
-        return binomial_tail(donor, donor + host)
-    return binomial_tail(donor * units // pairs, (donor + host) * units // pairs)
+def votes(predicted: list[int], hosts: list[int], donors: list[int], voters: list[int]) -> tuple[int, int]:
+    """Images won by the donor more often than by the host, and images that were no draw."""
+    leads = dict.fromkeys(voters, 0)
+    for answer, host, donor, voter in zip(predicted, hosts, donors, voters, strict=True):
+        leads[voter] += (answer == donor) - (answer == host)
+    return sum(lead > 0 for lead in leads.values()), sum(lead != 0 for lead in leads.values())
 
 
-def binomial_tail(wins: int, trials: int) -> float:
-    return sum(comb(trials, count) for count in range(wins, trials + 1)) / 2**trials
+def binomial_tail(wins: int, trials: int, share: Fraction) -> float:
+    """In whole numbers, divided once."""
+    return float(sum(comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(wins, trials + 1)))
 
 
 def holm(p_values: list[float]) -> list[float]:
