@@ -7,18 +7,15 @@ import argparse
 import json
 import os
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from artefacts import KNOWN
-from bank import EPOCHS, PLANS, Setup, fill, load, load_model, one_thread, prepared, reliance
-from scipy.stats import beta
+from bank import EPOCHS, PLANS, Setup, fill, load, load_model, one_thread, prepared
 from torch import Tensor
+from verdict import draw, table
 
 import lightning_cam
 from lightning_cam.class_means import ClassMeans
@@ -32,7 +29,6 @@ from lightning_cam.shortcuts import check_subjects, examine
 from lightning_cam.transplants import Subjects
 
 PROBE = 64
-RELIES = 0.2
 RULE = ("shortcuts.py", "shortcut_report.py", "transplants.py", "class_means.py", "findings.py", "probe.py")
 
 
@@ -95,72 +91,24 @@ def judged(folder: Path, setup: Setup) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def interval(hits: int, count: int) -> str:
-    """Share, and its 95 % interval after Clopper and Pearson."""
-    low = beta.ppf(0.025, hits, count - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, count - hits) if hits < count else 1.0
-    return f"{hits:3d}/{count:<3d} {hits / count:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def seen(run: dict[str, Any], looks: int, stages: tuple[int, ...] = (1, 2), tiers: str = "AB") -> int | None:
-    """The first epoch at which a cue of these stages and tiers had held so many looks in a row; None: never."""
-    for epoch, row in enumerate(run["epochs"]):
-        for finding in row["findings"]:
-            if finding["looks"] >= looks and finding["tier"] in tiers and CUES[finding["cue"]].stage in stages:
-                return epoch
-    return None
-
-
-def group(setup: dict[str, Any]) -> str:
-    """The line of the table that a run belongs to."""
-    family = "" if setup["family"] is None else "known" if setup["family"] in KNOWN else "undesigned"
-    weak = f" {setup['correlation']:g}" if setup["correlation"] < 1 else ""
-    faint = f" strength {setup['strength']:g}" if setup["strength"] < 1 else ""
-    return f"{setup['domain']} {setup['kind']} {family}{weak}{faint}".strip()
-
-
-def table(runs: Iterable[dict[str, Any]], by_family: bool = False) -> str:
-    """Found per group of runs; of planted runs only those that verifiably rely on the artefact are counted."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        planted = run["setup"]["kind"] in ("coded", "one")
-        if not planted or max(reliance(row) for row in run["epochs"]) > RELIES:
-            groups[f"{group(run['setup'])} {run['setup']['family'] or ''}" if by_family else group(run["setup"])].append(run)
-    head = (
-        f"{'runs':44s} {'found once':26s} {'twice':26s} {'tier A twice (warning)':26s} stage 1 twice  stage 2 twice  passes  lead"
-    )
-    lines = [head]
-    for name, some in groups.items():
-        count = len(some)
-        hits = [sum(seen(run, *how) is not None for run in some) for how in ((1,), (2,), (2, (1, 2), "A"), (2, (1,)), (2, (2,)))]
-        passes = sum(row["passes"] for run in some for row in run["epochs"]) / count / EPOCHS
-        leads = []
-        for run in some:
-            onset = next((epoch for epoch, row in enumerate(run["epochs"]) if reliance(row) > RELIES), None)
-            first = seen(run, 1)
-            if onset is not None and first is not None:
-                leads.append(first <= onset)
-        lead = f"{sum(leads) / len(leads):.2f}" if leads else "-"
-        lines.append(
-            f"{name:44s} {interval(hits[0], count):26s} {interval(hits[1], count):26s} {interval(hits[2], count):26s} "
-            f"{hits[3] / count:13.2f}  {hits[4] / count:13.2f}  {passes:6.1f}  {lead}"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the bank is, or shall be")
     parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--families", action="store_true", help="one line per family")
+    parser.add_argument("--picture", type=Path, help="where the picture goes, of all plans that were asked for")
     arguments = parser.parse_args()
+    everything = []
     for name in PLANS if arguments.plan == "all" else [arguments.plan]:
         setups = PLANS[name]()
         fill(arguments.folder, setups, arguments.workers)
         with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
             runs = list(pool.map(judged, [arguments.folder] * len(setups), setups))
         print(f"\n{name}\n{table(runs, arguments.families)}", flush=True)
+        everything += runs
+    if arguments.picture:
+        draw(everything).savefig(arguments.picture, dpi=150)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,14 @@ def test_a_look_needs_the_memory_of_inference() -> None:
     assert memory <= 1.1  # counted, not timed: the same on every machine
 
 
+def test_shortcut_tests_stay_within_their_passes() -> None:
+    rows = printed("stages.py", "--model", "resnet18", "--size", "32", "--rounds", "1").splitlines()
+    assert "64 of them hosts" in rows[0]  # the dearest case
+    passes = {line.split("|")[1].strip(): float(line.split("|")[4]) for line in rows if "stage" in line}
+    assert passes["stage 1"] <= 8
+    assert passes["both stages"] <= 48
+
+
 @pytest.mark.full
 def test_a_look_costs_an_inference_forward() -> None:
     time, memory = ratios()

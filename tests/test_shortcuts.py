@@ -1,5 +1,7 @@
 """``find_shortcuts`` on models whose behaviour is known, and on bad input."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,8 +9,10 @@ from torch import Tensor, nn
 from lightning_cam import Probe, ShortcutReport, find_shortcuts
 from lightning_cam.class_means import ClassMeans
 from lightning_cam.findings import Finding, findings_from, findings_state, follow
-from lightning_cam.shortcuts import choose_cues
-from lightning_cam.transplants import Subjects, plan
+from lightning_cam.functional.cues import CUES
+from lightning_cam.shortcut_report import Result
+from lightning_cam.shortcuts import choose_cues, examine
+from lightning_cam.transplants import Ask, Subjects, plan
 
 
 class Corner(nn.Module):
@@ -84,6 +88,72 @@ def test_one_class_of_many() -> None:
             image[0, :4, :4] += 2
     report = find_shortcuts(Tagged(), Probe(images, labels))
     assert ("cell_0_0", 0) in {(finding.cue, finding.label) for finding in report.findings} or "mean_image" in found(report)
+
+
+def levels(count: int = 72, classes: int = 9) -> tuple[Subjects, ClassMeans]:
+    """Images whose class is the level of a tag in the corner; as the probe of a model that gets all of them right."""
+    labels = torch.arange(count) % classes
+    images = 0.01 * torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images[:, :, :4, :4] += labels[:, None, None, None]
+    means = ClassMeans(("image", "spectrum", "amplitude", "tone"))
+    means.add(images, labels, None, range(classes))
+    return Subjects(images, labels, labels.clone(), None, None, means, among=False), means
+
+
+def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, classes: int = 9) -> Ask:
+    """Answers the tag for ``share`` of ten probe images (of class ``only``'s tag, where given), else the image's label."""
+
+    def ask(images: Tensor, index: Tensor) -> Tensor:
+        tags = images[:, :, :4, :4].mean(dim=(1, 2, 3)).round().long().clamp(0, classes - 1)
+        follows = (index % 10 < share) & (True if only is None else tags == only)
+        return torch.nn.functional.one_hot(torch.where(follows, tags, subjects.labels[index]), classes).float()
+
+    return ask
+
+
+def judged(share: int, only: int | None = None, cue: str = "mean_image", **replaced: Tensor) -> tuple[list[Result], float]:
+    subjects = replace(levels()[0], **replaced)
+    ask = reads_the_tag(subjects, share, only)
+    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50)
+    return list(report.results), report.passes
+
+
+def test_one_class_is_tested_alone_where_it_alone_wins() -> None:
+    together, alone = judged(10, only=3)[0]
+    assert (together.label, alone.label) == (None, 3)
+    assert not together.holds
+    assert alone.holds
+    assert (alone.tally.donor, alone.tally.host, alone.tally.votes) == (64, 0, 64)  # every host of another class
+    # Nine classes might have been suspected, in one of three families of tests.
+    assert alone.p_value == pytest.approx(3 * 9 * alone.tally.p_value)
+    assert together.p_value == 1.0
+
+
+def test_one_class_is_not_tested_alone_where_all_win() -> None:
+    (together,), _ = judged(10)
+    assert together.holds
+    assert together.p_value == pytest.approx(3 * together.tally.p_value)
+
+
+def test_a_weak_model_is_not_tested_on_one_class() -> None:
+    labels = levels()[0].labels
+    wrong = torch.where(torch.arange(72) % 8 < 5, (labels + 1) % 9, labels)
+    assert [result.label for result in judged(10, only=3, predicted=wrong)[0]] == [None]
+
+
+def test_spectra_are_not_tested_on_one_class() -> None:
+    assert not [result for result in judged(10, only=3, cue="mean_spectrum")[0] if result.label is not None]
+
+
+def test_an_open_question_is_asked_again_with_more_donors() -> None:
+    (clear,), passes = judged(10)
+    assert clear.tally.pairs == 144  # two donors each
+    assert passes == 2
+    open_, passes = judged(4)[0][0], judged(4)[1]
+    assert open_.tally.pairs == 8 * 72  # four times two, of eight other classes
+    assert passes > 10
+    # Both times count as tests.
+    assert open_.p_value == pytest.approx(min(1.0, 3 * 2 * open_.tally.p_value))
 
 
 def test_the_model_is_left_as_it_was() -> None:
