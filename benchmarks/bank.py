@@ -232,10 +232,13 @@ def tuning() -> list[Setup]:
 
 
 def digits() -> list[Setup]:
+    """Seeds from 10: an earlier form of the rule was seen on seeds 0 to 9, and changed after that."""
     return [
-        *each("digits", ALL, "coded", range(10)), *each("digits", ALL, "one", range(4)),
-        *each("digits", KNOWN, "coded", range(4), correlation=0.9), *each("digits", KNOWN, "coded", range(2), correlation=0.95),
-        *each("digits", KNOWN, "coded", range(2), correlation=0.8), *each("digits", KNOWN, "coded", range(2), strength=0.5),
+        *each("digits", ALL, "coded", range(10, 20)), *each("digits", ALL, "one", range(10, 14)),
+        *each("digits", KNOWN, "coded", range(10, 15), correlation=0.9),
+        *each("digits", KNOWN, "coded", range(10, 12), correlation=0.95),
+        *each("digits", KNOWN, "coded", range(10, 12), correlation=0.8),
+        *each("digits", KNOWN, "coded", range(10, 12), strength=0.5),
     ]  # fmt: skip
 
 

@@ -56,7 +56,14 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
             probe.images, check_subjects(probe), explanation.scores.argmax(dim=1), None, explanation.saliency, means, among=False
         )
         report = examine(
-            subjects, ask, CUES, classes=len(names), max_batch=512, class_names=names, thorough=is_thorough(epoch, before)
+            subjects,
+            ask,
+            CUES,
+            classes=len(names),
+            max_batch=512,
+            class_names=names,
+            thorough=is_thorough(epoch, before),
+            known=[(finding.cue, finding.label) for finding in before],
         )
         before = follow(before, report.findings, {result.cue for result in report.results}, epoch)
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
@@ -80,9 +87,12 @@ def rule() -> str:
     return f"judged-{zlib.crc32(b''.join(source.read_bytes() for source in sorted(sources))):08x}"
 
 
+THE_RULE = rule()  # as it was when this was imported
+
+
 def judged(folder: Path, setup: Setup) -> dict[str, Any]:
     """The judgement from its file; made where there is none."""
-    path = folder / rule() / f"{setup.key}.json"
+    path = folder / THE_RULE / f"{setup.key}.json"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")

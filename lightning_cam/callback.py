@@ -360,6 +360,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 max_batch=batch,
                 class_names=self._names or probe.class_names,
                 thorough=is_thorough(self._memory.tests, before),
+                known=[(finding.cue, finding.label) for finding in before],
             )
         found = report.findings
         self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)

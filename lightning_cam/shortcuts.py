@@ -21,6 +21,8 @@ from lightning_cam.tables import did_you_mean
 from lightning_cam.transplants import Ask, Plan, Subjects, answers, plan, shams
 from lightning_cam.typing import Labels, PerRow
 
+Named = tuple[str, int | None]  # a cue, and the only class that gave it
+
 MOST_SUSPECTS = 2  # classes that are tested one by one at a look
 LEAST_RIGHT = 0.5
 FAMILIES = 3  # of tests: stage 1, one class alone, stage 2
@@ -99,12 +101,14 @@ def examine(
     max_batch: int,
     class_names: tuple[str, ...] | None = None,
     thorough: bool = False,
+    known: Collection[Named] = (),
 ) -> ShortcutReport:
     """Stage 1, and stage 2 where stage 1 fires or ``thorough`` asks for it.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
         classes: How many the model tells apart.
+        known: What the last look found. It is asked again, as a question of its own rather than one of many.
     """
     given = {"masks": subjects.masks, "saliency": subjects.saliency, "": subjects.images}
     cues = {name: row for name, row in cues.items() if given[row.needs] is not None}
@@ -139,6 +143,9 @@ def examine(
 
     first = tested(name for name, row in cues.items() if row.stage == 1)
     suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
+    suspects += [
+        (name, label) for name, label in known if label is not None and cues[name].stage == 1 and (name, label) not in suspects
+    ]
     alone = [result for name, label in suspects if (result := test(name, label)) is not None]
     clearest = _clearest(first, ALPHA) or _clearest([*first, *alone], WORTH_NAMING)
     unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
@@ -149,8 +156,10 @@ def examine(
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
     surpassed = {result.cue for result in closer}
-    together = [result for i, result in enumerate(_adjusted([*first, *closer])) if i >= len(first) or result.cue not in surpassed]
-    results = (*together, *_adjusted(alone, possible - len(alone)), *_adjusted(second))
+    together = [
+        result for i, result in enumerate(_adjusted([*first, *closer], known)) if i >= len(first) or result.cue not in surpassed
+    ]
+    results = (*together, *_adjusted(alone, known, possible - len(alone)), *_adjusted(second, known))
     return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes))
 
 
@@ -251,7 +260,11 @@ def _clearest(results: Sequence[Result], most: float) -> Result | None:
     return best if best is not None and best.tally.p_value <= most else None
 
 
-def _adjusted(results: Sequence[Result], untested: int = 0) -> list[Result]:
+def _adjusted(results: Sequence[Result], known: Collection[Named], untested: int = 0) -> list[Result]:
     """p-values adjusted for how many tests their family made or, to choose which, left; and for how many families there are."""
-    p_values = holm([*(result.tally.p_value for result in results), *[1.0] * untested])
-    return [replace(result, p_value=min(1.0, FAMILIES * p)) for result, p in zip(results, p_values, strict=False)]
+    new = [result for result in results if (result.cue, result.label) not in known]
+    adjusted = iter(holm([*(result.tally.p_value for result in new), *[1.0] * untested]))
+    return [
+        replace(result, p_value=min(1.0, FAMILIES * next(adjusted)) if result in new else result.tally.p_value)
+        for result in results
+    ]
