@@ -74,7 +74,7 @@ def find_shortcuts(
         saliency = explanation.saliency
     batch = max_batch or len(images)
     means = ClassMeans({row.feature for row in chosen.values() if row.feature})
-    for part in torch.arange(len(images)).split(batch):
+    for part in torch.arange(len(images)).split(batch) if images.ndim == 4 else ():
         means.add(images[part], labels[part], None if masks is None else masks[part], most_common(labels))
     with answering(model, len(images), forward, scores, max_batch) as ask:
         outputs = ask(images, torch.arange(len(images), device=images.device))
