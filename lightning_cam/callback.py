@@ -30,6 +30,7 @@ from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
 from lightning_cam.network import check_forward, like
+from lightning_cam.observations import observe
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
 from lightning_cam.shortcuts import check_subjects, choose_cues, examine
@@ -383,7 +384,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._means or ClassMeans(()),
             among=False,
         )
-        batch = self.question.max_batch or self._batch_size or 16
+        batch, classes = self.question.max_batch or self._batch_size or 16, explanation.scores.shape[1]
         with (
             trainer.precision_plugin.forward_context(),
             unlogged(pl_module),
@@ -393,19 +394,23 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 subjects,
                 ask,
                 self.cues,
-                classes=explanation.scores.shape[1],
+                classes=classes,
                 max_batch=batch,
                 class_names=self._names or probe.class_names,
                 thorough=thorough,
             )
+            if thorough:
+                report = observe(report, ask, classes=classes, max_batch=batch)
         found = report.findings
         self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
+        for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
+            self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
         for note in report.notes:
             self._tell(pl_module, f"shortcut tests: {note}")
         keys = {(finding.cue, finding.label) for finding in found}
         now = [finding for finding in self.findings if (finding.cue, finding.label) in keys]
         if now:
-            lines = [f"- {finding.level}: {finding.statement}" for finding in now]
+            lines = [f"- {finding.level}: {finding.statement}\n  - {report.following(finding)}" for finding in now]
             publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
             self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
         warned = {(finding.cue, finding.label) for finding in before if finding.level == "warning"}

@@ -13,6 +13,7 @@ from lightning_cam.functional.cues import CUES, Cue
 from lightning_cam.functional.dominance import ALPHA, holm, tally
 from lightning_cam.look import answering
 from lightning_cam.network import Forward, like
+from lightning_cam.observations import observe
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question
 from lightning_cam.reading import How
@@ -79,15 +80,9 @@ def find_shortcuts(
     with answering(model, len(images), forward, scores, max_batch) as ask:
         outputs = ask(images, torch.arange(len(images), device=images.device))
         subjects = Subjects(images, labels, outputs.argmax(dim=1), masks, saliency, means, among=True)
-        return examine(
-            subjects,
-            ask,
-            chosen,
-            classes=outputs.shape[1],
-            max_batch=batch,
-            class_names=probe.class_names,
-            thorough=True,
-        )
+        classes = outputs.shape[1]
+        report = examine(subjects, ask, chosen, classes=classes, max_batch=batch, class_names=probe.class_names, thorough=True)
+        return observe(report, ask, classes=classes, max_batch=batch)
 
 
 def examine(
