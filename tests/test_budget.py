@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from modules import Classifier, loader, trainer
+from test_monitor_shortcuts import ReadsTheTag, tagged
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_cam import CUES, CAMMonitor, Evidence
 from lightning_cam.budget import Budget
@@ -98,9 +100,9 @@ def test_without_a_limit_every_epoch_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_slow_shortcut_tests_are_left_out_and_the_look_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class TakesItsTime(Classifier):
-        def training_step(self, batch: Any, batch_idx: int = 0) -> Tensor:
-            time.sleep(0.2)
+    class TakesItsTime(ReadsTheTag):
+        def training_step(self, batch: Any) -> Tensor:
+            time.sleep(0.15)
             return super().training_step(batch)
 
     def unhurried(pair: Any) -> Tensor:
@@ -109,7 +111,8 @@ def test_slow_shortcut_tests_are_left_out_and_the_look_stays(tmp_path: Path, mon
 
     monkeypatch.setitem(CUES, "slow", Cue(unhurried, 1, "B", "nothing"))
     monitor = CAMMonitor(probe=9, cues=["slow"], max_overhead=1.0)
+    batches = DataLoader(tagged(), batch_size=12)
     with pytest.warns(UserWarning, match="max_overhead: looks with shortcut tests would take"):
-        trainer(tmp_path, callbacks=[monitor]).fit(TakesItsTime(), loader(), loader(seed=1))
+        trainer(tmp_path, callbacks=[monitor]).fit(TakesItsTime(), batches, batches)
     assert [look.epoch for look in monitor.history.looks if look.epoch >= 0] == [0, 1]
     assert monitor._memory.tests == 1

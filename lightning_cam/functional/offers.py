@@ -13,14 +13,14 @@ SHARE = 8  # the ring is an eighth of each side thick
 SMALLEST = 8  # pixels of a side
 MOST_OF_THE_BORDER = 64  # numbers
 ROUNDING = 1e-6  # of the largest value: below it, a spread is rounding
-LEAST = 1e-100
+LEAST = 1e-100  # so that nothing is divided by zero
 ORDER = (10, 12, 4, 14, 15, 0, 3, 9, 5, 7, 13, 6, 2, 8, 11, 1)  # no patch keeps its row or column, and none a neighbour
 
 Features = Float[Tensor, "n d"]
 
 
 def label_skill(features: Features, labels: Labels) -> float:
-    """How well features tell the label, no model asked: 1 always, about 0 as chance does, and seldom below.
+    """How well features tell the label, no model asked, in [-1, 1]: 1 without an error, about 0 as well as chance.
 
     Each image goes to the nearest class mean, made without it, in units of the spread within classes. The share of right answers
     is averaged over classes, so that a frequent one is no skill. A mean of few images lies further from every image, by the spread
@@ -53,8 +53,9 @@ def kappa(first: Labels, second: Labels, classes: int) -> float:
     """
     if not len(first):
         return float("nan")
+    first, second = first.cpu(), second.cpu()
     agreed = (first == second).double().mean().item()
-    shares = [torch.bincount(answers.cpu(), minlength=classes).double() / len(answers) for answers in (first, second)]
+    shares = [torch.bincount(answers, minlength=classes).double() / len(answers) for answers in (first, second)]
     chance = (shares[0] * shares[1]).sum().item()
     return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
 
