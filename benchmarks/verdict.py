@@ -7,13 +7,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from artefacts import FAMILIES, KNOWN
-from bank import reliance
+from bank import RELIES, reliance
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
 from lightning_cam.functional.cues import CUES
 
-RELIES = 0.2
 PLANTED, HEALTHY = ("coded", "one"), ("clean", "broken", "decoy")
 CORNERS = tuple(f"cell_{row}_{column}" for row in (0, 3) for column in (0, 3))
 RIGHT_CUES = {  # keys or prefixes that name what was planted; written before the rule was run on it

@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
+import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL.Image import Image
 
 from lightning_cam import reading
+from lightning_cam.budget import Budget
 from lightning_cam.class_means import MOST_CLASSES, ClassMeans
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
@@ -27,10 +30,13 @@ from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
 from lightning_cam.network import check_forward, like
+from lightning_cam.observations import observe
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
 from lightning_cam.shortcuts import check_subjects, choose_cues, examine
 from lightning_cam.transplants import Subjects
+
+THOROUGH = "thorough tests"
 
 
 class CAMMonitor(*callback_bases()):  # type: ignore[misc]
@@ -64,6 +70,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         alarm_cues: Keys or prefixes of cues of tier B that may warn too.
         on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``. Of warnings only, not of notices.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
+        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no limit. The first look is
+            always made; rank zero decides, all ranks follow.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine.
         name: Prefix of every tag and key; two monitors need two names.
 
@@ -100,6 +108,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         alarm_cues: Sequence[str] = (),
         on_alert: str | Callable[[Finding], Any] = "warn",
         max_batch: int | None = None,
+        max_overhead: float | None = None,
         persist_probe: bool = True,
         name: str = "cam",
     ) -> None:
@@ -127,6 +136,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self.alarm_cues = tuple(choose_cues(alarm_cues, "alarm_cues"))
         self.on_alert = on_alert
         self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch)
+        self._budget = None if max_overhead is None else Budget(max_overhead)
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
         self.class_names = None if class_names is None else tuple(class_names)
@@ -182,8 +192,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The untrained look at a user's probe, where no sanity check has made it."""
+        if self._budget is not None:
+            self._budget = self._budget.begun(perf_counter())
         if self.probe is not None and self._is_untrained(trainer) and not self._off and has_run(pl_module):
-            with self._never_stopping(trainer):
+            with self._never_stopping(trainer), self._timed("untrained look", pl_module):
                 explanation = self._look(trainer, pl_module, self.probe)
                 self._memory.rehearse(self._measured(-1, 0, explanation, self.probe))
 
@@ -244,8 +256,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._rehearse(trainer, pl_module)
             else:
                 probe = self.probe or self._choose_probe(trainer, pl_module)
-                if trainer.state.fn != "fit" or self._memory.is_due(trainer.current_epoch, self.every_n_epochs):
+                if trainer.state.fn != "fit":
                     self._watch(trainer, pl_module, probe)
+                elif self._memory.is_due(trainer.current_epoch, self.every_n_epochs) and (works := self._affordable(trainer)):
+                    self._watch(trainer, pl_module, probe, *works[1:])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
@@ -301,34 +315,58 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
         return probe
 
-    def _watch(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> None:
-        """One look: statistics, pictures, and in a fit the history."""
+    def _affordable(self, trainer: Trainer) -> list[str]:
+        """What is done at this validation: a look, and the shortcut tests of it. Rank zero decides, all ranks follow."""
+        works = ["look"]
+        if self.cues:
+            works.append(THOROUGH if is_thorough(self._memory.tests, self.findings) else "tests")
+        if self._budget is None:
+            return works
+        now = perf_counter()
+        kept = trainer.strategy.broadcast(self._budget.affordable(works, now))
+        if kept != works:
+            share, most = 100 * self._budget.share(works[: len(kept) + 1], now), 100 * self._budget.max_overhead
+            what = "looks with shortcut tests" if kept else "looks"
+            self._warn(
+                f"max_overhead: {what} would take {share:.1f} % of the training time, more than {most:g} %, so some are left out"
+            )
+        return kept
+
+    def _watch(self, trainer: Trainer, pl_module: LightningModule, probe: Probe, tests: str = "") -> None:
+        """One look: statistics, pictures, and in a fit the history and ``tests`` for shortcuts."""
+        fit = trainer.state.fn == "fit"
         try:
-            explanation = self._look(trainer, pl_module, probe)
+            with self._timed("look", pl_module):
+                explanation = self._look(trainer, pl_module, probe)
+                look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
+                self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
+                when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn.value} · step {look.step}"
+                self._publish(trainer, pl_module, "overlay", self._draw_overlay(explanation, probe, when))
+                if fit:
+                    self._publish(trainer, pl_module, "evolution", self._draw_evolution(explanation, probe, self.history, when))
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
             raise
-        fit = trainer.state.fn == "fit"
-        look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
-        self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
-        when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn.value} · step {look.step}"
-        pictures = {"overlay": self._draw_overlay(explanation, probe, when)}
-        if fit:
-            pictures["evolution"] = self._draw_evolution(explanation, probe, self.history, when)
-            if self.cues:
-                self._test_shortcuts(trainer, pl_module, probe, explanation, when, pictures)
-        for kind, drawn in pictures.items():
-            self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+        if tests:
+            with self._timed(tests, pl_module):
+                self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH)
+
+    def _publish(self, trainer: Trainer, pl_module: LightningModule, kind: str, drawn: Image) -> None:
+        self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+
+    @contextmanager
+    def _timed(self, work: str, pl_module: LightningModule) -> Iterator[None]:
+        """Puts what ``work`` takes on the budget, where there is one."""
+        if self._budget is None:
+            yield
+            return
+        start = _now(pl_module)
+        yield
+        self._budget = self._budget.after(work, _now(pl_module) - start)
 
     def _test_shortcuts(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        probe: Probe,
-        explanation: Explanation,
-        when: str,
-        pictures: dict[str, Image],
+        self, trainer: Trainer, pl_module: LightningModule, probe: Probe, explanation: Explanation, when: str, thorough: bool
     ) -> None:
         """Transplants cues between the probe's images; tells of those that decide, and draws the first of them."""
         try:
@@ -346,7 +384,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._means or ClassMeans(()),
             among=False,
         )
-        batch = self.question.max_batch or self._batch_size or 16
+        batch, classes = self.question.max_batch or self._batch_size or 16, explanation.scores.shape[1]
         with (
             trainer.precision_plugin.forward_context(),
             unlogged(pl_module),
@@ -356,22 +394,26 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 subjects,
                 ask,
                 self.cues,
-                classes=explanation.scores.shape[1],
+                classes=classes,
                 max_batch=batch,
                 class_names=self._names or probe.class_names,
-                thorough=is_thorough(self._memory.tests, before),
+                thorough=thorough,
                 known=[(finding.cue, finding.label) for finding in before],
             )
+            if thorough:
+                report = observe(report, ask, classes=classes, max_batch=batch)
         found = report.findings
         self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
+        for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
+            self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
         for note in report.notes:
             self._tell(pl_module, f"shortcut tests: {note}")
         keys = {(finding.cue, finding.label) for finding in found}
         now = [finding for finding in self.findings if (finding.cue, finding.label) in keys]
         if now:
-            lines = [f"- {finding.level}: {finding.statement}" for finding in now]
+            lines = [f"- {finding.level}: {finding.statement}\n  - {report.following(finding)}" for finding in now]
             publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
-            pictures["shortcut"] = report.picture(now[0], when, self._style.normalization)
+            self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
         warned = {(finding.cue, finding.label) for finding in before if finding.level == "warning"}
         for finding in now:
             if finding.level == "warning" and (finding.cue, finding.label) not in warned:
@@ -482,3 +524,10 @@ def _whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:
         raise TypeError(f"{argument}: got {shown}; give a whole number{remedy}.")
     if value < lowest:
         raise ValueError(f"{argument}: got {value}; give at least {lowest}{remedy}.")
+
+
+def _now(pl_module: LightningModule) -> float:
+    """Seconds, when the device has done all that it was asked so far."""
+    if pl_module.device.type == "cuda":
+        torch.cuda.synchronize(pl_module.device)
+    return perf_counter()

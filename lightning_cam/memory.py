@@ -1,7 +1,7 @@
 """What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars, the findings."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,21 +81,21 @@ class Memory:
         rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
         if untrained is not None and not self.history.looks and (rows >= 0).any():
             self.history = self.history.added(untrained.of(rows))
-            self._keep_finite(self.history.looks[-1])
+            self.keep(self.history.looks[-1].means)
         self.collector, self._rehearsed = Collector(self.collector.size), None
         return self.probe
 
     def add(self, look: Look, blank: float, lasting: bool) -> None:
         """One look more; only its scalars are kept where it is not ``lasting``."""
         self._restored = {}
-        self._keep_finite(look)
+        self.keep(look.means)
         self.scalars["blank"] = blank
         if lasting:
             self.history = self.history.added(look)
 
-    def _keep_finite(self, look: Look) -> None:
-        # The last finite value stays, so that a scalar that others watch is never NaN and never missing; 0 before there is one.
-        for name, value in look.means.items():
+    def keep(self, scalars: Mapping[str, float]) -> None:
+        """The last finite values: a scalar that others watch is never NaN and never missing; 0 before there is one."""
+        for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
     def classes(self, most: int) -> list[int]:
@@ -117,9 +117,7 @@ class Memory:
         """What one look's shortcut tests found, beside what earlier ones did."""
         self.tests += 1
         self.findings = follow(self.findings, found, dominances.keys(), epoch, expected, alarming)
-        for cue, value in dominances.items():
-            key = f"shortcut/{cue}"
-            self.scalars[key] = value if math.isfinite(value) else self.scalars.get(key, 0.0)
+        self.keep({f"shortcut/{cue}": value for cue, value in dominances.items()})
 
     def is_due(self, epoch: int, every_n_epochs: int) -> bool:
         """Whether this block of epochs has no look yet, or has it in this very epoch."""

@@ -1,6 +1,6 @@
 """What transplants showed: every test, findings, a table, and pictures of the evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from PIL.Image import Image
@@ -15,6 +15,7 @@ from lightning_cam.sheet import ClassRow, Triple, draw_sheet
 from lightning_cam.transplants import Plan, Subjects, transplants
 
 TRIPLES = 4
+MOST_FOLLOWED = 8  # classes that a finding's text names
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class ShortcutReport:
         class_names: One name per class, or None.
         passes: Images sent through the model, as a multiple of the probe.
         notes: What could not be tested, and what it needs.
+        offers: How well a cue's own features tell the label, no model asked: 1 always, 0 as chance does. Empty if not measured.
+        agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not measured.
     """
 
     results: tuple[Result, ...]
@@ -66,6 +69,8 @@ class ShortcutReport:
     class_names: tuple[str, ...] | None
     passes: float
     notes: tuple[str, ...]
+    offers: dict[str, float] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -110,7 +115,19 @@ class ShortcutReport:
                 f"{count.dominance:9.2f}  {count.effect:6.2f}  {result.p_value:7.1g}  {'holds' if result.holds else ''}".rstrip()
             )
         tested = f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; {self.passes:.1f} forward passes"
-        return "\n".join([*lines, f"{tested} of the probe.", *self.notes])
+        observed = {"the data alone tell the label by": self.offers, "the model agrees with itself (kappa) on": self.agreement}
+        without_alarm = [
+            f"without alarm: {what} {', '.join(f'{name} {value:.2f}' for name, value in values.items())}"
+            for what, values in observed.items()
+            if values
+        ]
+        return "\n".join([*lines, f"{tested} of the probe.", *self.notes, *without_alarm])
+
+    def following(self, finding: Finding) -> str:
+        """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share first."""
+        classes = [(label, own) for label, own in self.result_of(finding).by_class.items() if own.donor + own.host]
+        first = sorted(classes, key=lambda row: -row[1].dominance)[:MOST_FOLLOWED]
+        return "; ".join(f"{self.name(label)}: donor {own.donor}, host {own.host}" for label, own in first)
 
     def result_of(self, finding: Finding) -> Result:
         """The test behind a finding."""

@@ -13,6 +13,7 @@ from lightning_cam.functional.cues import CUES, Cue
 from lightning_cam.functional.dominance import ALPHA, holm, tally
 from lightning_cam.look import answering
 from lightning_cam.network import Forward, like
+from lightning_cam.observations import observe
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question
 from lightning_cam.reading import How
@@ -76,20 +77,14 @@ def find_shortcuts(
         saliency = explanation.saliency
     batch = max_batch or len(images)
     means = ClassMeans({row.feature for row in chosen.values() if row.feature})
-    for part in torch.arange(len(images)).split(batch):
+    for part in torch.arange(len(images)).split(batch) if images.ndim == 4 else ():
         means.add(images[part], labels[part], None if masks is None else masks[part], most_common(labels))
     with answering(model, len(images), forward, scores, max_batch) as ask:
         outputs = ask(images, torch.arange(len(images), device=images.device))
         subjects = Subjects(images, labels, outputs.argmax(dim=1), masks, saliency, means, among=True)
-        return examine(
-            subjects,
-            ask,
-            chosen,
-            classes=outputs.shape[1],
-            max_batch=batch,
-            class_names=probe.class_names,
-            thorough=True,
-        )
+        classes = outputs.shape[1]
+        report = examine(subjects, ask, chosen, classes=classes, max_batch=batch, class_names=probe.class_names, thorough=True)
+        return observe(report, ask, classes=classes, max_batch=batch)
 
 
 def examine(

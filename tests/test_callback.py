@@ -53,7 +53,7 @@ def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
             assert picture.size == (event.width, event.height)
     scalars = {tag.removeprefix("cam/") for tag in found.Tags()["scalars"] if tag.startswith("cam/")}
     without_masks = "border_mass corner_mass entropy gini center_x center_y effective_area raw_peak drift_last drift_first blank"
-    cues = {name for name in scalars if name.startswith("shortcut/")}
+    cues = {name for name in scalars if name.startswith(("shortcut/", "offer/", "agreement/"))}
     assert "shortcut/mean_image" in cues
     assert scalars - cues == set(without_masks.split())
     for name in {*without_masks.split(), "shortcut/mean_image"}:
