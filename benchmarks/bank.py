@@ -22,6 +22,7 @@ from domains import DOMAINS, HONEST
 from torch import Generator, Tensor, nn
 
 EPOCHS = 10
+RELIES = 0.2  # ``reliance`` above it is verified
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from artefacts import KNOWN
-from bank import EPOCHS, PLANS, Setup, fill, load, load_model, one_thread, prepared, reliance
+from bank import EPOCHS, PLANS, RELIES, Setup, fill, load, load_model, one_thread, prepared, reliance
+from baselines import baseline_table, baselines, data_baselines, sides
 from scipy.stats import beta
 from torch import Tensor
 
@@ -32,7 +34,6 @@ from lightning_cam.shortcuts import check_subjects, examine
 from lightning_cam.transplants import Subjects
 
 PROBE = 64
-RELIES = 0.2
 RULE = ("shortcuts.py", "shortcut_report.py", "transplants.py", "class_means.py", "findings.py", "probe.py")
 
 
@@ -41,10 +42,12 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     data = prepared(setup)
     names = data.class_names
     collector, means = Collector(PROBE), ClassMeans(tuple(FEATURES))
-    for images, labels in zip(data.val_images.split(64), data.val_labels.split(64), strict=True):
-        collector.offer(Reading(images, labels, None))
+    masks: Iterable[Tensor | None] = repeat(None) if data.masks is None else data.masks.split(64)
+    for images, labels, seen_masks in zip(data.val_images.split(64), data.val_labels.split(64), masks, strict=False):
+        collector.offer(Reading(images, labels, seen_masks))  # the baselines' masks: the rule gets none
         means.add(images, labels, None, range(len(names)))
     probe, _ = collector.probe(names)
+    on_offer = data_baselines(data.val_images, data.val_labels)
     before: tuple[Finding, ...] = ()
     rows = []
     for epoch in range(EPOCHS):
@@ -66,9 +69,11 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
         tests = [[r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results]
         found = {(finding.cue, finding.label) for finding in report.findings}
+        with torch.no_grad():
+            beside = {**baselines(explanation, probe, model(data.val_images), data.val_labels), **on_offer}
         rows.append({
             "findings": findings_state([finding for finding in now if (finding.cue, finding.label) in found]),
-            "passes": report.passes, "hosts": report.hosts, "tests": tests, **run["accuracies"][epoch],
+            "passes": report.passes, "hosts": report.hosts, "tests": tests, "baselines": beside, **run["accuracies"][epoch],
         })  # fmt: skip
     return {"setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows}
 
@@ -79,7 +84,7 @@ def rule() -> str:
     sources = [
         *map(package.joinpath, RULE),
         *package.glob("functional/*.py"),
-        *map(Path(__file__).with_name, ("bank.py", "domains.py", "artefacts.py")),
+        *map(Path(__file__).with_name, ("bank.py", "baselines.py", "domains.py", "artefacts.py")),
     ]
     return f"judged-{zlib.crc32(b''.join(source.read_bytes() for source in sorted(sources))):08x}"
 
@@ -155,12 +160,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--families", action="store_true", help="one line per family")
     arguments = parser.parse_args()
+    compared: list[dict[str, Any]] = []
     for name in PLANS if arguments.plan == "all" else [arguments.plan]:
         setups = PLANS[name]()
         fill(arguments.folder, setups, arguments.workers)
         with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
             runs = list(pool.map(judged, [arguments.folder] * len(setups), setups))
         print(f"\n{name}\n{table(runs, arguments.families)}", flush=True)
+        if name == arguments.plan or name != "tuning":  # what the rule was tuned on would flatter it
+            compared += runs
+    if all(sides(compared)):
+        print(f"\nbeside other scores, at the last epoch\n{baseline_table(compared)}", flush=True)
 
 
 if __name__ == "__main__":
