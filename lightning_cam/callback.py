@@ -1,5 +1,6 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -400,9 +401,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 thorough=thorough,
                 known=[(finding.cue, finding.label) for finding in before],
             )
-            if thorough:
+            if thorough or not self._memory.tests:
                 report = observe(report, ask, classes=classes, max_batch=batch)
         found = report.findings
+        # What watches the scalar of a cue that is tested at a later look only must find it from the first look on.
+        self._memory.keep(
+            {f"shortcut/{cue}": math.nan for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None}
+        )
         self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
