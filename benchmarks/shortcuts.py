@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bank import EPOCHS, PLANS, Setup, fill, load, load_model, one_thread, prepared
+from bank import PLANS, Setup, fill, load, load_model, one_thread, prepared
 from baselines import baseline_table, baselines, data_baselines, sides
 from torch import Tensor
 from verdict import draw, table
@@ -56,8 +56,8 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     on_offer = data_baselines(data.val_images, data.val_labels)
     before: tuple[Finding, ...] = ()
     rows = []
-    for epoch in range(EPOCHS):
-        model = load_model(run["states"][epoch], len(names))
+    for epoch, state in enumerate(run["states"]):
+        model = load_model(state, len(names))
         question = Question("gradcam", "label", "features")
         (explanation,) = answer(question, model, probe.images, probe.labels, find_layers(question, model, probe.images)).values()
 

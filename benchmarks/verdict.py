@@ -72,7 +72,8 @@ def named(run: Run) -> tuple[bool, bool]:
     carrier = run["carrier"]
     return (
         any(finding["cue"].startswith(right) for finding in twice),
-        any(finding["label"] == carrier for finding in twice)
+        carrier is not None
+        and any(finding["label"] == carrier for finding in twice)
         and not any(finding["label"] not in (carrier, None) for finding in twice),
     )
 
