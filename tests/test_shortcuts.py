@@ -190,6 +190,18 @@ def test_two_classes_and_one_logit() -> None:
     assert "cell_0_0" in found(find_shortcuts(Logit(), Probe(images[two], labels[two])))
 
 
+def test_several_labels_are_one_against_the_rest() -> None:
+    """Of an image that may show several things, each is a question of its own: this one, or not."""
+    images, labels = tagged()
+    several = torch.nn.functional.one_hot(labels, 3) | torch.nn.functional.one_hot((labels + 1) % 3, 3)
+    images[torch.arange(36), (labels + 1) % 3, :4, :4] += 3
+    for label in range(3):
+        probe = Probe(images, several[:, label], class_names=("absent", "present"))
+        report = find_shortcuts(Corner(), probe, scores=lambda output, label=label: output[:, label] - 1.5)
+        assert report.hosts == 36
+        assert "cell_0_0" in found(report)
+
+
 def test_a_thousand_classes() -> None:
     images, labels = tagged()
     assert "cell_0_0" in found(find_shortcuts(Corner(classes=1000), Probe(images, labels)))
