@@ -233,21 +233,22 @@ def tuning() -> list[Setup]:
 
 
 def digits() -> list[Setup]:
-    """Seeds from 10: an earlier form of the rule was seen on seeds 0 to 9, and changed after that."""
+    """Seeds from 20: earlier forms of the rule were seen on those below, and changed after that."""
     return [
-        *each("digits", ALL, "coded", range(10, 20)), *each("digits", ALL, "one", range(10, 14)),
-        *each("digits", KNOWN, "coded", range(10, 15), correlation=0.9),
-        *each("digits", KNOWN, "coded", range(10, 12), correlation=0.95),
-        *each("digits", KNOWN, "coded", range(10, 12), correlation=0.8),
-        *each("digits", KNOWN, "coded", range(10, 12), strength=0.5),
+        *each("digits", ALL, "coded", range(20, 30)), *each("digits", ALL, "one", range(20, 24)),
+        *each("digits", KNOWN, "coded", range(20, 25), correlation=0.9),
+        *each("digits", KNOWN, "coded", range(20, 22), correlation=0.95),
+        *each("digits", KNOWN, "coded", range(20, 22), correlation=0.8),
+        *each("digits", KNOWN, "coded", range(20, 22), strength=0.5),
     ]  # fmt: skip
 
 
 def shapes() -> list[Setup]:
+    """Seeds from 20, for the same reason."""
     return [
-        *each("shapes", ALL, "coded", range(5)), *each("shapes", ALL, "one", range(3)),
-        *each("shapes", KNOWN, "coded", range(2), correlation=0.9), *clean("shapes", range(10)),
-        *each("shapes", ALL, "broken", range(1)), *each("shapes", ALL, "decoy", range(1)),
+        *each("shapes", ALL, "coded", range(20, 25)), *each("shapes", ALL, "one", range(20, 23)),
+        *each("shapes", KNOWN, "coded", range(20, 22), correlation=0.9), *clean("shapes", range(20, 30)),
+        *each("shapes", ALL, "broken", range(20, 22)), *each("shapes", ALL, "decoy", range(20, 22)),
     ]  # fmt: skip
 
 

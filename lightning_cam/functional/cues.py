@@ -20,6 +20,7 @@ GRID = 4  # cells per side
 LARGEST_MEAN = 128  # pixels: class means are kept at no more
 QUANTILES = 65
 RARELY = 1 / 3  # honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts
+OFTEN = 0.6  # honest models of shapes follow amplitudes, which hold much of an edge, in up to so many
 FLOOR = 1e-3  # of a channel's spread: below it, amplitudes are rounding
 
 Features = Float[Tensor, "n *feature"]
@@ -291,7 +292,7 @@ CUES: dict[str, Cue] = {
     "mean_image": Cue(mean_image, 1, "B", "any pattern at a fixed place", "image", donors=2, null=RARELY),
     "mean_spectrum": Cue(mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, scope="all"),
     "mean_amplitude": Cue(
-        mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, donors=2, scope="many"
+        mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, donors=2, scope="many", null=OFTEN
     ),
     "mean_tone": Cue(mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8, null=RARELY),
     "attended": Cue(attended, 1, "B", "what is attended to", needs="saliency", smallest=8, scope="many"),
@@ -315,6 +316,6 @@ CUES: dict[str, Cue] = {
     "spectrum": Cue(donor_spectrum, 2, "A", "sharpness and noise", smallest=8, scope="all"),
     "detail_4": Cue(partial(detail, share=4), 2, "A", "fine detail at a fixed place", "image", smallest=8),
     "detail_6": Cue(partial(detail, share=6), 2, "A", "detail at a fixed place", "image", smallest=8),
-    "amplitude": Cue(donor_amplitude, 2, "B", "all amplitudes", smallest=8, scope="many"),
+    "amplitude": Cue(donor_amplitude, 2, "B", "all amplitudes", smallest=8, scope="many", null=OFTEN),
     "background": Cue(background, 2, "A", "the background", needs="masks"),
 }
