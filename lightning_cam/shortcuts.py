@@ -138,9 +138,8 @@ def examine(
 
     first = tested(name for name, row in cues.items() if row.stage == 1)
     suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
-    suspects += [
-        (name, label) for name, label in known if label is not None and cues[name].stage == 1 and (name, label) not in suspects
-    ]
+    again = [(name, label) for name, label in known if name in cues and cues[name].stage == 1 and label is not None]
+    suspects = list(dict.fromkeys([*again, *suspects]))
     alone = [result for name, label in suspects if (result := test(name, label)) is not None]
     clearest = _clearest(first, ALPHA) or _clearest([*first, *alone], WORTH_NAMING)
     unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]

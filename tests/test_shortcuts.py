@@ -1,5 +1,6 @@
 """``find_shortcuts`` on models whose behaviour is known, and on bad input."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from lightning_cam.class_means import ClassMeans
 from lightning_cam.findings import Finding, findings_from, findings_state, follow
 from lightning_cam.functional.cues import CUES
 from lightning_cam.shortcut_report import Result
-from lightning_cam.shortcuts import choose_cues, examine
+from lightning_cam.shortcuts import Named, choose_cues, examine
 from lightning_cam.transplants import Ask, Subjects, plan
 
 
@@ -111,10 +112,12 @@ def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, class
     return ask
 
 
-def judged(share: int, only: int | None = None, cue: str = "mean_image", **replaced: Tensor) -> tuple[list[Result], float]:
+def judged(
+    share: int, only: int | None = None, cue: str = "mean_image", known: Sequence[Named] = (), **replaced: Tensor
+) -> tuple[list[Result], float]:
     subjects = replace(levels()[0], **replaced)
     ask = reads_the_tag(subjects, share, only)
-    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50)
+    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, known=known)
     return list(report.results), report.passes
 
 
@@ -133,6 +136,16 @@ def test_one_class_is_not_tested_alone_where_all_win() -> None:
     (together,), _ = judged(10)
     assert together.holds
     assert together.p_value == pytest.approx(3 * together.tally.p_value)
+
+
+def test_what_was_known_is_one_question() -> None:
+    together, alone = judged(10, only=3, known=[("mean_image", 3), ("border_8", None), ("mean_tone", 3)])[0]
+    assert alone.label == 3
+    assert alone.p_value == alone.tally.p_value  # not one of many
+    assert together.p_value == 1.0
+    # It is asked again where the few conflicts of stage 1 would not raise the suspicion.
+    labels = [result.label for result in judged(0, known=[("mean_image", 3)])[0]]
+    assert labels == [None, 3]
 
 
 def test_a_weak_model_is_not_tested_on_one_class() -> None:
