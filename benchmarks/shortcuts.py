@@ -18,7 +18,7 @@ import torch
 from bank import PLANS, Setup, fill, load, load_model, one_thread, prepared
 from baselines import baseline_table, baselines, data_baselines, sides
 from torch import Tensor
-from verdict import draw, table
+from verdict import draw, summary, table
 
 import lightning_cam
 from lightning_cam.class_means import ClassMeans
@@ -134,6 +134,8 @@ def main() -> None:
             everything += runs
     if all(sides(everything)):
         print(f"\nbeside other scores, at the last epoch\n{baseline_table(everything)}", flush=True)
+    if everything:
+        print(f"\n{summary(everything)}", flush=True)
     if arguments.picture:
         draw(everything).savefig(arguments.picture, dpi=150)
 

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from artefacts import FAMILIES, KNOWN
 from bank import RELIES, reliance
+from domains import DOMAINS
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
@@ -123,6 +124,33 @@ def line(runs: list[Run]) -> str:
         f"{interval(len(first), count):26s} {interval(len(twice), count):26s} {interval(warned, count):26s} "
         f"{stages[0]:7.2f}  {stages[1]:7.2f}  {cue}  {label}  {lead}  {accuracy}  {passes:6.1f}"
     )
+
+
+def summary(runs: list[Run]) -> str:
+    """README's table: found twice in a row, and how many of these as a warning, of the runs of each kind and domain."""
+
+    def cell(some: list[Run]) -> str:
+        twice, warned = (sum(seen(run, 2, tiers=tiers) is not None for run in some) for tiers in ("AB", "A"))
+        return f"{interval(twice, len(some)).strip()}, {warned}" if some else "-"
+
+    def of(domain: str, kinds: Iterable[str], correlation: float, families: Iterable[str | None]) -> list[Run]:
+        wanted = {"strength": 1.0, "correlation": correlation}
+        ours = [run for run in runs if run["setup"]["domain"] == domain and run["setup"]["kind"] in kinds and counts(run)]
+        return [run for run in ours if run["setup"]["family"] in families and wanted.items() <= run["setup"].items()]
+
+    undesigned = [family for family in FAMILIES if family not in KNOWN]
+    rows = {
+        "class-coded, 7 families": (("coded",), 1.0, KNOWN),
+        "class-coded, 5 that no cue was made for": (("coded",), 1.0, undesigned),
+        "on one class of many, 7 families": (("one",), 1.0, KNOWN),
+        "on one class of many, 5 that no cue was made for": (("one",), 1.0, undesigned),
+        "correlation 0.9, 7 families": (("coded",), 0.9, KNOWN),
+        "healthy: clean, broken, decoy": (HEALTHY, 1.0, (None, *FAMILIES)),
+    }
+    domains = [domain for domain in DOMAINS if any(run["setup"]["domain"] == domain for run in runs)]
+    found = {name: [cell(of(domain, *what)) for domain in domains] for name, what in rows.items()}
+    lines = [f"| | {' | '.join(domains)} |", f"|---{'|---' * len(domains)}|"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in found.items())])
 
 
 def draw(runs: list[Run]) -> Figure:

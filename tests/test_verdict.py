@@ -7,7 +7,7 @@ import torch
 from artefacts import FAMILIES, KNOWN
 from bank import Setup, train
 from shortcuts import judge
-from verdict import RIGHT_CUES, bounds, counts, draw, interval, named, onset, seen, table
+from verdict import RIGHT_CUES, bounds, counts, draw, interval, named, onset, seen, summary, table
 
 from lightning_cam.functional.cues import CUES
 
@@ -72,6 +72,10 @@ def test_table_and_picture() -> None:
     assert "1/2   0.50" in lines[1]
     assert lines[2].startswith("digits clean")
     assert "0/1   0.00" in lines[2]
+    rows = summary(runs).splitlines()
+    assert rows[0] == "| | digits |"
+    assert rows[2] == "| class-coded, 7 families | 1/2   0.50 [0.01, 0.99], 1 |"
+    assert rows[-1].startswith("| healthy: clean, broken, decoy | 0/1 ")
     (panel,) = draw(runs).axes
     assert panel.get_title() == "digits"
 
