@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from artefacts import FAMILIES, KNOWN
 from bank import RELIES, reliance
-from domains import DOMAINS
+from domains import DOMAINS, HONEST
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
@@ -147,10 +147,12 @@ def summary(runs: list[Run]) -> str:
         "correlation 0.9, 7 families": (("coded",), 0.9, KNOWN),
         "healthy: clean, broken, decoy": (HEALTHY, 1.0, (None, *FAMILIES)),
     }
-    domains = [domain for domain in DOMAINS if any(run["setup"]["domain"] == domain for run in runs)]
+    present = [domain for domain in DOMAINS if any(run["setup"]["domain"] == domain for run in runs)]
+    domains, honest = [domain for domain in present if domain not in HONEST], [domain for domain in present if domain in HONEST]
     found = {name: [cell(of(domain, *what)) for domain in domains] for name, what in rows.items()}
     lines = [f"| | {' | '.join(domains)} |", f"|---{'|---' * len(domains)}|"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in found.items())])
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in found.items()]
+    return "\n".join([*lines, *(f"{domain}: {cell(of(domain, HEALTHY, 1.0, (None,)))}" for domain in honest)])
 
 
 def draw(runs: list[Run]) -> Figure:
