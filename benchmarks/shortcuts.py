@@ -21,7 +21,7 @@ from torch import Tensor
 from verdict import draw, summary, table
 
 import lightning_cam
-from lightning_cam.class_means import ClassMeans
+from lightning_cam.class_means import MOST_IMAGES, ClassMeans
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.findings import Finding, findings_state, follow, is_thorough
 from lightning_cam.functional.cues import CUES, FEATURES
@@ -51,7 +51,7 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     masks: Iterable[Tensor | None] = repeat(None) if data.masks is None else data.masks.split(64)
     for images, labels, seen_masks in zip(data.val_images.split(64), data.val_labels.split(64), masks, strict=False):
         collector.offer(Reading(images, labels, seen_masks))  # the baselines' masks: the rule gets none
-        means.add(images, labels, None, range(len(names)))
+        means.add(images, labels, None, range(len(names)), MOST_IMAGES)
     probe, _ = collector.probe(names)
     on_offer = data_baselines(data.val_images, data.val_labels)
     before: tuple[Finding, ...] = ()

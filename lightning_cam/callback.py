@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from lightning_cam import reading
 from lightning_cam.budget import Budget
-from lightning_cam.class_means import MOST_CLASSES, ClassMeans
+from lightning_cam.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import answer, find_layers
@@ -239,7 +239,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             if self.probe is None:
                 self._memory.collector.offer(found)
             if self._means is not None and adds_to_means and found.labels is not None and found.images.ndim == 4:
-                self._means.add(found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES))
+                self._means.add(found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES), MOST_IMAGES)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

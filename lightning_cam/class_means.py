@@ -1,5 +1,6 @@
 """The average image of each class, and other averages: running sums over the images that pass by. Bounded."""
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from lightning_cam.functional.cues import FEATURES, dilated
 from lightning_cam.typing import Images, Labels, Masks
 
 MOST_CLASSES = 64
+MOST_IMAGES = 512  # of a class, of a whole validation: more would cost time and tell no more
 FEWEST_IMAGES = 4  # of a class, without the host: below, the mean is these images rather than the class
 
 Weighted = tuple[Tensor, Tensor]  # a feature (n, ...), and what it weighs
@@ -27,11 +29,14 @@ class ClassMeans:
     counts: dict[int, int] = field(default_factory=dict)  # images, by class
     sums: dict[str, dict[int, Weighted]] = field(default_factory=dict)  # by feature and class
 
-    def add(self, images: Images, labels: Labels, masks: Masks | None, classes: Collection[int]) -> None:
-        """Adds a batch's images of ``classes``."""
+    def add(self, images: Images, labels: Labels, masks: Masks | None, classes: Collection[int], most: int = sys.maxsize) -> None:
+        """Adds a batch's images of ``classes``, of each class the first ``most`` at the most."""
         for label in sorted(set(labels.tolist()) & set(classes)):
-            own = labels == label
-            self.counts[label] = self.counts.get(label, 0) + int(own.sum())
+            known = self.counts.get(label, 0)
+            own = (labels == label).nonzero()[: most - known, 0]
+            if not len(own):
+                continue
+            self.counts[label] = known + len(own)
             for feature in self.features:
                 values, weights = weighted(feature, images[own], None if masks is None else masks[own])
                 before = self.sums.setdefault(feature, {}).get(label, (0.0, 0.0))

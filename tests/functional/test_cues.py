@@ -197,6 +197,16 @@ def test_left_out_equals_never_added(feature, masked):
     assert_close(found, torch.cat(never), rtol=0.0, atol=1e-9, equal_nan=True)
 
 
+def test_of_each_class_the_first_images_alone():
+    images, _ = batch()
+    found = ClassMeans(["image"])
+    for part in (slice(3), slice(3, 10)):
+        found.add(images[part], LABELS[part], None, (0, 1), most=3)
+    assert found.counts == {0: 3, 1: 3}
+    expected = torch.stack([images[label == LABELS][:3].mean(dim=0) for label in (0, 1)])
+    assert_close(found.of("image", torch.tensor([0, 1])), expected, rtol=0.0, atol=1e-9)
+
+
 def test_masked_pixels_weigh_nothing():
     images, masks = batch()
     grown = dilated(masks)[:, None].expand_as(images)
