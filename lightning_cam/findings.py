@@ -20,7 +20,7 @@ class Finding:
         donor: Transplants answered by the class that the cue came from.
         host: Transplants answered by the image's own class.
         p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this look.
-        classes: Names of the classes whose cue wins most of its conflicts.
+        classes: Names of the classes whose cue wins more of its conflicts than the cue's row allows.
         label: The only class that was tested as donor; None where all were.
         looks: At how many looks in a row the rule held.
         since: The epoch of the first of them; None outside a fit.

@@ -177,7 +177,7 @@ class ShortcutReport:
 
     def _finding(self, result: Result) -> Finding:
         count = result.tally
-        named = [label for label, own in result.by_class.items() if own.donor > own.host]
+        named = [label for label, own in result.by_class.items() if own.dominance > own.null]
         classes = tuple(self.name(label) for label in named)
         return Finding(
             result.cue, result.row.tier, "notice", count.dominance, count.donor, count.host, result.p_value, classes, result.label

@@ -101,12 +101,12 @@ def levels(count: int = 72, classes: int = 9) -> tuple[Subjects, ClassMeans]:
     return Subjects(images, labels, labels.clone(), None, None, means, among=False), means
 
 
-def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, classes: int = 9) -> Ask:
+def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, shift: int = 0, classes: int = 9) -> Ask:
     """Answers the tag for ``share`` of ten probe images (of class ``only``'s tag, where given), else the image's label."""
 
     def ask(images: Tensor, index: Tensor) -> Tensor:
         tags = images[:, :, :4, :4].mean(dim=(1, 2, 3)).round().long().clamp(0, classes - 1)
-        follows = (index % 10 < share) & (True if only is None else tags == only)
+        follows = ((index + shift) % 10 < share) & (True if only is None else tags == only)
         return torch.nn.functional.one_hot(torch.where(follows, tags, subjects.labels[index]), classes).float()
 
     return ask
@@ -146,6 +146,13 @@ def test_what_was_known_is_one_question() -> None:
     # It is asked again where the few conflicts of stage 1 would not raise the suspicion.
     labels = [result.label for result in judged(0, known=[("mean_image", 3)])[0]]
     assert labels == [None, 3]
+
+
+def test_a_class_is_named_where_it_wins_less_than_half_of_the_conflicts() -> None:
+    subjects, ask = levels()[0], reads_the_tag(levels()[0], 5, only=3, shift=5)
+    report = examine(subjects, ask, {"mean_image": CUES["mean_image"]}, classes=9, max_batch=50, known=[("mean_image", 3)])
+    (finding,) = report.findings
+    assert finding.statement == "cue 'mean_image' of class '3' decides 48 % of conflicts (donor 31, host 33)"
 
 
 def test_a_weak_model_is_not_tested_on_one_class() -> None:
