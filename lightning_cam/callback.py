@@ -405,9 +405,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 report = observe(report, ask, classes=classes, max_batch=batch)
         found = report.findings
         # What watches the scalar of a cue that is tested at a later look only must find it from the first look on.
-        self._memory.keep(
-            {f"shortcut/{cue}": math.nan for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None}
+        later = (
+            [cue for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None] if images.ndim == 4 else []
         )
+        self._memory.keep({f"shortcut/{cue}": math.nan for cue in later})
         self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
