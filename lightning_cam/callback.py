@@ -417,7 +417,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         keys = {(finding.cue, finding.label) for finding in found}
         now = [finding for finding in self.findings if (finding.cue, finding.label) in keys]
         if now:
-            lines = [f"- {finding.level}: {finding.statement}\n  - {report.following(finding)}" for finding in now]
+            lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
             publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
             self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
         warned = {(finding.cue, finding.label) for finding in before if finding.level == "warning"}

@@ -1,5 +1,6 @@
 """The monitor's shortcut tests, in a real Trainer, on a model whose behaviour is known."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -68,7 +70,9 @@ def test_warns_at_the_second_look_and_shows_why(tmp_path: Path) -> None:
     found = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     found.Reload()
     assert len(found.Images("cam/shortcut")) == 3
-    assert "cam/findings/text_summary" in found.Tags()["tensors"]
+    text = found.Tensors("cam/findings/text_summary")[-1].tensor_proto.string_val[0]
+    html = markdown_to_safe_html(text)  # as TensorBoard shows it: the classes within their finding
+    assert re.search(r"<li>warning: cue 'cell_0_0' decides 100 % [^<]*<ul>\s*<li>0: donor 8, host 0; ", html)
     assert [event.value for event in found.Scalars("cam/shortcut/cell_0_0")] == [1.0] * 3
     assert found.Scalars("cam/shortcut/cell_3_3")[-1].value == 0
 
