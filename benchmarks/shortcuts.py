@@ -76,16 +76,16 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
             max_batch=512,
             class_names=names,
             thorough=is_thorough(epoch, before),
-            known=[(finding.cue, finding.label) for finding in before],
+            known=[finding.key for finding in before],
         )
         before = follow(before, report.findings, {result.cue for result in report.results}, epoch)
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
         tests = [[r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results]
-        found = {(finding.cue, finding.label) for finding in report.findings}
+        found = {finding.key for finding in report.findings}
         with torch.no_grad():
             beside = {**baselines(explanation, probe, model(data.val_images), data.val_labels), **on_offer}
         rows.append({
-            "findings": findings_state([finding for finding in now if (finding.cue, finding.label) in found]),
+            "findings": findings_state([finding for finding in now if finding.key in found]),
             "passes": report.passes, "hosts": report.hosts, "tests": tests, "baselines": beside, **run["accuracies"][epoch],
         })  # fmt: skip
     return {"setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows}

@@ -399,7 +399,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 max_batch=batch,
                 class_names=self._names or probe.class_names,
                 thorough=thorough,
-                known=[(finding.cue, finding.label) for finding in before],
+                known=[finding.key for finding in before],
             )
             if thorough or not self._memory.tests:
                 report = observe(report, ask, classes=classes, max_batch=batch)
@@ -414,15 +414,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
         for note in report.notes:
             self._tell(pl_module, f"shortcut tests: {note}")
-        keys = {(finding.cue, finding.label) for finding in found}
-        now = [finding for finding in self.findings if (finding.cue, finding.label) in keys]
+        keys = {finding.key for finding in found}
+        now = [finding for finding in self.findings if finding.key in keys]
         if now:
             lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
             publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
             self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
-        warned = {(finding.cue, finding.label) for finding in before if finding.level == "warning"}
+        warned = {finding.key for finding in before if finding.level == "warning"}
         for finding in now:
-            if finding.level == "warning" and (finding.cue, finding.label) not in warned:
+            if finding.level == "warning" and finding.key not in warned:
                 self._alert(trainer, finding)
 
     def _alert(self, trainer: Trainer, finding: Finding) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+Named = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
+
 LOOKS_TO_WARN = 2
 THOROUGH_EVERY = 3  # looks
 
@@ -37,6 +39,11 @@ class Finding:
     label: int | None = None
     looks: int = 1
     since: int | None = None
+
+    @property
+    def key(self) -> Named:
+        """What tells findings of one look apart."""
+        return self.cue, self.label
 
     @property
     def statement(self) -> str:

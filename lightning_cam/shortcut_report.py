@@ -6,7 +6,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from lightning_cam.findings import Finding
+from lightning_cam.findings import Finding, Named
 from lightning_cam.functional.cues import GRID, Cue
 from lightning_cam.functional.dominance import Tally
 from lightning_cam.picture import drawable
@@ -43,6 +43,16 @@ class Result:
     confidence: Tensor
     by_class: dict[int, Tally]
     p_value: float = 1.0
+
+    @property
+    def key(self) -> Named:
+        """What tells the tests of one look apart."""
+        return self.cue, self.label
+
+    @property
+    def winning(self) -> list[int]:
+        """The classes whose cue wins more of its conflicts than the row allows."""
+        return [label for label, own in self.by_class.items() if own.dominance > own.null]
 
     @property
     def holds(self) -> bool:
@@ -108,7 +118,9 @@ class ShortcutReport:
     def table(self) -> str:
         """Every test, as text."""
         lines = [f"{'cue':16s} {'class':12s} tier  donor  host  third  dominance  effect        p"]
-        for result in sorted(self.results, key=lambda result: (not result.holds, -(result.tally.dominance or 0))):
+        # Without a conflict there is no dominance, and what is not a number has no place in an order.
+        strengths = {result.key: result.tally.dominance if result.tally.donor else 0.0 for result in self.results}
+        for result in sorted(self.results, key=lambda result: (not result.holds, -strengths[result.key])):
             count, whose = result.tally, "all" if result.label is None else self.name(result.label)[:12]
             lines.append(
                 f"{result.cue:16s} {whose:12s} {result.row.tier:>4s}  {count.donor:5d} {count.host:5d}  {count.third:5d}  "
@@ -131,7 +143,7 @@ class ShortcutReport:
 
     def result_of(self, finding: Finding) -> Result:
         """The test behind a finding."""
-        return next(result for result in self.results if (result.cue, result.label) == (finding.cue, finding.label))
+        return next(result for result in self.results if result.key == finding.key)
 
     def picture(self, finding: Finding, when: str, normalization: Normalization | None) -> Image:
         """Hosts, donors and transplants with what the model answered, the mean pattern, the map of cells, the table of classes."""
@@ -163,7 +175,7 @@ class ShortcutReport:
             for i in chosen.tolist()
         ]
         rows = [
-            ClassRow(self._drawn(label), own.dominance, own.donor, own.host, own.donor > own.host)
+            ClassRow(self._drawn(label), own.dominance, own.donor, own.host, label in result.winning)
             for label, own in result.by_class.items()
         ]
         header = (f"shortcut · {when} · {finding.level}", f"{finding.statement}: {result.row.meaning}.")
@@ -177,8 +189,7 @@ class ShortcutReport:
 
     def _finding(self, result: Result) -> Finding:
         count = result.tally
-        named = [label for label, own in result.by_class.items() if own.dominance > own.null]
-        classes = tuple(self.name(label) for label in named)
+        classes = tuple(self.name(label) for label in result.winning)
         return Finding(
             result.cue, result.row.tier, "notice", count.dominance, count.donor, count.host, result.p_value, classes, result.label
         )

@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_cam.class_means import FEWEST_IMAGES, MOST_CLASSES, ClassMeans
 from lightning_cam.explain import answer, find_layers
+from lightning_cam.findings import Named
 from lightning_cam.functional.cues import CUES, Cue
 from lightning_cam.functional.dominance import ALPHA, holm, tally
 from lightning_cam.look import answering
@@ -21,8 +22,6 @@ from lightning_cam.shortcut_report import Result, ShortcutReport
 from lightning_cam.tables import did_you_mean
 from lightning_cam.transplants import Ask, Plan, Subjects, answers, plan, shams
 from lightning_cam.typing import Labels, PerRow
-
-Named = tuple[str, int | None]  # a cue, and the only class that gave it
 
 MOST_SUSPECTS = 2  # classes that are tested one by one at a look
 LEAST_RIGHT = 0.5
@@ -256,7 +255,7 @@ def _clearest(results: Sequence[Result], most: float) -> Result | None:
 
 def _adjusted(results: Sequence[Result], known: Collection[Named], untested: int = 0) -> list[Result]:
     """p-values adjusted for how many tests their family made or, to choose which, left; and for how many families there are."""
-    new = [result for result in results if (result.cue, result.label) not in known]
+    new = [result for result in results if result.key not in known]
     adjusted = iter(holm([*(result.tally.p_value for result in new), *[1.0] * untested]))
     return [
         replace(result, p_value=min(1.0, FAMILIES * next(adjusted)) if result in new else result.tally.p_value)

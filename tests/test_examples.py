@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @pytest.mark.parametrize("options", [[], ["--clean"]], ids=["tag", "clean"])
 def test_digits(options: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / "digits.py"), "--epochs", "2", "--root", str(tmp_path), *options]
+    command = [sys.executable, str(EXAMPLES / "digits.py"), "--epochs", "4", "--root", str(tmp_path), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
     table = done.stdout.partition("epoch   aligned   removed   shuffled      border    corners\n")[2].splitlines()
@@ -23,6 +23,9 @@ def test_digits(options: list[str], tmp_path: Path) -> None:
     assert f"tensorboard --logdir {tmp_path}/lightning_logs --samples_per_plugin images=1000" in done.stdout
     assert list(tmp_path.rglob("events.out.tfevents.*"))
     assert "switched itself off" not in done.stderr
+    # The planted tag is named within the first epochs; without it nothing is.
+    assert ("cue 'cell_0_0' decides" in done.stderr) == (not options)
+    assert ("decides" in done.stderr) == (not options)
 
 
 COLUMNS = "ins - del +- deletion insertion drop increase ROAD same s/image"

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from lightning_cam import Probe, ShortcutReport, find_shortcuts
 from lightning_cam.class_means import ClassMeans
-from lightning_cam.findings import Finding, findings_from, findings_state, follow
+from lightning_cam.findings import Finding, Named, findings_from, findings_state, follow
 from lightning_cam.functional.cues import CUES
 from lightning_cam.shortcut_report import Result
-from lightning_cam.shortcuts import Named, choose_cues, examine
+from lightning_cam.shortcuts import choose_cues, examine
 from lightning_cam.transplants import Ask, Subjects, plan
 
 
