@@ -5,14 +5,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from PIL.Image import Image
 
 from lightning_cam import reading
+from lightning_cam.background import Background
 from lightning_cam.budget import Budget
 from lightning_cam.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
@@ -22,22 +23,26 @@ from lightning_cam.explanation import Explanation
 from lightning_cam.findings import Finding, is_thorough
 from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
-from lightning_cam.functional.statistics import measure
+from lightning_cam.functional.statistics import STATISTICS, measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import publish, publish_text, validation_step
+from lightning_cam.loggers import Destination, publish, publish_text, validation_step, where_to
 from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
-from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
+from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, forward_through, unlogged
 from lightning_cam.network import check_forward, like
 from lightning_cam.observations import observe
+from lightning_cam.picture import Draw
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
+from lightning_cam.ranks import Ranks, is_out_of_memory, ranks_of
 from lightning_cam.shortcuts import check_subjects, choose_cues, examine
 from lightning_cam.transplants import Subjects
 
 THOROUGH = "thorough tests"
+
+T = TypeVar("T")
 
 
 class CAMMonitor(*callback_bases()):  # type: ignore[misc]
@@ -148,9 +153,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
         self._layers: list[TargetLayer] | None = None
         self._means: ClassMeans | None = None  # over one whole validation
-        self._means_complete = False
+        self._means_complete = self._means_whole = False  # of this rank; of all
         self._batch_size: int | None = None  # of the validation, once seen
-        self._looked = self._off = self._endless = False
+        self._room: int | None = None  # the largest batch that memory has room for, once it ran out
+        self._length = 0  # of the validation, in batches; 0 where nobody knows
+        self._looked = self._off = self._endless = self._shared = False
+        self._pending: Exception | None = None  # met on this rank; told when all ranks are asked
+        self._background = Background()
         self._said: set[str] = set()
 
     @property
@@ -175,8 +184,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
-        self._layers, self._batch_size, self._off, self._endless = None, None, False, False
-        self._means, self._means_complete = None, False
+        self._layers, self._batch_size, self._room, self._pending = None, None, None, None
+        self._off = self._endless = self._shared = False
+        self._means, self._means_complete, self._means_whole = None, False, False
         if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
             self._memory.start_again()
 
@@ -197,28 +207,23 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._budget = self._budget.begun(perf_counter())
         if self.probe is not None and self._is_untrained(trainer) and not self._off and has_run(pl_module):
             with self._never_stopping(trainer), self._timed("untrained look", pl_module):
-                explanation = self._look(trainer, pl_module, self.probe)
-                self._memory.rehearse(self._measured(-1, 0, explanation, self.probe))
+                probe = self._share_probe(ranks_of(trainer)) or self.probe
+                explanation = self._look(trainer, pl_module, probe)
+                self._memory.rehearse(self._measured(-1, 0, explanation, probe), [])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new validation: nothing was looked at yet."""
         self._looked = False
+        self._hear_background(pl_module)
         if self._off:
             return
         if not self._means_complete and self.cues and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._means = ClassMeans(tuple(dict.fromkeys(row.feature for row in self.cues.values() if row.feature)))
         with self._never_stopping(trainer):
-            loaders = len(trainer.num_val_batches)
-            if self.dataloader_idx >= loaders:
-                raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {loaders} validation loaders; they count from 0.")
-            loader = reading.nth_loader(trainer.val_dataloaders, self.dataloader_idx)
-            self._names = self.class_names or reading.class_names(loader)
-            if self.probe is None:
-                self._memory.collector.start_again()
-            elif self.probe.class_names is None and self._names is not None:
-                self._memory.probe = replace(self.probe, class_names=self._names)
-            if self._reads_normalization:
-                self._style = replace(self._style, normalization=reading.normalization(loader))
+            ranks = ranks_of(trainer)
+            length = ranks.together(lambda: self._read_loader(trainer))
+            self._length = -ranks.largest(-length)[0]  # a batch that every rank has
+            self._share_probe(ranks)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -226,20 +231,18 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """Takes images for the probe and the class means, before the user's step can change them."""
         adds_to_means = self._means is not None and not self._means_complete
         known = self.probe is not None and self._batch_size is not None and not adds_to_means
-        if self._off or known or dataloader_idx != self.dataloader_idx:
+        if self._off or self._pending or known or dataloader_idx != self.dataloader_idx:
             return
-        with self._never_stopping(trainer):
-            try:
-                found = reading.read_batch(batch, self.images, self.labels, self.masks)
-            except ValueError:
-                if self.probe is None:
-                    raise
-                return  # a probe of the user's own need not resemble the batch
+        try:
+            found = reading.read_batch(batch, self.images, self.labels, self.masks)
             self._batch_size = max(self._batch_size or 1, len(found.images))
             if self.probe is None:
                 self._memory.collector.offer(found)
             if self._means is not None and adds_to_means and found.labels is not None and found.images.ndim == 4:
                 self._means.add(found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES), MOST_IMAGES)
+        except Exception as error:  # noqa: BLE001 - raised at the look, as other ranks may have met none
+            if self.probe is None or not isinstance(error, ValueError):  # a probe of the user's own need not resemble the batch
+                self._pending = error
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -247,12 +250,14 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """Looks, once the probe is complete. Only the batch hooks see the weights that are validated, whatever averages them."""
         if self._off or self._looked or dataloader_idx != self.dataloader_idx:
             return
-        length = (trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)[dataloader_idx]
-        endless = self._endless or length == float("inf")
-        if batch_idx + 1 < length and not (endless and self.probe is not None):
+        endless = self._endless or not self._length
+        if batch_idx + 1 != self._length and not (endless and self.probe is not None):
             return  # not the last batch; where nobody knows which is, a complete probe need not wait
         self._looked = True
         with self._never_stopping(trainer):
+            ranks = ranks_of(trainer)
+            ranks.together(self._raise_pending)
+            self._batch_size = -ranks.largest(-(self._batch_size or 16))[0]
             if trainer.sanity_checking:
                 self._rehearse(trainer, pl_module)
             else:
@@ -267,14 +272,28 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if trainer.sanity_checking:
             return
         self._means_complete = self._means is not None
+        self._hear_background(pl_module)
         if not self._off and not self._looked:
             self._endless = True
             self._warn("the validation loader does not tell its length, so the first look is at the next validation")
-            if self.probe is None:
-                with self._never_stopping(trainer):
+            with self._never_stopping(trainer):
+                ranks_of(trainer).together(self._raise_pending)
+                if self.probe is None:
                     self._choose_probe(trainer, pl_module)
         for key, value in self._memory.scalars.items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Waits until all pictures are written."""
+        self._flush(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Writes what is still to be written, before loggers are closed."""
+        self._flush(pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes what is still to be written, before loggers are closed."""
+        self._flush(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
@@ -286,31 +305,38 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
-        probe = self._memory.candidates(self._names)
+        probe, serials = ranks_of(trainer).from_zero(lambda: self._memory.candidates(self._names))
         explanation = self._look(trainer, pl_module, probe)
+        ranks_of(trainer).together(lambda: self._rehearse_drawing(trainer, probe, serials, explanation))
+
+    def _rehearse_drawing(self, trainer: Trainer, probe: Probe, serials: list[int], explanation: Explanation) -> None:
         if self.class_names is not None and len(self.class_names) != explanation.scores.shape[1]:
             raise ValueError(
                 f"class_names: got {len(self.class_names)} names for the model's {explanation.scores.shape[1]} classes; "
                 "give one per class."
             )
         untrained = self._measured(-1, 0, explanation, probe)
-        self._draw_overlay(explanation, probe, "rehearsal")
-        self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")
+        if trainer.is_global_zero:
+            self._draw_overlay(explanation, probe, "rehearsal")()
+            self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")()
         if self._is_untrained(trainer):
-            self._memory.rehearse(untrained)
+            self._memory.rehearse(untrained, serials)
 
     def _is_untrained(self, trainer: Trainer) -> bool:
         return trainer.global_step == 0 and not self.history.looks
 
     def _choose_probe(self, trainer: Trainer, pl_module: LightningModule) -> Probe:
-        probe = self._memory.choose(self._names)
+        ranks = ranks_of(trainer)
+        probe, serials = ranks.from_zero(lambda: self._memory.candidates(self._names))
+        ranks.together(lambda: self._memory.choose((probe, serials)))
         seen = (self.history.looks[0].predicted >= 0).sum().item() if self.history.looks else len(probe)
         if seen < len(probe) / 2:
             hint = (
                 f"the sanity check showed {seen} of the probe's {len(probe)} images, so the film strip's first column is not full"
             )
             self._tell(pl_module, f"{hint} (Trainer(num_sanity_val_steps=-1) shows all)")
-        packed = self._memory.packed(self._style.normalization) if trainer.state.fn == "fit" else None
+        is_kept = trainer.state.fn == "fit" and trainer.is_global_zero
+        packed = self._memory.packed(self._style.normalization) if is_kept else None
         if packed is not None:
             size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.2f} MB to each checkpoint"
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
@@ -335,26 +361,51 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _watch(self, trainer: Trainer, pl_module: LightningModule, probe: Probe, tests: str = "") -> None:
         """One look: statistics, pictures, and in a fit the history and ``tests`` for shortcuts."""
-        fit = trainer.state.fn == "fit"
+        ranks = ranks_of(trainer)
+        epoch, step = trainer.current_epoch, validation_step(trainer)
+        when = f"epoch {epoch} · step {step}" if trainer.state.fn == "fit" else f"{trainer.state.fn.value} · step {step}"
         try:
             with self._timed("look", pl_module):
                 explanation = self._look(trainer, pl_module, probe)
-                look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
-                self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
-                when = f"epoch {look.epoch} · step {look.step}" if fit else f"{trainer.state.fn.value} · step {look.step}"
-                self._publish(trainer, pl_module, "overlay", self._draw_overlay(explanation, probe, when))
-                if fit:
-                    self._publish(trainer, pl_module, "evolution", self._draw_evolution(explanation, probe, self.history, when))
+                destination = ranks.together(lambda: where_to(trainer))
+                ranks.together(lambda: self._keep(trainer, probe, explanation, when, destination))
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
             raise
         if tests:
             with self._timed(tests, pl_module):
-                self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH)
+                self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH, destination)
 
-    def _publish(self, trainer: Trainer, pl_module: LightningModule, kind: str, drawn: Image) -> None:
-        self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+    def _keep(self, trainer: Trainer, probe: Probe, explanation: Explanation, when: str, destination: Destination) -> None:
+        """Puts one look into the memory and on the pictures."""
+        fit = trainer.state.fn == "fit"
+        look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
+        self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
+        if not destination.writes:
+            return
+        self._publish(destination, "overlay", self._draw_overlay(explanation, probe, when))
+        if fit:
+            self._publish(destination, "evolution", self._draw_evolution(explanation, probe, self.history, when))
+
+    def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
+        tag = f"{self.name}/{kind}"
+        self._background.hand_over(f"{tag} of epoch {destination.epoch}", lambda: publish(destination, tag, draw()))
+
+    def _hear_background(self, pl_module: LightningModule) -> None:
+        """Says where to find what was written, and what could not be."""
+        for what, came in self._background.ended():
+            if isinstance(came, str):
+                self._tell(pl_module, came)
+            else:
+                self._warn(
+                    f"{what} is lost: {type(came).__name__}: {came}. Training, scalars and the next looks go on; "
+                    "see to the logger or the disk"
+                )
+
+    def _flush(self, pl_module: LightningModule) -> None:
+        self._background.flush()
+        self._hear_background(pl_module)
 
     @contextmanager
     def _timed(self, work: str, pl_module: LightningModule) -> Iterator[None]:

@@ -1,13 +1,14 @@
 """The average image of each class, and other averages: running sums over the images that pass by. Bounded."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lightning_cam.functional.cues import FEATURES, dilated
+from lightning_cam.ranks import Ranks
 from lightning_cam.typing import Images, Labels, Masks
 
 MOST_CLASSES = 64
@@ -41,6 +42,22 @@ class ClassMeans:
                 values, weights = weighted(feature, images[own], None if masks is None else masks[own])
                 before = self.sums.setdefault(feature, {}).get(label, (0.0, 0.0))
                 self.sums[feature][label] = values.sum(dim=0) + before[0], weights.sum(dim=0) + before[1]
+
+    def over(self, ranks: Ranks, classes: Sequence[int], images: Images, masks: Masks | None) -> "ClassMeans":
+        """The sums over all ranks, of ``classes``; a collective.
+
+        Args:
+            images: One or more like those that were added, which say what shape a class has that this rank has not seen.
+        """
+        counts = ranks.summed(torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)).tolist()
+        whole = ClassMeans(self.features, {label: count for label, count in zip(classes, counts, strict=True) if count})
+        for feature in self.features:
+            nothing = [part[0].new_zeros(part.shape[1:]) for part in weighted(feature, images[:1], None if masks is None else masks[:1])]
+            for label in whole.counts:
+                own = self.sums.get(feature, {}).get(label, nothing)
+                values, weights = (ranks.summed(part) for part in own)
+                whole.sums.setdefault(feature, {})[label] = values, weights
+        return whole
 
     def known(self, left_out: int) -> list[int]:
         """Classes of enough images, when so many are left out of each."""

@@ -1,9 +1,9 @@
 """What a look shows: tiles made on the images' device, words from the probe, laid out by ``picture``."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from PIL.Image import Image
 
 from lightning_cam.functional.maps import BLANK_REASONS
 from lightning_cam.functional.overlay import (
@@ -22,7 +22,7 @@ from lightning_cam.functional.overlay import (
 )
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History
-from lightning_cam.picture import Caption, Column, drawable, film_strip, overlay_grid
+from lightning_cam.picture import Caption, Column, Draw, drawable, film_strip, overlay_grid
 from lightning_cam.probe import Probe
 from lightning_cam.reading import Normalization
 from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Tiles
@@ -49,8 +49,8 @@ def draw_overlay(
     header: tuple[str, str],
     style: Style,
     parts: Activations | None = None,
-) -> tuple[Image, bool]:
-    """Each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
+) -> tuple[Draw, bool]:
+    """Draws each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
 
     Args:
         parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own colour.
@@ -71,11 +71,12 @@ def draw_overlay(
         for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
     ]
     legend = () if parts is None else part_legend(parts.shape[1])
-    return overlay_grid(plain, over, captions, _with_layout(header, images), color_table(style.colormap), legend), guessed
+    words = captions, _with_layout(header, images)
+    return partial(overlay_grid, plain, over, *words, color_table(style.colormap), legend), guessed
 
 
-def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Image:
-    """A film strip: rows are the first probe images, columns the looks so far, the untrained model first."""
+def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Draw:
+    """Draws a film strip: rows are the first probe images, columns the looks so far, the untrained model first."""
     rows = slice(0, min(STRIP_ROWS, len(images)))
     looks = history.columns(STRIP_COLUMNS)
     cams = [look.cams[rows].to(images.device) for look in looks]
@@ -83,7 +84,7 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
     labels = _labels(probe, len(plain))
     names = ["no label" if label is None else _name(probe, label) for label in labels]
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
-    return film_strip(plain, overlays, columns, names, _with_layout(header, images), color_table(style.colormap))
+    return partial(film_strip, plain, overlays, columns, names, _with_layout(header, images), color_table(style.colormap))
 
 
 def how_drawn(images: Images) -> str:

@@ -13,6 +13,8 @@ from lightning_cam.reading import Normalization
 
 STATE_VERSION = 1
 
+Chosen = tuple[Probe, list[int]]  # and each image's serial number, by which the rehearsal knows it
+
 
 class Memory:
     """Probe, history and last scalars, and how they go into a checkpoint and come back.
@@ -45,33 +47,32 @@ class Memory:
         """Whether the looks kept are those of a run that has ended, and not of the one that is resumed."""
         return bool(self.history.looks) and not self._restored
 
-    def candidates(self, names: tuple[str, ...] | None) -> Probe:
-        """The probe, or what is chosen of it so far.
+    def candidates(self, names: tuple[str, ...] | None) -> Chosen:
+        """The probe, or what is chosen of it so far, and its images' serial numbers.
 
         Raises:
             ValueError: There are no images yet.
         """
         if self.probe is not None:
-            return self.probe
+            return self.probe, []
         if self.collector.broken and not self.collector.chosen:
             raise ValueError(f"images: all {self.collector.broken} hold values that are not finite (NaN or inf); mend the data.")
         if not self.collector.chosen:
             raise ValueError("dataloader_idx: this validation loader gave no batch; name one that holds images.")
-        return self.collector.probe(names)[0]
+        probe, serials = self.collector.probe(names)
+        return probe.to("cpu"), serials  # the device's memory is the training's
 
-    def rehearse(self, untrained: Look) -> None:
+    def rehearse(self, untrained: Look, serials: list[int]) -> None:
         """Keeps the look at the untrained model: at the probe, or at those images that may become part of it."""
         if self.probe is not None:
             self.history = self.history.added(untrained)
         else:
-            self._rehearsed = self.collector.probe()[1], untrained
+            self._rehearsed = serials, untrained
             self.collector.end_rehearsal()
 
-    def choose(self, names: tuple[str, ...] | None) -> Probe:
+    def choose(self, chosen: Chosen) -> None:
         """Ends the choice of the probe; what the rehearsal saw of it becomes the first look."""
-        self.candidates(names)
-        probe, serials = self.collector.probe(names)
-        self.probe = probe.to("cpu")  # the device's memory is the training's
+        self.probe, serials = chosen
         if self.collector.skipped:
             self.warn(f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe")
         if self.collector.broken:
@@ -83,7 +84,6 @@ class Memory:
             self.history = self.history.added(untrained.of(rows))
             self.keep(self.history.looks[-1].means)
         self.collector, self._rehearsed = Collector(self.collector.size), None
-        return self.probe
 
     def add(self, look: Look, blank: float, lasting: bool) -> None:
         """One look more; only its scalars are kept where it is not ``lasting``."""

@@ -4,7 +4,7 @@ A room of its own because text needs Pillow, and ``functional`` holds nothing bu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,8 @@ INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
 MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
 NARROWEST = 232  # a caption needs this width, however narrow the image
+
+Draw = Callable[[], Image.Image]  # draws without torch, from tiles on the host: on any thread, some time later
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from lightning_cam.picture import (
     PAPER,
     UNKNOWN,
     WRONG,
+    Draw,
     _color,
     _fit,
     _font,
@@ -31,7 +33,7 @@ from lightning_cam.picture import (
     _words,
 )
 from lightning_cam.reading import Normalization
-from lightning_cam.typing import Images, Tiles
+from lightning_cam.typing import ColorTable, Images, Tiles
 
 MOST_CLASSES, MOST_LINES = 10, 3
 LIGHT = (225, 225, 225)
@@ -90,8 +92,8 @@ def draw_sheet(
     classes: Sequence[ClassRow],
     header: tuple[str, str],
     normalization: Normalization | None,
-) -> Image.Image:
-    """Host, donor and transplant of each triple; beside them the mean patterns, who wins in each cell, and the table of classes.
+) -> Draw:
+    """Draws host, donor and transplant of each triple; beside them the mean patterns, who wins in each cell, and the table of classes.
 
     Args:
         pattern: At most four differences of class means; mid-grey where there is none, all at one scale.
@@ -99,9 +101,24 @@ def draw_sheet(
         header: Title and statement.
     """
     tiles = _tiles(torch.cat([hosts, donors, transplants]), normalization)
-    patterns = [_patterns(pattern, pattern_names)] if len(pattern) else []
+    largest = pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny) if len(pattern) else 1.0
+    patterns = _tiles(0.5 + pattern / (2 * largest)) if len(pattern) else tiles[:0]
+    return partial(_sheet, tiles, triples, patterns, pattern_names, cells, color_table("inferno"), classes, header)
+
+
+def _sheet(
+    tiles: Tiles,
+    triples: Sequence[Triple],
+    patterns: Tiles,
+    pattern_names: Sequence[str],
+    cells: Sequence[Sequence[float]] | None,
+    colors: ColorTable,
+    classes: Sequence[ClassRow],
+    header: tuple[str, str],
+) -> Image.Image:
+    beside = [_patterns(patterns, pattern_names)] if len(patterns) else []
     table = [_classes(classes)] if classes else []
-    columns = _columns([_triples(tiles, triples), *patterns, _cells(cells), *table])
+    columns = _columns([_triples(tiles, triples), *beside, _cells(cells, colors), *table])
     widths, heights = zip(*[(max(block.width for block in column), _height(column)) for column in columns], strict=True)
     width = 2 * MARGIN + widths[0] + 2 * GAP + widths[1]
     statement = _wrap(header[1], width - 2 * MARGIN)
@@ -200,9 +217,7 @@ def _arrow(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
     draw.polygon(((x + 4, y - 7), (x + 4, y + 7), (x + 11, y)), fill=INK)
 
 
-def _patterns(pattern: Images, names: Sequence[str]) -> Image.Image:
-    largest = pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny)
-    tiles = _tiles(0.5 + pattern / (2 * largest))
+def _patterns(tiles: Tiles, names: Sequence[str]) -> Image.Image:
     height, width = tiles.shape[1:3]
     room = max(width, PANEL // 2 - GAP)
     rows = -(-len(names) // 2)
@@ -217,13 +232,13 @@ def _patterns(pattern: Images, names: Sequence[str]) -> Image.Image:
     return panel
 
 
-def _cells(cells: Sequence[Sequence[float]] | None) -> Image.Image:
+def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.Image:
     title = "who wins, cell by cell"
     if cells is None:
         panel, draw = _panel(title, PANEL, 2 * LINE + 4)
         draw.text((0, LINE + 2), "not tested", FAINT, _font())
         return panel
-    colors = (255 * color_table("inferno").numpy()).round().astype(np.uint8)
+    colors = (255 * table.numpy()).round().astype(np.uint8)
     top = LINE + 4
     panel, draw = _panel(title, PANEL, top + len(cells) * CELL + LINE + 6)
     for row, values in enumerate(cells):

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_cam.findings import Finding, Named
 from lightning_cam.functional.cues import GRID, Cue
 from lightning_cam.functional.dominance import Tally
-from lightning_cam.picture import drawable
+from lightning_cam.picture import Draw, drawable
 from lightning_cam.reading import Normalization
 from lightning_cam.sheet import ClassRow, Triple, draw_sheet
 from lightning_cam.transplants import Plan, Subjects, transplants
@@ -146,7 +146,11 @@ class ShortcutReport:
         return next(result for result in self.results if result.key == finding.key)
 
     def picture(self, finding: Finding, when: str, normalization: Normalization | None) -> Image:
-        """Hosts, donors and transplants with what the model answered, the mean pattern, the map of cells, the table of classes."""
+        """The evidence, as ``drawing`` draws it."""
+        return self.drawing(finding, when, normalization)()
+
+    def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> Draw:
+        """Draws hosts, donors and transplants with what the model answered, the mean pattern, the map of cells, the table of classes."""
         result, subjects = self.result_of(finding), self.subjects
         hosts, donors = result.pairs.hosts, result.pairs.donors
         wins = result.predicted == subjects.labels[donors]

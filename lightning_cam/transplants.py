@@ -11,6 +11,7 @@ from lightning_cam.class_means import ClassMeans, Weighted, weighted
 from lightning_cam.evidence import Pair
 from lightning_cam.functional.cues import Cue, dilated
 from lightning_cam.functional.targets import probabilities
+from lightning_cam.ranks import ALONE, Ranks
 from lightning_cam.typing import Images, Index, Labels, Masks, Outputs, PerRow, Rows, Saliency
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
@@ -24,6 +25,7 @@ class Subjects:
         predicted: The classes that the model answers to the images as they are.
         means: Class means, over the validation or over the probe.
         among: Whether the probe's images are all that is behind the means: then each host is left out of its own class.
+        ranks: The processes among which transplants are shared.
     """
 
     images: Images
@@ -33,6 +35,7 @@ class Subjects:
     saliency: Saliency | None
     means: ClassMeans
     among: bool
+    ranks: Ranks = ALONE
 
     @property
     def right(self) -> Tensor:
@@ -127,10 +130,18 @@ def transplants(cue: Cue, subjects: Subjects, pairs: Plan, max_batch: int, sham:
 
 def answers(cue: Cue, subjects: Subjects, pairs: Plan, ask: Ask, max_batch: int, sham: bool = False) -> tuple[Labels, PerRow]:
     """(m,) the classes that the model answers to the transplants, and (m,) their probabilities, in [0, 1]."""
-    if not len(pairs.hosts):
+    count, ranks = len(pairs.hosts), subjects.ranks
+    if not count:
         return pairs.hosts, subjects.precise.new_zeros(0)
-    found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, pairs, max_batch, sham)]
-    return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+    rows = ranks.share(count, pairs.hosts.device)
+    own = Plan(pairs.hosts[rows], pairs.donors[rows])
+
+    def answered() -> tuple[Labels, PerRow]:
+        found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, own, max_batch, sham)]
+        return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+
+    predicted, confidence = ranks.together(answered)
+    return ranks.whole(predicted, count), ranks.whole(confidence, count)
 
 
 def _pair(cue: Cue, subjects: Subjects, hosts: Index, donors: Index, own: Weighted | None) -> Pair:

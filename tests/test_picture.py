@@ -79,7 +79,8 @@ def sheet(
         cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1)) if parts is None else parts[:, 0]
     reasons = torch.tensor(reasons or [0] * count)
     scores = answers(predicted, len(names or NAMES))
-    picture, _ = draw_overlay(images, cams, scores, reasons, probe, header, style or Style(), parts)
+    draw, _ = draw_overlay(images, cams, scores, reasons, probe, header, style or Style(), parts)
+    picture = draw()
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -219,7 +220,8 @@ def test_a_class_without_a_name_gets_its_number() -> None:
 def test_scores_that_are_not_finite_are_drawn() -> None:
     probe = Probe(plain(2), torch.tensor([0, 1]))
     scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
-    picture, _ = draw_overlay(plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style())
+    draw, _ = draw_overlay(plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style())
+    picture = draw()
     pixels = np.asarray(picture)
     first, second = (third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2))
     assert (first < 255).any()
@@ -230,9 +232,10 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
     images = (plain(2) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     for style, said in ((Style(normalization=(mean, std)), False), (Style(), True)):
-        drawn, guessed = draw_overlay(
+        draw, guessed = draw_overlay(
             images, torch.rand(2, 7, 7), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Probe(images), HEADER, style
         )
+        drawn = draw()
         assert guessed is said
         x, y = cells(np.asarray(drawn), tile_size(32, 32, *GRID_TILES), 2)[1]
         difference = np.abs(np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()).max()
@@ -269,7 +272,7 @@ def strip(
         history = history.added(look)
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
-    return np.asarray(draw_evolution(images, history, probe, HEADER, Style()))
+    return np.asarray(draw_evolution(images, history, probe, HEADER, Style())())
 
 
 def strip_places(pixels: Pixels, size: tuple[int, int], rows: int, columns: int) -> dict[tuple[int, int], Place]:
@@ -371,7 +374,8 @@ def test_a_film_strip_with_names_of_any_kind(names: tuple[str, ...]) -> None:
 def test_a_long_header_stays_within_the_picture() -> None:
     header = ("epoch 12 · step 3456" * 10, "a method of mine at a.very.long.name.of.a.layer · target: a function" * 5)
     probe = Probe(plain(1), torch.tensor([0]), None, NAMES)
-    picture, _ = draw_overlay(plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style())
+    draw, _ = draw_overlay(plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style())
+    picture = draw()
     pixels = np.asarray(picture)
     assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
     assert (pixels[:TOP] < 255).any()
@@ -452,7 +456,7 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
         cams = torch.rand(8, *[3] * len(size), generator=torch.Generator().manual_seed(epoch + 2))
         history = history.added(remember(epoch, epoch + 1, cams, torch.arange(8) % 4, torch.rand(8), {}))
     probe = Probe(images, torch.arange(8) % 4, None, NAMES)
-    width, height = draw_evolution(images, history, probe, HEADER, Style()).size
+    width, height = draw_evolution(images, history, probe, HEADER, Style())().size
     assert width <= 2200
     assert height <= 1100
 

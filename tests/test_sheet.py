@@ -52,7 +52,7 @@ def sheet(
         pattern = images.new_zeros(0, *images.shape[1:])
     names = names or ["digit 7 less the rest"] * len(pattern)
     hosts, donors, transplants = images.split(len(triples))
-    picture = draw_sheet(hosts, donors, transplants, triples, pattern, names, cells, classes, header, None)
+    picture = draw_sheet(hosts, donors, transplants, triples, pattern, names, cells, classes, header, None)()
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -140,7 +140,7 @@ def test_the_normalization_is_undone() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.1, 0.2)
     plain = torch.tensor([0.9, 0.2, 0.5]).reshape(1, 3, 1, 1).expand(1, 3, 32, 32)
     images = (plain - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    picture = draw_sheet(images, images, images, [triple(True)], images[:0], [], None, [], HEADER, (mean, std))
+    picture = draw_sheet(images, images, images, [triple(True)], images[:0], [], None, [], HEADER, (mean, std))()
     for place in places(count=1)[0]:
         assert np.abs(inside(np.asarray(picture), place) - 255 * np.array([0.9, 0.2, 0.5])).max() <= 1
 

@@ -1,0 +1,62 @@
+"""What the training loop need not wait for: one thread that draws, encodes and writes, in order."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+
+MOST_WAITING = 8  # jobs; who hands over one more waits for the oldest
+
+Job = Callable[[], str]
+
+
+class Background:
+    """One worker thread. It lives from the first job to the next ``flush``; jobs run in the order in which they came.
+
+    Jobs use no torch: the default dtype and other switches that a training turns are those of all threads.
+    """
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[tuple[str, Future[str]]] = deque()
+        self._ended: list[tuple[str, str | Exception]] = []
+
+    def hand_over(self, what: str, job: Job) -> None:
+        """Lets the thread do it, some time later."""
+        if self._thread is None:
+            Image.init()  # imported here rather than in the thread, during which processes may be forked
+            self._thread = ThreadPoolExecutor(1, "lightning_cam")
+        while len(self._waiting) >= MOST_WAITING:
+            self._await_oldest()
+        self._waiting.append((what, self._thread.submit(job)))
+
+    def ended(self) -> list[tuple[str, str | Exception]]:
+        """Of each job that has ended since this was last asked: what it was, and what came of it."""
+        while self._waiting and self._waiting[0][1].done():
+            self._await_oldest()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def flush(self) -> None:
+        """Waits until all is done, and ends the thread."""
+        while self._waiting:
+            self._await_oldest()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    def _await_oldest(self) -> None:
+        what, job = self._waiting[0]
+        error = job.exception()  # waits; left in line where the wait is interrupted
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        self._waiting.popleft()
+        self._ended.append((what, job.result() if error is None else error))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a copy in another process has a thread of its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
