@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,8 +38,10 @@ from lightning_cam.picture import Draw
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
 from lightning_cam.ranks import Ranks, is_out_of_memory, ranks_of
+from lightning_cam.shortcut_report import ShortcutReport
 from lightning_cam.shortcuts import check_subjects, choose_cues, examine
 from lightning_cam.transplants import Subjects
+from lightning_cam.typing import Images, Masks
 
 THOROUGH = "thorough tests"
 
@@ -207,9 +210,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._budget = self._budget.begun(perf_counter())
         if self.probe is not None and self._is_untrained(trainer) and not self._off and has_run(pl_module):
             with self._never_stopping(trainer), self._timed("untrained look", pl_module):
-                probe = self._share_probe(ranks_of(trainer)) or self.probe
+                ranks = ranks_of(trainer)
+                self._share_probe(ranks)
+                probe = self.probe
                 explanation = self._look(trainer, pl_module, probe)
-                self._memory.rehearse(self._measured(-1, 0, explanation, probe), [])
+                ranks.together(lambda: self._memory.rehearse(self._measured(-1, 0, explanation, probe), []))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new validation: nothing was looked at yet."""
@@ -302,6 +307,32 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
         self._memory.load(state)
+
+    def _read_loader(self, trainer: Trainer) -> int:
+        """What the watched loader tells of classes and normalization; how many batches it has on this rank, 0 if nobody knows."""
+        lengths = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        if self.dataloader_idx >= len(lengths):
+            raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {len(lengths)} validation loaders; they count from 0.")
+        loader = reading.nth_loader(trainer.val_dataloaders, self.dataloader_idx)
+        self._names = self.class_names or reading.class_names(loader)
+        if self.probe is None:
+            self._memory.collector.start_again()
+        elif self.probe.class_names is None and self._names is not None:
+            self._memory.probe = replace(self.probe, class_names=self._names)
+        if self._reads_normalization:
+            self._style = replace(self._style, normalization=reading.normalization(loader))
+        length = lengths[self.dataloader_idx]
+        return 0 if length == float("inf") else int(length)
+
+    def _share_probe(self, ranks: Ranks) -> None:
+        """Rank zero's probe for all, once: each rank may have made its own."""
+        if self.probe is not None and not self._shared:
+            self._memory.probe = ranks.from_zero(lambda: self.probe)
+            self._shared = True
+
+    def _raise_pending(self) -> None:
+        if self._pending is not None:
+            raise self._pending
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
@@ -418,7 +449,14 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._budget = self._budget.after(work, _now(pl_module) - start)
 
     def _test_shortcuts(
-        self, trainer: Trainer, pl_module: LightningModule, probe: Probe, explanation: Explanation, when: str, thorough: bool
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        probe: Probe,
+        explanation: Explanation,
+        when: str,
+        thorough: bool,
+        destination: Destination,
     ) -> None:
         """Transplants cues between the probe's images; tells of those that decide, and draws the first of them."""
         try:
@@ -426,34 +464,33 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         except ValueError as error:
             self._warn(f"no shortcut tests: {error}")
             return
-        images, before = explanation.images, self.findings
-        subjects = Subjects(
-            images,
-            labels.to(images.device),
-            explanation.scores.argmax(dim=1),
-            None if probe.masks is None else probe.masks.to(images.device),
-            explanation.saliency,
-            self._means or ClassMeans(()),
-            among=False,
-        )
-        batch, classes = self.question.max_batch or self._batch_size or 16, explanation.scores.shape[1]
-        with (
-            trainer.precision_plugin.forward_context(),
-            unlogged(pl_module),
-            answering(pl_module, len(images), self.question.forward, self.question.scores, batch) as ask,
-        ):
-            report = examine(
-                subjects,
-                ask,
-                self.cues,
-                classes=classes,
-                max_batch=batch,
-                class_names=self._names or probe.class_names,
-                thorough=thorough,
-                known=[finding.key for finding in before],
-            )
-            if thorough or not self._memory.tests:
-                report = observe(report, ask, classes=classes, max_batch=batch)
+        ranks, images, before = ranks_of(trainer), explanation.images, self.findings
+        labels, masks = labels.to(images.device), None if probe.masks is None else probe.masks.to(images.device)
+        # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
+        predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
+        means = self._class_means(ranks, images, masks)
+        subjects = Subjects(images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks)
+
+        def report_with(batch: int) -> ShortcutReport:
+            classes, question = explanation.scores.shape[1], self._question(trainer)
+            with (
+                trainer.precision_plugin.forward_context(),
+                unlogged(pl_module),
+                answering(pl_module, len(images), question.forward, question.scores, batch) as ask,
+            ):
+                report = examine(
+                    subjects,
+                    ask,
+                    self.cues,
+                    classes=classes,
+                    max_batch=batch,
+                    class_names=self._names or probe.class_names,
+                    thorough=thorough,
+                    known=[finding.key for finding in before],
+                )
+                return observe(report, ask, classes=classes, max_batch=batch) if thorough or not self._memory.tests else report
+
+        report = self._where_it_fits(ranks, report_with)
         found = report.findings
         # What watches the scalar of a cue that is tested at a later look only must find it from the first look on.
         later = (
@@ -467,29 +504,69 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._tell(pl_module, f"shortcut tests: {note}")
         keys = {finding.key for finding in found}
         now = [finding for finding in self.findings if finding.key in keys]
-        if now:
-            lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
-            publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
-            self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
+        ranks.together(lambda: self._show_findings(report, now, when, destination))
         warned = {finding.key for finding in before if finding.level == "warning"}
         for finding in now:
             if finding.level == "warning" and finding.key not in warned:
                 self._alert(trainer, finding)
 
+    def _show_findings(self, report: ShortcutReport, now: list[Finding], when: str, destination: Destination) -> None:
+        if not now or not destination.writes:
+            return
+        lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
+        tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
+        self._background.hand_over(f"{tag} of epoch {destination.epoch}", lambda: publish_text(destination, tag, text))
+        self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
+
+    def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:
+        """Over all ranks' validation data; summed once."""
+        if self._means is None:
+            return ClassMeans(())
+        if not self._means_whole:
+            own, classes = self._means, self._memory.classes(MOST_CLASSES)
+            self._means = ranks.together(lambda: own.over(ranks, classes, images, masks))
+            self._means_complete = self._means_whole = True
+        return self._means
+
     def _alert(self, trainer: Trainer, finding: Finding) -> None:
         self._warn(f"{finding.statement}. It says what decides, not whether it may: expected_cues=[{finding.cue!r}] if so")
-        if callable(self.on_alert):
-            self.on_alert(finding)
-        elif self.on_alert == "stop":
+        if self.on_alert == "stop":
             trainer.should_stop = True
+        elif callable(self.on_alert) and trainer.is_global_zero:
+            try:
+                self.on_alert(finding)
+            except Exception as error:  # noqa: BLE001 - whatever the user's function raises, the training goes on
+                self._warn(f"on_alert: your function raised {type(error).__name__}: {error}; mend it. Looks and tests go on")
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
+        explanation = self._where_it_fits(ranks_of(trainer), lambda batch: self._explain(trainer, pl_module, probe, batch))
+        for note in explanation.notes:
+            self._warn(note)
+        return explanation
+
+    def _where_it_fits(self, ranks: Ranks, work: Callable[[int], T]) -> T:
+        """Does ``work`` with batches that memory has room for: halves them where it runs out, on all ranks."""
+        while True:
+            batch = min(self.question.max_batch or self._batch_size or 16, self._room or sys.maxsize)
+            try:
+                return ranks.together(partial(work, batch))
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not is_out_of_memory(error):
+                    raise
+            # Here the error and all that its frames held are gone.
+            self._room = batch // 2
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            self._warn(f"max_batch: memory ran out with {batch} images at once; from now on {self._room} are sent at once")
+
+    def _question(self, trainer: Trainer) -> Question:
+        return replace(self.question, forward=forward_through(trainer, self.question.forward))
+
+    def _explain(self, trainer: Trainer, pl_module: LightningModule, probe: Probe, batch: int) -> Explanation:
         own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there
         images = trainer.precision_plugin.convert_input(like(probe.images, pl_module) if own else probe.images.to(pl_module.device))
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        question = replace(
-            self.question, normalization=self._style.normalization, max_batch=self.question.max_batch or self._batch_size or 16
-        )
+        question = replace(self._question(trainer), normalization=self._style.normalization, max_batch=batch)
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
             self._warn(
@@ -499,8 +576,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             if self._layers is None:
                 self._layers = find_layers(question, pl_module, images)
             (explanation,) = answer(question, pl_module, images, labels, self._layers).values()
-        for note in explanation.notes:
-            self._warn(note)
         return explanation
 
     def _measured(self, epoch: int, step: int, explanation: Explanation, probe: Probe) -> Look:
@@ -512,9 +587,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         confidence, predicted = probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
-    def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Image:
+    def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Draw:
         shown = slice(0, self.shown)
-        drawn, guessed = draw_overlay(
+        draw, guessed = draw_overlay(
             explanation.images[shown],
             explanation.cams[shown],
             explanation.scores[shown],
@@ -526,9 +601,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         )
         if guessed:
             self._warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
-        return drawn
+        return draw
 
-    def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Image:
+    def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Draw:
         first = "" if explanation.parts is None else "part 1 of "
         header = (f"evolution until {when}", f"{first}{self._asked(explanation)}")
         return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
@@ -551,9 +626,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 )
                 raise
             self._off = True
+            # What watches a scalar must find it; before the first look it is 0.
+            self._memory.keep(dict.fromkeys([*STATISTICS, "blank"], math.nan) | {f"shortcut/{cue}": math.nan for cue in self.cues})
             self._warn(
-                f"switched itself off in epoch {trainer.current_epoch}; training goes on, without further maps "
-                f"({type(error).__name__}: {error})"
+                f"switched itself off in epoch {trainer.current_epoch}; training goes on, without further maps, and its scalars "
+                f"stay as they are ({type(error).__name__}: {error})"
             )
 
     @property

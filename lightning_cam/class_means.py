@@ -51,8 +51,10 @@ class ClassMeans:
         """
         counts = ranks.summed(torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)).tolist()
         whole = ClassMeans(self.features, {label: count for label, count in zip(classes, counts, strict=True) if count})
-        for feature in self.features:
-            nothing = [part[0].new_zeros(part.shape[1:]) for part in weighted(feature, images[:1], None if masks is None else masks[:1])]
+        for feature in self.features if whole.counts else ():
+            nothing = [
+                part[0].new_zeros(part.shape[1:]) for part in weighted(feature, images[:1], None if masks is None else masks[:1])
+            ]
             for label in whole.counts:
                 own = self.sums.get(feature, {}).get(label, nothing)
                 values, weights = (ranks.summed(part) for part in own)

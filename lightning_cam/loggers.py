@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,37 @@ LOGGERS: dict[type, Show] = {}
 """A function ``(logger, tag, picture, step)`` by logger class; it comes before what a logger is seen to be able to do."""
 
 
-def publish(trainer: Any, tag: str, picture: Image.Image) -> str:
-    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words.
+@dataclass(frozen=True)
+class Destination:
+    loggers: tuple
+    directory: str
+    epoch: int
+    step: int
+    writes: bool
 
-    Every rank calls it, rank zero alone writes. A ``fast_dev_run`` leaves nothing.
-    """
+
+def where_to(trainer: Any) -> Destination:
     directory = trainer.log_dir or trainer.default_root_dir  # a collective: every rank asks
-    if not trainer.is_global_zero or trainer.fast_dev_run:
-        return ""
-    taken = [logger for logger in trainer.loggers if show(logger, tag, picture, validation_step(trainer))]
+    writes = trainer.is_global_zero and not trainer.fast_dev_run
+    return Destination(tuple(trainer.loggers), directory, trainer.current_epoch, validation_step(trainer), writes)
+
+
+def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
+    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words."""
+    taken = [logger for logger in destination.loggers if show(logger, tag, picture, destination.step)]
     if not taken:
-        path = save(directory, tag, picture, trainer.current_epoch, validation_step(trainer))
+        path = save(destination.directory, tag, picture, destination.epoch, destination.step)
         return f"no logger takes pictures; they are in {path.parent.parent}"
     boards = [getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)]
     return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
 
 
-def publish_text(trainer: Any, tag: str, text: str) -> None:
-    """Hands a text to every logger whose experiment takes texts. Every rank calls it, rank zero alone writes."""
-    if not trainer.is_global_zero or trainer.fast_dev_run:
-        return
-    for logger in trainer.loggers:
+def publish_text(destination: Destination, tag: str, text: str) -> str:
+    for logger in destination.loggers:
         add_text = getattr(getattr(logger, "experiment", None), "add_text", None)
         if callable(add_text):
-            add_text(tag, text, validation_step(trainer))
+            add_text(tag, text, destination.step)
+    return ""
 
 
 def validation_step(trainer: Any) -> int:

@@ -1,7 +1,8 @@
 """``pytorch_lightning`` and ``lightning.pytorch``: what the callback needs of them, the same for both."""
 
+import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -18,6 +19,39 @@ def callback_bases() -> tuple[type, ...]:
         except ModuleNotFoundError:
             continue
     return tuple(bases)
+
+
+def forward_through(trainer: Trainer, forward: Callable | None) -> Callable | None:
+    """``forward`` as the strategy wants it: FSDP1 gathers parameters when its wrapper is called, all others when the module is."""
+    wrapper = trainer.strategy.model
+    if type(wrapper).__name__ != "FullyShardedDataParallel":
+        return forward
+
+    def call(module: LightningModule, images: Any) -> Any:
+        return module(images)
+
+    own = forward or call
+
+    @functools.wraps(own)  # whether it takes an index is read from its arguments
+    def gathered(module: LightningModule, *arguments: Any) -> Any:
+        before = module.__dict__.get("forward")
+
+        def once(*given: Any) -> Any:
+            put_back()
+            return own(module, *given)
+
+        def put_back() -> None:
+            module.__dict__.pop("forward", None)
+            if before is not None:
+                module.__dict__["forward"] = before
+
+        module.__dict__["forward"] = once
+        try:
+            return wrapper(*arguments)
+        finally:
+            put_back()
+
+    return gathered
 
 
 @contextmanager

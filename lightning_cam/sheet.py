@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -93,7 +93,7 @@ def draw_sheet(
     header: tuple[str, str],
     normalization: Normalization | None,
 ) -> Draw:
-    """Draws host, donor and transplant of each triple; beside them the mean patterns, who wins in each cell, and the table of classes.
+    """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the table of classes.
 
     Args:
         pattern: At most four differences of class means; mid-grey where there is none, all at one scale.
@@ -109,7 +109,7 @@ def draw_sheet(
 def _sheet(
     tiles: Tiles,
     triples: Sequence[Triple],
-    patterns: Tiles,
+    patterns: UInt8[Tensor, "p h w 3"],
     pattern_names: Sequence[str],
     cells: Sequence[Sequence[float]] | None,
     colors: ColorTable,

@@ -150,7 +150,7 @@ class ShortcutReport:
         return self.drawing(finding, when, normalization)()
 
     def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> Draw:
-        """Draws hosts, donors and transplants with what the model answered, the mean pattern, the map of cells, the table of classes."""
+        """Draws hosts, donors and transplants with the model's answers, the mean pattern, the cells, the table of classes."""
         result, subjects = self.result_of(finding), self.subjects
         hosts, donors = result.pairs.hosts, result.pairs.donors
         wins = result.predicted == subjects.labels[donors]
