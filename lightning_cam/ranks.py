@@ -49,10 +49,11 @@ class Ranks:
         except Exception as caught:  # noqa: BLE001 - whatever it is, it is raised below, on all ranks
             error = caught
         own = FINE if error is None else OUT_OF_MEMORY if is_out_of_memory(error) else FAILED
-        worst, place = self.largest(own, 0 if error is None else self.count - self.own)
+        (told,) = self.largest(own * self.count + self.count - 1 - self.own)
+        worst, place = divmod(told, self.count)
         if worst == FINE:
             return result
-        first = self.count - place  # the lowest rank that failed: its words reach all
+        first = self.count - 1 - place  # the lowest of the ranks that fared worst: its words reach all
         words = self.strategy.broadcast(f"rank {first}: {type(error).__name__}: {error}", src=first)
         if error is not None and own == worst:
             raise error
