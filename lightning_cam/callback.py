@@ -429,9 +429,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             if isinstance(came, str):
                 self._tell(pl_module, came)
             else:
+                cause = f"{type(came).__name__}: {came}"
                 self._warn(
-                    f"{what} is lost: {type(came).__name__}: {came}. Training, scalars and the next looks go on; "
-                    "see to the logger or the disk"
+                    f"{what} could not be written and is lost ({cause}); see to the logger or the disk. Training, scalars and the "
+                    "next looks go on; further losses of the same cause are not told",
+                    about=cause,
                 )
 
     def _flush(self, pl_module: LightningModule) -> None:
@@ -637,9 +639,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def _title(self) -> str:
         return "CAMMonitor" if self.name == "cam" else f"CAMMonitor {self.name!r}"
 
-    def _warn(self, note: str) -> None:
-        """Each note once, whatever its numbers."""
-        words = re.sub(r"\d+", "", note)
+    def _warn(self, note: str, about: str = "") -> None:
+        """Each note once, whatever its numbers; or what it is about."""
+        words = re.sub(r"\d+", "", about or note)
         if words not in self._said:
             self._said.add(words)
             rank_zero_warn(f"{self._title}: {note}")

@@ -24,7 +24,7 @@ from test_monitor_shortcuts import ReadsTheTag, tagged
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_cam import CAMMonitor, Evidence, Probe, ranks
+from lightning_cam import LOGGERS, CAMMonitor, Evidence, Probe, ranks
 
 Found = dict[str, Any]
 
@@ -48,7 +48,7 @@ def fit(directory: Path, monitor: CAMMonitor | None, module: LightningModule | N
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted.fit(module, train or loader(shuffle=True), val or loader(seed=1))
+        fitted.fit(module, loader(shuffle=True) if train is None else train, loader(seed=1) if val is None else val)
     found: Found = {
         "weights": {name: full(value) for name, value in module.state_dict().items()},
         "metrics": {name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")},
@@ -157,16 +157,15 @@ def labels_on_rank(which: int) -> Callable:
     return labels
 
 
-def broken_logger(directory: Path) -> TensorBoardLogger:
-    logger = TensorBoardLogger(directory)
+class Full(TensorBoardLogger):
+    """Its disk has room for scalars, but not for pictures."""
 
-    def raises(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
 
-    if rank() == 0:
-        logger.experiment._get_file_writer().add_summary = raises
-        logger.experiment.add_image = raises
-    return logger
+def raises(logger: Full, tag: str, picture: Any, step: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+LOGGERS[Full] = raises
 
 
 def sharded(directory: Path, monitor: CAMMonitor | None, kind: type[Classifier] = Sharded) -> Found:
@@ -179,6 +178,16 @@ def shortcuts(directory: Path, **options: Any) -> Found:
     images, labels = tagged(24).tensors
     module = Frozen()
     return fit(directory, CAMMonitor(probe=Probe(images, labels)), module, train=val, val=val, max_epochs=3, **options)
+
+
+def class_means(directory: Path) -> Found:
+    monitor = CAMMonitor(probe=24)
+    val = DataLoader(tagged(36), batch_size=6)
+    fit(directory, monitor, Frozen(), train=val, val=val, max_epochs=1)
+    return {
+        "counts": monitor._means.counts,
+        "means": [monitor._means.of("image", torch.tensor([label])) for label in range(3)],
+    }
 
 
 def rehearsal(directory: Path) -> Found:
@@ -224,6 +233,7 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "accumulated": lambda folder: fit(folder, CAMMonitor(probe=9, cues=None), accumulate_grad_batches=2, val_check_interval=1),
     "accumulated without": lambda folder: fit(folder, None, accumulate_grad_batches=2, val_check_interval=1),
     "shortcuts": shortcuts,
+    "means": class_means,
     "sharded": lambda folder: sharded(folder, CAMMonitor(probe=9)),
     "sharded without": lambda folder: sharded(folder, None),
     "sharded as a whole": lambda folder: sharded(folder, CAMMonitor(probe=9), ShardedAsAWhole),
@@ -232,7 +242,7 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "method fails on rank 0": lambda folder: fit(folder, CAMMonitor(probe=9, method=on_rank(0, 3, RuntimeError("planted")))),
     "labels fail on rank 1": lambda folder: fit(folder, CAMMonitor(labels=labels_on_rank(1)), num_sanity_val_steps=0),
     "memory runs out on rank 1": lambda folder: fit(folder, CAMMonitor(probe=the_probe(), max_batch=8), RunsOut()),
-    "logger fails": lambda folder: fit(folder, CAMMonitor(probe=9), logger=broken_logger(folder)),
+    "logger fails": lambda folder: fit(folder, CAMMonitor(probe=9), logger=Full(folder)),
     "watched": lambda folder: fit(folder, CAMMonitor(probe=9), callbacks=[EarlyStopping("cam/border_mass", patience=1)]),
     "lengths differ": lambda folder: fit(
         folder, CAMMonitor(probe=9), OnEachRank(functools.partial(own_loaders, (2, 4))), use_distributed_sampler=False
