@@ -30,6 +30,7 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_autocast_uncached())
         stack.enter_context(_nondeterminism_tolerated())
         stack.enter_context(_checkpoints_run_once())
+        stack.enter_context(_recurrence_differentiable(model))
         stack.enter_context(_random_states(model))
         modules, containers = _reachable(model)
         stack.enter_context(_modes_and_attributes(model, modules))
@@ -175,6 +176,20 @@ def _nondeterminism_tolerated() -> Iterator[None]:
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
+
+
+@contextmanager
+def _recurrence_differentiable(model: nn.Module) -> Iterator[None]:
+    # cuDNN has no backward through recurrent layers in eval mode.
+    before = torch.backends.cudnn.enabled
+    if not before or not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 @contextmanager
