@@ -273,7 +273,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             if self.probe is None:
                 with self._never_stopping(trainer):
                     self._choose_probe(trainer, pl_module)
-        for key, value in self._memory.scalars.items():
+        for key, value in self._memory.logged(self.cues, self._off).items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
