@@ -285,7 +285,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 ranks_of(trainer).together(self._raise_pending)
                 if self.probe is None:
                     self._choose_probe(trainer, pl_module)
-        for key, value in self._memory.scalars.items():
+        for key, value in self._memory.logged(self.cues, self._off).items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,12 +1,14 @@
 """What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars, the findings."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from lightning_cam.findings import Finding, findings_from, findings_state, follow
+from lightning_cam.functional.offers import OFFERS, PARTS
+from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.history import History, Look, history_from
 from lightning_cam.probe import Collector, Probe, probe_from
 from lightning_cam.reading import Normalization
@@ -44,8 +46,8 @@ class Memory:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the looks kept are those of a run that has ended, and not of the one that is resumed."""
-        return bool(self.history.looks) and not self._restored
+        """Whether what is kept is of a run that has ended, and not of the one that is resumed."""
+        return not self._restored  # images that an interrupted run rehearsed, or that validate() chose, may be of other data
 
     def candidates(self, names: tuple[str, ...] | None) -> Chosen:
         """The probe, or what is chosen of it so far, and its images' serial numbers.
@@ -97,6 +99,16 @@ class Memory:
         """The last finite values: a scalar that others watch is never NaN and never missing; 0 before there is one."""
         for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
+
+    def logged(self, cues: Iterable[str], is_off: bool) -> dict[str, float]:
+        """The last scalars; where no look has come, or none will, also those it might bring, as 0: others may watch them."""
+        if "blank" in self.scalars and not is_off:
+            return self.scalars
+        may_have_masks = self.probe is None or self.probe.masks is not None
+        names = [name for name, row in STATISTICS.items() if may_have_masks or not getattr(row, "needs_masks", False)]
+        of_cues = [f"shortcut/{cue}" for cue in cues]
+        of_data = [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)] if of_cues else []
+        return {**dict.fromkeys([*names, "blank", *of_cues, *of_data], 0.0), **self.scalars}
 
     def classes(self, most: int) -> list[int]:
         """The probe's classes, or those that it may have, at most so many: the first ones."""

@@ -2,15 +2,21 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+DICTS = (dict, OrderedDict, defaultdict, Counter)
+CONTAINERS = (*DICTS, list, set, deque)
+TABLES = frozenset(vars(nn.Module()))  # torch's own: of parameters, buffers, hooks
 
 
 @contextmanager
@@ -23,9 +29,13 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_autocast_uncached())
         stack.enter_context(_nondeterminism_tolerated())
+        stack.enter_context(_checkpoints_run_once())
+        stack.enter_context(_recurrence_differentiable(model))
         stack.enter_context(_random_states(model))
-        stack.enter_context(_modes_and_attributes(model))
-        stack.enter_context(_buffers(model))
+        modules, containers = _reachable(model)
+        stack.enter_context(_modes_and_attributes(model, modules))
+        stack.enter_context(_contents(containers))
+        stack.enter_context(_buffers(modules, containers))
         yield
 
 
@@ -58,12 +68,33 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
+def _reachable(model: nn.Module) -> tuple[list[nn.Module], list[Any]]:
+    """Every module, also one that is kept in a list or dict, of which ``modules()`` does not tell; and those lists and dicts."""
+    modules: list[nn.Module] = []
+    containers: list[Any] = []
+    seen: set[int] = set()
+    waiting: list[Any] = [model]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            modules.append(thing)
+            held: Iterable[Any] = [*thing.children(), *(value for name, value in vars(thing).items() if name not in TABLES)]
+        else:
+            containers.append(thing)
+            held = thing.values() if isinstance(thing, dict) else thing
+        waiting += [one for one in held if type(one) in CONTAINERS or isinstance(one, nn.Module)]
+    return modules, containers
+
+
 @contextmanager
-def _modes_and_attributes(model: nn.Module) -> Iterator[None]:
+def _modes_and_attributes(model: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     # The flag itself, not eval(): modules may override it, to merge weights for one.
-    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    attributes = [(module, dict(vars(module))) for module in modules]
     try:
-        for module, _ in attributes:
+        for module in model.modules():
             module.training = False
         yield
     finally:
@@ -75,10 +106,28 @@ def _modes_and_attributes(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers(model: nn.Module) -> Iterator[None]:
-    tables = [(module._buffers, dict(module._buffers)) for module in model.modules() if module._buffers]
-    # Tensors kept as plain attributes may be written in place as well: running averages, memories.
-    holders = [*(buffers for _, buffers in tables), *(vars(module) for module in model.modules())]
+def _contents(containers: list[Any]) -> Iterator[None]:
+    # A metric's state may be a list, to which each forward appends; counters may stand in a dict.
+    copies = [(kept, kept.copy(), _ids(kept)) for kept in containers]
+    try:
+        yield
+    finally:
+        for kept, copy, ids in copies:
+            if _ids(kept) != ids:
+                kept.clear()
+                (kept.extend if isinstance(kept, list | deque) else kept.update)(copy)
+
+
+def _ids(container: Any) -> list[int]:
+    return list(map(id, chain(*container.items()) if isinstance(container, dict) else container))
+
+
+@contextmanager
+def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
+    tables = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
+    # Tensors kept as plain attributes or in a dict may be written in place as well: running averages, memories.
+    dicts = [kept for kept in containers if type(kept) in DICTS]
+    holders = [*(buffers for _, buffers in tables), *(vars(module) for module in modules), *dicts]
     copies = [(kept, kept.detach().clone()) for holder in holders for kept in holder.values() if _is_plain(kept)]
     try:
         yield
@@ -96,7 +145,9 @@ def _buffers(model: nn.Module) -> Iterator[None]:
 
 
 def _is_plain(kept: object) -> TypeGuard[Tensor]:
-    return isinstance(kept, Tensor) and kept.layout is torch.strided and not kept.is_meta and not is_lazy(kept)
+    if not isinstance(kept, Tensor) or isinstance(kept, nn.Parameter):
+        return False
+    return kept.layout is torch.strided and not kept.is_meta and not is_lazy(kept)
 
 
 @contextmanager
@@ -128,6 +179,20 @@ def _nondeterminism_tolerated() -> Iterator[None]:
 
 
 @contextmanager
+def _recurrence_differentiable(model: nn.Module) -> Iterator[None]:
+    # cuDNN has no backward through recurrent layers in eval mode.
+    before = torch.backends.cudnn.enabled
+    if not before or not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+@contextmanager
 def _autocast_uncached() -> Iterator[None]:
     # A weight that autocast casts without grad and caches would have no gradient in the training step that finds it there.
     enabled = torch.is_autocast_cache_enabled()
@@ -136,3 +201,24 @@ def _autocast_uncached() -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(enabled)
+
+
+@contextmanager
+def _checkpoints_run_once() -> Iterator[None]:
+    # Reentrant gradient checkpointing cuts off the layers inside it, and refuses gradients of chosen tensors.
+    table = vars(torch.utils.checkpoint)
+    before = table["CheckpointFunction"]
+    table["CheckpointFunction"] = _RunOnce
+    try:
+        yield
+    finally:
+        table["CheckpointFunction"] = before
+
+
+class _RunOnce:
+    """Stands for ``CheckpointFunction`` during a look."""
+
+    @staticmethod
+    def apply(function: Callable, preserve: bool, *args: Any) -> Any:
+        """The function's own outputs, with its own graph."""
+        return function(*args)

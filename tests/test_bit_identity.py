@@ -11,8 +11,12 @@ import pytest
 import torch
 from modules import CLASSES, BackboneUnderNoGrad, Classifier, CompiledSubmodule, FrozenBackbone, FrozenBatchNorm, loader, trainer
 from pytorch_lightning import LightningModule, seed_everything
-from pytorch_lightning.callbacks import EMAWeightAveraging
-from torch import Tensor
+from pytorch_lightning.callbacks import EMAWeightAveraging, WeightAveraging
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchmetrics import CatMetric, MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import VisionTransformer
 
 from lightning_cam import CAMMonitor, Evidence
@@ -77,6 +81,113 @@ class Tokens(Classifier):
         super().__init__(network)
 
 
+class TwoOptimizers(Classifier):
+    """Manual optimization: the layers before and those behind take turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int = 0) -> None:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch))
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.net.body.parameters(), lr=0.05), torch.optim.Adam(self.net.head.parameters(), lr=0.01)
+
+
+class Checkpointed(Classifier):
+    """Gradient checkpointing of the layers up to the target layer, and of those behind it."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.reentrant = reentrant
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.clone().requires_grad_(torch.is_grad_enabled())  # reentrant ones need it to train what is inside
+        activations = checkpoint(self.net.trunk, images, use_reentrant=self.reentrant)
+        return checkpoint(self.net.tail, activations, use_reentrant=self.reentrant)
+
+
+class CheckpointedWhole(Checkpointed):
+    def forward(self, images: Tensor) -> Tensor:
+        return checkpoint(self.net, images.clone().requires_grad_(torch.is_grad_enabled()), use_reentrant=self.reentrant)
+
+
+class MetricsInForward(Classifier):
+    """Metrics whose state is a tensor, or a list that grows; one is in a dict, so that ``modules()`` does not tell of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy, self.mean, self.all = MulticlassAccuracy(num_classes=CLASSES), MeanMetric(), CatMetric()
+        self.hidden = {"mean": MeanMetric()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = super().forward(images)
+        self.accuracy(scores, scores.argmax(dim=1).flip(0))
+        for metric in (self.mean, self.all, self.hidden["mean"]):
+            metric.update(scores.detach()[:, 0])
+        return scores
+
+    def on_validation_epoch_end(self) -> None:
+        values = {"accuracy": self.accuracy.compute(), "mean": self.mean.compute(), "hidden": self.hidden["mean"].compute()}
+        self.log_dict({**values, "all": self.all.compute().sum()})
+
+
+class CountsInForward(Classifier):
+    """What it keeps stands in a list, a dict and a dict of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.counts = {"forwards": 0, "by size": {}}
+        self.average = {"score": torch.zeros(())}
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = super().forward(images)
+        self.seen.append(scores.detach().mean())
+        self.counts["forwards"] += 1
+        self.counts["by size"][len(images)] = self.counts["by size"].get(len(images), 0) + 1
+        self.average["score"].lerp_(scores.detach().mean(), 0.1)
+        return scores
+
+    def on_validation_epoch_end(self) -> None:
+        counts = {"forwards": self.counts["forwards"], **{f"of {n}": count for n, count in self.counts["by size"].items()}}
+        self.log_dict({name: float(count) for name, count in counts.items()})
+        self.log_dict({"seen": torch.stack(self.seen).sum(), "average": self.average["score"]})
+
+
+class RecurrentTail(Classifier):
+    """An LSTM over the positions of the features, with dropout between its layers."""
+
+    def __init__(self, kind: type[nn.RNNBase] = nn.LSTM) -> None:
+        super().__init__()
+        self.tail, self.head = kind(8, 5, num_layers=2, dropout=0.2, batch_first=True), nn.Linear(5, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.tail(self.net.trunk(images).flatten(2).mT)[0][:, -1])
+
+
+class TwoBatches(Classifier):
+    """Validates one of two batches that come as a dict."""
+
+    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch["b"])
+
+
+def combined(mode: str) -> dict[str, Any]:
+    def val() -> CombinedLoader:
+        return CombinedLoader({"a": loader(16, seed=2), "b": loader(seed=1)}, mode)
+
+    return {"module": TwoBatches, "val": val, "monitor": {"images": lambda two: two["b"][0], "labels": lambda two: two["b"][1]}}
+
+
+def workers(persistent: bool) -> Callable[[], Any]:
+    return lambda: loader(seed=1, shuffle=True, num_workers=2, persistent_workers=persistent)
+
+
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulation with validation in the middle": {"accumulate_grad_batches": 2, "val_check_interval": 1},
@@ -110,6 +221,37 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "monitor": {"method": "shapleycam", "target": "probability"},
     },
     "covered copies, frozen backbone": {"module": FrozenBackbone, "monitor": {"method": "scorecam"}},
+    "two manual optimizers": {"module": TwoOptimizers},
+    "gradient checkpointing": {"module": lambda: Checkpointed(reentrant=False)},
+    "gradient checkpointing, reentrant": {"module": lambda: Checkpointed(reentrant=True)},
+    "gradient checkpointing of all": {"module": lambda: CheckpointedWhole(reentrant=False)},
+    "gradient checkpointing of all, reentrant": {"module": lambda: CheckpointedWhole(reentrant=True)},
+    "gradient checkpointing, the tail once a channel": {
+        "module": lambda: CheckpointedWhole(reentrant=True),
+        "monitor": {"method": "ablationcam"},
+    },
+    "metrics in forward": {"module": MetricsInForward},
+    "counts in forward": {"module": CountsInForward},
+    "LSTM tail": {"module": RecurrentTail},
+    "GRU tail": {"module": lambda: RecurrentTail(nn.GRU)},
+    "average of all weights before": {"callbacks": lambda monitors: [WeightAveraging(), *monitors]},
+    "average of all weights after": {"callbacks": lambda monitors: [*monitors, WeightAveraging()]},
+    "clipping by value with accumulation": {
+        "gradient_clip_val": 0.01,
+        "gradient_clip_algorithm": "value",
+        "accumulate_grad_batches": 2,
+    },
+    "validation at a share of the epoch": {"val_check_interval": 0.34},
+    "validation every second step": {"val_check_interval": 2, "check_val_every_n_epoch": None},
+    "validation every second epoch": {"check_val_every_n_epoch": 2, "max_epochs": 4, "epochs": {1, 3}},
+    "a share of the validation": {"limit_val_batches": 0.4},
+    "two batches in one, the shorter in cycles": combined("max_size_cycle"),
+    "two batches in one, up to the shorter's end": combined("min_size"),
+    "workers that are forked anew": {"val": workers(persistent=False)},
+    "two persistent workers": {"val": workers(persistent=True)},
+    "16-mixed": {"precision": "16-mixed"},
+    "16-true": {"precision": "16-true"},
+    "64-true": {"precision": "64-true"},
 }
 
 
