@@ -24,7 +24,7 @@ from lightning_cam.explanation import Explanation
 from lightning_cam.findings import Finding, is_thorough
 from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
-from lightning_cam.functional.statistics import STATISTICS, measure
+from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
@@ -189,6 +189,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
         self._layers, self._batch_size, self._room, self._pending = None, None, None, None
         self._off = self._endless = self._shared = False
+        self._said.clear()
         self._means, self._means_complete, self._means_whole = None, False, False
         if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
             self._memory.start_again()
@@ -214,7 +215,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._share_probe(ranks)
                 probe = self.probe
                 explanation = self._look(trainer, pl_module, probe)
-                ranks.together(lambda: self._memory.rehearse(self._measured(-1, 0, explanation, probe), []))
+                self._memory.rehearse(ranks.from_zero(lambda: self._measured(-1, 0, explanation, probe)), [])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new validation: nothing was looked at yet."""
@@ -338,20 +339,20 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
         probe, serials = ranks_of(trainer).from_zero(lambda: self._memory.candidates(self._names))
         explanation = self._look(trainer, pl_module, probe)
-        ranks_of(trainer).together(lambda: self._rehearse_drawing(trainer, probe, serials, explanation))
+        untrained = ranks_of(trainer).from_zero(lambda: self._drawn_rehearsal(explanation, probe))
+        if self._is_untrained(trainer):
+            self._memory.rehearse(untrained, serials)
 
-    def _rehearse_drawing(self, trainer: Trainer, probe: Probe, serials: list[int], explanation: Explanation) -> None:
+    def _drawn_rehearsal(self, explanation: Explanation, probe: Probe) -> Look:
         if self.class_names is not None and len(self.class_names) != explanation.scores.shape[1]:
             raise ValueError(
                 f"class_names: got {len(self.class_names)} names for the model's {explanation.scores.shape[1]} classes; "
                 "give one per class."
             )
         untrained = self._measured(-1, 0, explanation, probe)
-        if trainer.is_global_zero:
-            self._draw_overlay(explanation, probe, "rehearsal")()
-            self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")()
-        if self._is_untrained(trainer):
-            self._memory.rehearse(untrained, serials)
+        self._draw_overlay(explanation, probe, "rehearsal")()
+        self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")()
+        return untrained
 
     def _is_untrained(self, trainer: Trainer) -> bool:
         return trainer.global_step == 0 and not self.history.looks
@@ -399,7 +400,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             with self._timed("look", pl_module):
                 explanation = self._look(trainer, pl_module, probe)
                 destination = ranks.together(lambda: where_to(trainer))
-                ranks.together(lambda: self._keep(trainer, probe, explanation, when, destination))
+                # Rank zero's: others may differ in rounding, and in what their batch norms have seen.
+                look = ranks.from_zero(lambda: self._measured(epoch, step, explanation, probe))
+                blank = (explanation.reasons != 0).float().mean().item()
+                self._memory.add(look, blank, lasting=trainer.state.fn == "fit")
+                ranks.together(lambda: self._show(trainer, probe, explanation, when, destination))
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
@@ -408,15 +413,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             with self._timed(tests, pl_module):
                 self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH, destination)
 
-    def _keep(self, trainer: Trainer, probe: Probe, explanation: Explanation, when: str, destination: Destination) -> None:
-        """Puts one look into the memory and on the pictures."""
-        fit = trainer.state.fn == "fit"
-        look = self._measured(trainer.current_epoch, validation_step(trainer), explanation, probe)
-        self._memory.add(look, (explanation.reasons != 0).float().mean().item(), lasting=fit)
+    def _show(self, trainer: Trainer, probe: Probe, explanation: Explanation, when: str, destination: Destination) -> None:
+        """One look's pictures: tiles now, the rest in the background."""
         if not destination.writes:
             return
         self._publish(destination, "overlay", self._draw_overlay(explanation, probe, when))
-        if fit:
+        if trainer.state.fn == "fit":
             self._publish(destination, "evolution", self._draw_evolution(explanation, probe, self.history, when))
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
@@ -628,8 +630,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 )
                 raise
             self._off = True
-            # What watches a scalar must find it; before the first look it is 0.
-            self._memory.keep(dict.fromkeys([*STATISTICS, "blank"], math.nan) | {f"shortcut/{cue}": math.nan for cue in self.cues})
             self._warn(
                 f"switched itself off in epoch {trainer.current_epoch}; training goes on, without further maps, and its scalars "
                 f"stay as they are ({type(error).__name__}: {error})"

@@ -16,15 +16,16 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="to
 Pairs = dict[str, tuple[Found, Found]]
 
 
-def equal(found: Found, expected: Found) -> None:
+def equal(found: tuple[Found, Found], expected: tuple[Found, Found]) -> None:
+    """Each rank's weights and metrics are those of the same rank without a monitor."""
     for part in ("weights", "metrics"):
-        torch.testing.assert_close(found[part], expected[part], rtol=0, atol=0)
+        for own, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(own[part], other[part], rtol=0, atol=0)
 
 
 def alike(pair: tuple[Found, Found]) -> None:
-    """Both ranks know the same; one alone speaks."""
+    """Both ranks know the same of the looks; one alone speaks."""
     first, second = pair
-    equal(first, second)
     assert first["scalars"] == second["scalars"]
     assert first["findings"] == second["findings"]
     torch.testing.assert_close(first["probe"], second["probe"], rtol=0, atol=0)
@@ -41,9 +42,9 @@ def test_the_same_weights_and_maps(tmp_path: Path) -> None:
     for name in ("with", "own probe", "watched", "accumulated"):
         alike(found[name])
     for name in ("with", "own probe", "watched"):
-        equal(found[name][0], found["without"][0])
+        equal(found[name], found["without"])
         assert epochs(found[name][0]) == [-1, 0, 1]
-    equal(found["accumulated"][0], found["accumulated without"][0])
+    equal(found["accumulated"], found["accumulated without"])
     assert len(set(found["with"][0]["probe"][1].tolist())) == 3, "rank zero's images, of all classes"
     # The last look came after the last step: one process explains the same weights.
     model = Classifier()
@@ -58,7 +59,7 @@ def test_sharded_parameters(tmp_path: Path) -> None:
     found = two_ranks(tmp_path, *(f"{kind}{how}" for kind in ("sharded", "sharded as a whole") for how in ("", " without")))
     for kind in ("sharded", "sharded as a whole"):
         alike(found[kind])
-        equal(found[kind][0], found[f"{kind} without"][0])
+        equal(found[kind], found[f"{kind} without"])
         assert epochs(found[kind][0]) == [-1, 0, 1]
         assert all(cams.isfinite().all() and cams.amax() > 0 for _, _, cams in found[kind][0]["looks"][1:])
 
@@ -90,7 +91,7 @@ def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:
     found = two_ranks(tmp_path, "without", *names)
     for name in names:
         alike(found[name])
-        equal(found[name][0], found["without"][0])
+        equal(found[name], found["without"])
         assert "rank 1" in " ".join(found[name][0]["warnings"]) or name.endswith("rank 0")
         (off,) = [words for words in found[name][0]["warnings"] if "switched itself off in epoch 0; training goes on" in words]
         assert "planted" in off
@@ -102,7 +103,7 @@ def test_what_befalls_one_rank_alone_does_not_end_the_looks(tmp_path: Path) -> N
     found = two_ranks(tmp_path, "without", *names)
     for name, said in zip(names, ("memory ran out with 8 images at once", "No space left on device"), strict=True):
         alike(found[name])
-        equal(found[name][0], found["without"][0])
+        equal(found[name], found["without"])
         assert epochs(found[name][0]) == [-1, 0, 1]
         assert sum(said in words for words in found[name][0]["warnings"]) == 1
 
