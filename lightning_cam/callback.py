@@ -26,7 +26,7 @@ from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import publish, publish_text, validation_step
+from lightning_cam.loggers import publish, publish_text, validation_step, where_to
 from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, unlogged
@@ -354,7 +354,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH)
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule, kind: str, drawn: Image) -> None:
-        self._tell(pl_module, publish(trainer, f"{self.name}/{kind}", drawn))
+        self._tell(pl_module, publish(where_to(trainer), f"{self.name}/{kind}", drawn))
 
     @contextmanager
     def _timed(self, work: str, pl_module: LightningModule) -> Iterator[None]:
@@ -418,7 +418,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         now = [finding for finding in self.findings if finding.key in keys]
         if now:
             lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
-            publish_text(trainer, f"{self.name}/findings", "\n".join([when, "", *lines]))
+            publish_text(where_to(trainer), f"{self.name}/findings", "\n".join([when, "", *lines]))
             self._publish(trainer, pl_module, "shortcut", report.picture(now[0], when, self._style.normalization))
         warned = {finding.key for finding in before if finding.level == "warning"}
         for finding in now:
