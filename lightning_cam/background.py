@@ -9,7 +9,7 @@ from PIL import Image
 
 MOST_WAITING = 8  # jobs; who hands over one more waits for the oldest
 
-Job = Callable[[], str]
+Job = Callable[[], str | None]  # may return words for the user
 
 
 class Background:
@@ -20,8 +20,8 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
-        self._waiting: deque[tuple[str, Future[str]]] = deque()
-        self._ended: list[tuple[str, str | Exception]] = []
+        self._waiting: deque[tuple[str, Future[str | None]]] = deque()
+        self._ended: list[tuple[str, str | Exception | None]] = []
 
     def hand_over(self, what: str, job: Job) -> None:
         """Lets the thread do it, some time later."""
@@ -32,7 +32,7 @@ class Background:
             self._await_oldest()
         self._waiting.append((what, self._thread.submit(job)))
 
-    def ended(self) -> list[tuple[str, str | Exception]]:
+    def ended(self) -> list[tuple[str, str | Exception | None]]:
         """Of each job that has ended since this was last asked: what it was, and what came of it."""
         while self._waiting and self._waiting[0][1].done():
             self._await_oldest()

@@ -28,7 +28,7 @@ from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import Destination, publish, publish_text, validation_step, where_to
+from lightning_cam.loggers import Destination, PublishError, publish, publish_text, validation_step, where_to
 from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, forward_through, unlogged
@@ -428,15 +428,14 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
         for what, came in self._background.ended():
-            if isinstance(came, str):
-                self._tell(pl_module, came)
+            if not isinstance(came, Exception):
+                self._tell(pl_module, came or "")
             else:
-                cause = f"{type(came).__name__}: {came}"
-                self._warn(
-                    f"{what} could not be written and is lost ({cause}); see to the logger or the disk. Training, scalars and the "
-                    "next looks go on; further losses of the same cause are not told",
-                    about=cause,
-                )
+                lost, cause = f"{what} is lost ({type(came).__name__}: {came})", repr(came)
+                if isinstance(came, PublishError):
+                    lost, cause = came.message, repr(came.exceptions)
+                remedy = "see to the logger or the disk. Training, scalars and the next looks go on; more of the same is not told"
+                self._warn(f"{lost}; {remedy}", about=cause)
 
     def _flush(self, pl_module: LightningModule) -> None:
         self._background.flush()
@@ -519,7 +518,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        self._background.hand_over(f"{tag} of epoch {destination.epoch}", lambda: publish_text(destination, tag, text))
+        self._background.hand_over(f"{tag} of epoch {destination.epoch}", partial(publish_text, destination, tag, text))
         self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:

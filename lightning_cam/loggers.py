@@ -1,6 +1,13 @@
-"""Where pictures go: to each logger that takes images, else to files."""
+"""Where pictures and texts go: to each logger that takes them, else to files.
 
+Lightning has each logger twice, in two namespaces, and a logger's package may be missing; so what a logger and its experiment can
+do decides, not their class, and no package of a logger is imported here.
+"""
+
+import inspect
 import io
+import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,43 +17,103 @@ import numpy as np
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-Show = Callable[[Any, str, Image.Image, int], None]
+Show = Callable[[Any, str, Image.Image, int], Any]
+Tell = Callable[[Any, str, str, int], Any]
 
 LOGGERS: dict[type, Show] = {}
 """A function ``(logger, tag, picture, step)`` by logger class; it comes before what a logger is seen to be able to do."""
 
 
+class PublishError(ExceptionGroup):
+    """What some loggers did not take; the message says which, and where it is kept instead, ``exceptions`` say why."""
+
+
 @dataclass(frozen=True)
 class Destination:
-    loggers: tuple
-    directory: str
+    """Where the pictures and texts of one look go; made on the main thread, good on any.
+
+    Args:
+        directory: Of the files, where no logger takes a picture or a text.
+        step: That of the scalars of this validation.
+        writes: Whether this process writes at all.
+    """
+
+    loggers: tuple[Any, ...]
+    directory: Path
     epoch: int
     step: int
     writes: bool
 
 
 def where_to(trainer: Any) -> Destination:
-    directory = trainer.log_dir or trainer.default_root_dir  # a collective: every rank asks
+    """Where this look goes. Every rank calls it, on its main thread; rank zero alone writes, and nobody in a ``fast_dev_run``."""
+    directory = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks
     writes = trainer.is_global_zero and not trainer.fast_dev_run
-    return Destination(tuple(trainer.loggers), directory, trainer.current_epoch, validation_step(trainer), writes)
+    loggers = tuple(trainer.loggers) if writes else ()
+    for logger in loggers:
+        _experiment(logger)  # built when first asked for, which packages expect on the main thread
+    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes)
 
 
 def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
-    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words."""
-    taken = [logger for logger in destination.loggers if show(logger, tag, picture, destination.step)]
-    if not taken:
-        path = save(destination.directory, tag, picture, destination.epoch, destination.step)
+    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words.
+
+    Raises:
+        PublishError: A logger failed. The others have the picture; where none has, a file does.
+    """
+    if not destination.writes:
+        return ""
+    epoch, step = destination.epoch, destination.step
+    taken, path = _hand_out(
+        destination,
+        tag,
+        lambda logger: show(logger, tag, picture, step),
+        lambda: save(destination.directory, tag, picture, epoch, step),
+    )
+    if path is not None:
         return f"no logger takes pictures; they are in {path.parent.parent}"
     boards = [getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)]
     return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
 
 
-def publish_text(destination: Destination, tag: str, text: str) -> str:
+def publish_text(destination: Destination, tag: str, text: str) -> None:
+    """Hands a text to every logger that takes texts, or appends it to ``<directory>/<tag>.md`` where none does.
+
+    Raises:
+        PublishError: A logger failed. The others have the text; where none has, the file does.
+    """
+    if not destination.writes:
+        return
+    _hand_out(
+        destination,
+        tag,
+        lambda logger: tell(logger, tag, text, destination.step),
+        lambda: append(destination.directory, tag, text),
+    )
+
+
+def _hand_out(
+    destination: Destination, tag: str, hand: Callable[[Any], bool], keep: Callable[[], Path]
+) -> tuple[list[Any], Path | None]:
+    """Who took it, and the file where nobody did. All are tried before a failure is told."""
+    taken, failed, errors, path = [], [], [], None
     for logger in destination.loggers:
-        add_text = getattr(getattr(logger, "experiment", None), "add_text", None)
-        if callable(add_text):
-            add_text(tag, text, destination.step)
-    return ""
+        try:
+            if hand(logger):
+                taken.append(logger)
+        except Exception as error:  # noqa: BLE001 - a failing logger keeps nothing from the next one; raised below
+            failed.append(f"{type(logger).__name__} ({type(error).__name__}: {error})")
+            errors.append(error)
+    if not taken:
+        try:
+            path = keep()
+        except OSError as error:
+            failed.append(f"the file ({type(error).__name__}: {error})")
+            errors.append(error)
+    if errors:
+        instead = f"it is in {path}" if path else "the other loggers have it" if taken else "it is lost"
+        raise PublishError(f"{tag} of step {destination.step} was not taken by {', '.join(failed)}; {instead}", errors)
+    return taken, path
 
 
 def validation_step(trainer: Any) -> int:
@@ -56,17 +123,23 @@ def validation_step(trainer: Any) -> int:
 
 def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
     """Hands a picture to a logger; says whether the logger takes pictures at all."""
-    row = next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None)
-    if row is None and takes_add_image(logger):
-        row = show_in_tensorboard
+    row = next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
     if row is not None:
         row(logger, tag, picture, step)
     return row is not None
 
 
+def tell(logger: Any, tag: str, text: str, step: int) -> bool:
+    """Hands a text in Markdown to a logger; says whether the logger takes texts at all."""
+    row = _first_fit(TEXTS, logger)
+    if row is not None:
+        row(logger, tag, text, step)
+    return row is not None
+
+
 def takes_add_image(logger: Any) -> bool:
     """Whether the logger's experiment is a summary writer, whichever package it comes from."""
-    return callable(getattr(getattr(logger, "experiment", None), "add_image", None))
+    return _takes(_experiment(logger), "add_image", ())
 
 
 def show_in_tensorboard(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
@@ -79,11 +152,110 @@ def show_in_tensorboard(logger: Any, tag: str, picture: Image.Image, step: int) 
         experiment.add_image(tag, np.asarray(picture), step, dataformats="HWC")
 
 
+def tell_in_tensorboard(logger: Any, tag: str, text: str, step: int) -> None:
+    """Under the tab of texts, which reads Markdown."""
+    logger.experiment.add_text(tag, text, step)
+
+
+def show_in_wandb(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
+    """Through the logger: the experiment counts steps of its own, and drops what comes with an earlier one."""
+    logger.log_image(tag, [picture], step=step, caption=[f"{tag} · step {step}"])
+
+
+def tell_in_wandb(logger: Any, tag: str, text: str, step: int) -> None:
+    """A table of one cell, the form that W&B has for texts."""
+    logger.log_text(tag, columns=["text"], data=[[text]], step=step)
+
+
+def show_in_mlflow(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
+    """An image of the run, by key and step."""
+    logger.experiment.log_image(logger.run_id, picture, key=_mlflow_key(tag), step=step)
+
+
+def tell_in_mlflow(logger: Any, tag: str, text: str, step: int) -> None:
+    """An artifact for each step, as a text of MLflow has no step."""
+    logger.experiment.log_text(logger.run_id, text, f"{_mlflow_key(tag)}/step={step:06d}.md")
+
+
+def _mlflow_key(tag: str) -> str:
+    """The tag without what MLflow refuses; the logger of Lightning leaves the same out of the names of scalars."""
+    return re.sub(r"[^a-zA-Z0-9_/. -]+", "", tag)
+
+
+def show_in_comet(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
+    """A graphic of the experiment, by name and step."""
+    logger.experiment.log_image(picture, name=tag, step=step)
+
+
+def tell_in_comet(logger: Any, tag: str, text: str, step: int) -> None:
+    """With the tag beside it, as a text of Comet has no name."""
+    logger.experiment.log_text(text, step=step, metadata={"tag": tag})
+
+
+def show_in_litlogger(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
+    """From a file, which LitLogger uploads before it returns."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "picture.jpg"
+        path.write_bytes(encode_jpeg(picture))
+        logger.experiment.log_media(tag, str(path), step=step, caption=f"{tag} · step {step}")
+
+
+def tell_in_litlogger(logger: Any, tag: str, text: str, step: int) -> None:
+    """From a file too; its ending says that it is a text."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "text.txt"
+        path.write_text(text, encoding="utf-8")
+        logger.experiment.log_media(tag, str(path), step=step)
+
+
+PICTURES: tuple[tuple[str, str, tuple[str, ...], Show], ...] = (
+    ("experiment", "add_image", (), show_in_tensorboard),
+    ("logger", "log_image", ("key", "images", "step"), show_in_wandb),
+    ("experiment", "log_image", ("run_id", "key", "step"), show_in_mlflow),
+    ("experiment", "log_image", ("image_data", "name", "step"), show_in_comet),
+    ("experiment", "log_media", ("name", "path", "step", "caption"), show_in_litlogger),
+)
+"""By a method of the logger or its experiment and what that must take: how to show a picture. The first that fits decides."""
+
+TEXTS: tuple[tuple[str, str, tuple[str, ...], Tell], ...] = (
+    ("experiment", "add_text", (), tell_in_tensorboard),
+    ("logger", "log_text", ("key", "columns", "data", "step"), tell_in_wandb),
+    ("experiment", "log_text", ("run_id", "text", "artifact_file"), tell_in_mlflow),
+    ("experiment", "log_text", ("text", "step", "metadata"), tell_in_comet),
+    ("experiment", "log_media", ("name", "path", "step", "caption"), tell_in_litlogger),
+)
+"""Likewise, how to tell a text."""
+
+
+def _first_fit(rows: tuple[tuple[str, str, tuple[str, ...], Callable], ...], logger: Any) -> Callable | None:
+    sides = {"logger": logger, "experiment": _experiment(logger)}
+    return next((row for side, method, arguments, row in rows if _takes(sides[side], method, arguments)), None)
+
+
+def _experiment(logger: Any) -> Any:
+    return getattr(logger, "experiment", None)
+
+
+def _takes(side: Any, method: str, arguments: tuple[str, ...]) -> bool:
+    """Whether there is such a method, with arguments of these names: packages have methods of one name for different things."""
+    function = getattr(side, method, None)
+    return callable(function) and (not arguments or set(arguments) <= set(inspect.signature(function).parameters))
+
+
 def save(directory: str | Path, tag: str, picture: Image.Image, epoch: int, step: int) -> Path:
     """Writes ``<directory>/<tag>/epoch=000-step=000000.jpg`` and returns its path."""
     path = Path(directory) / tag / f"epoch={epoch:03d}-step={step:06d}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_jpeg(picture))
+    return path
+
+
+def append(directory: str | Path, tag: str, text: str) -> Path:
+    """Appends to ``<directory>/<tag>.md`` and returns its path."""
+    path = Path(directory) / f"{tag}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n\n")
     return path
 
 

@@ -241,8 +241,8 @@ def test_a_logger_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     found = train(tmp_path / "with", [monitor], logger=[full, board])
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
-    assert "cam/overlay of epoch 0" in lost
-    assert "see to the logger or the disk. Training, scalars and the next looks go on" in lost
+    assert "cam/overlay of step 2 was not taken by Full" in lost
+    assert "the other loggers have it; see to the logger or the disk. Training, scalars and the next looks go on" in lost
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert pictures(full) == []
     assert pictures(board) == [2, 5], "what one logger cannot take is not kept from the other"
@@ -257,7 +257,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     found = train(tmp_path / "with", [CAMMonitor(probe=9, cues=None)])
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
-    assert "cam/overlay of epoch 0 could not be written and is lost" in lost
+    assert "cam/overlay of step 2 was not taken by the file" in lost
+    assert "it is lost; see to the logger or the disk" in lost
     assert (folder / "epoch=001-step=000005.jpg").stat().st_size > 1000
 
 
@@ -268,7 +269,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=9, cues=None)
     found = train(tmp_path / "with", [monitor])
     the_same(found, expected)
-    assert any("could not be written and is lost (" in words and "Error" in words for words in found[2])
+    assert any("was not taken by the file (" in words and "it is lost" in words for words in found[2])
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ImageEvent
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_cam.loggers import LOGGERS, Show, encode_jpeg, publish, save, show, takes_add_image, validation_step
+from lightning_cam.loggers import LOGGERS, Show, encode_jpeg, publish, save, show, takes_add_image, validation_step, where_to
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_jpeg_keeps_small_letters_clean(picture: Image.Image) -> None:
 def test_publish_goes_to_every_logger_that_takes_pictures(tmp_path: Path, picture: Image.Image) -> None:
     boards, tables, writer = TensorBoardLogger(tmp_path / "boards"), CSVLogger(tmp_path / "tables"), Writer()
     trainer = Trainer(logger=[tables, boards, Foreign(writer)], accelerator="cpu")
-    words = publish(trainer, "cam/overlay", picture)
+    words = publish(where_to(trainer), "cam/overlay", picture)
     assert len(events(boards, "cam/overlay")) == 1
     assert len(writer.calls) == 1
     assert "--samples_per_plugin images=1000" in words
@@ -200,7 +200,7 @@ def test_publish_goes_to_every_logger_that_takes_pictures(tmp_path: Path, pictur
 @pytest.mark.parametrize("csv", [True, False])
 def test_publish_writes_files_where_no_logger_takes_pictures(csv: bool, tmp_path: Path, picture: Image.Image) -> None:
     trainer = Trainer(logger=CSVLogger(tmp_path) if csv else False, default_root_dir=tmp_path, accelerator="cpu")
-    words = publish(trainer, "cam/overlay", picture)
+    words = publish(where_to(trainer), "cam/overlay", picture)
     (path,) = tmp_path.rglob("*.jpg")
     assert path.parts[-3:] == ("cam", "overlay", "epoch=000-step=000000.jpg")
     assert str(path.parent.parent) in words
@@ -208,7 +208,7 @@ def test_publish_writes_files_where_no_logger_takes_pictures(csv: bool, tmp_path
 
 def test_publish_leaves_nothing_of_a_fast_run(tmp_path: Path, picture: Image.Image) -> None:
     trainer = Trainer(fast_dev_run=True, default_root_dir=tmp_path, accelerator="cpu")
-    assert publish(trainer, "cam/overlay", picture) == ""
+    assert publish(where_to(trainer), "cam/overlay", picture) == ""
     assert not list(tmp_path.rglob("*"))
 
 
