@@ -13,24 +13,32 @@ Job = Callable[[], str | None]  # may return words for the user
 
 
 class Background:
-    """One worker thread. It lives from the first job to the next ``flush``; jobs run in the order in which they came.
+    """One worker thread. It lives from the first ``start`` to the next ``flush``; jobs run in the order in which they came.
 
-    Jobs use no torch: the default dtype and other switches that a training turns are those of all threads.
+    Jobs are added while a look is made, and started when it is over: meanwhile the thread would take Python's lock from the look's
+    many small operations. Jobs use no torch: the default dtype and other switches that a training turns are those of all threads.
     """
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
+        self._added: list[tuple[str, Job]] = []
         self._waiting: deque[tuple[str, Future[str | None]]] = deque()
         self._ended: list[tuple[str, str | Exception | None]] = []
 
-    def hand_over(self, what: str, job: Job) -> None:
-        """Lets the thread do it, some time later."""
-        if self._thread is None:
-            Image.init()  # imported here rather than in the thread, during which processes may be forked
-            self._thread = ThreadPoolExecutor(1, "lightning_cam")
-        while len(self._waiting) >= MOST_WAITING:
-            self._await_oldest()
-        self._waiting.append((what, self._thread.submit(job)))
+    def add(self, what: str, job: Job) -> None:
+        """Something to do at the next ``start``."""
+        self._added.append((what, job))
+
+    def start(self) -> None:
+        """Lets the thread do what was added."""
+        while self._added:
+            if self._thread is None:
+                Image.init()  # imported here rather than in the thread, during which processes may be forked
+                self._thread = ThreadPoolExecutor(1, "lightning_cam")
+            while len(self._waiting) >= MOST_WAITING:
+                self._await_oldest()
+            what, job = self._added.pop(0)
+            self._waiting.append((what, self._thread.submit(job)))
 
     def ended(self) -> list[tuple[str, str | Exception | None]]:
         """Of each job that has ended since this was last asked: what it was, and what came of it."""
@@ -40,7 +48,8 @@ class Background:
         return ended
 
     def flush(self) -> None:
-        """Waits until all is done, and ends the thread."""
+        """Waits until all is done, also what was only added, and ends the thread."""
+        self.start()
         while self._waiting:
             self._await_oldest()
         if self._thread is not None:

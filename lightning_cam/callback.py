@@ -289,6 +289,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         for key, value in self._memory.logged(self.cues, self._off).items():
             pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets the pictures be drawn and written, while training goes on."""
+        self._background.start()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Waits until all pictures are written."""
         self._flush(pl_module)
@@ -423,7 +427,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
         tag = f"{self.name}/{kind}"
-        self._background.hand_over(f"{tag} of epoch {destination.epoch}", lambda: publish(destination, tag, draw()))
+        self._background.add(f"{tag} of epoch {destination.epoch}", lambda: publish(destination, tag, draw()))
 
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
@@ -518,7 +522,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        self._background.hand_over(f"{tag} of epoch {destination.epoch}", partial(publish_text, destination, tag, text))
+        self._background.add(f"{tag} of epoch {destination.epoch}", partial(publish_text, destination, tag, text))
         self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:

@@ -6,7 +6,7 @@ A room of its own because text needs Pillow, and ``functional`` holds nothing bu
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -244,6 +244,7 @@ def _width(text: str, size: int = 13, bold: bool = False) -> float:
     return _font(size, bold).getlength(text)
 
 
+@lru_cache(maxsize=10_000)
 def drawable(text: str) -> bool:
     """Whether the font has every letter; it lacks, for one, Chinese."""
     missing = bytes(_font().getmask("\U0010ffff"))
