@@ -49,7 +49,7 @@ def test_nothing_runs_before_the_start() -> None:
 def test_the_line_is_bounded() -> None:
     background, gate = Background(), threading.Event()
     for number in range(MOST_WAITING + 1):
-        background.add(str(number), gate.wait)
+        background.add(str(number), lambda: str(gate.wait()))
     starting = threading.Thread(target=background.start)
     starting.start()
     starting.join(0.2)
@@ -84,7 +84,7 @@ def test_after_a_flush_it_serves_again() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])  # noqa: S301 - our own
 def test_a_copy_has_a_thread_of_its_own(copied: object) -> None:
     background, gate, done = Background(), threading.Event(), []
-    background.add("job", gate.wait)
+    background.add("job", lambda: str(gate.wait()))
     background.start()
     other = copied(background)
     other.add("job", lambda: done.append(1))
@@ -97,7 +97,7 @@ def test_a_copy_has_a_thread_of_its_own(copied: object) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_meanwhile_ends(recwarn: pytest.WarningsRecorder) -> None:
     background, gate = Background(), threading.Event()
-    background.add("job", gate.wait)
+    background.add("job", lambda: str(gate.wait()))
     background.start()
     child = os.fork()
     if child == 0:
