@@ -1,5 +1,6 @@
 """Many looks: what grows, grows as stated; what should not, does not."""
 
+import itertools
 import os
 import resource
 import threading
@@ -56,6 +57,6 @@ def test_many_looks(looks: int, tmp_path: Path) -> None:
     assert last["hooks"] == 0
     assert last["bytes"] - half["bytes"] < 32e6, "history, film strip and tests are bounded"
     sizes = [0, *(found["events"] for found in gauge.found)]
-    each = [(after - before) / (looks / 10) for before, after in zip(sizes[5:], sizes[6:], strict=False)]
+    each = [(after - before) / (looks / 10) for before, after in itertools.pairwise(sizes[5:])]
     assert 10e3 < min(each) < max(each) < 1e6, "an overlay, a film strip of at most ten columns, the evidence of a finding, scalars"
     assert max(each) < 2 * min(each), "no look is larger for those before it"
