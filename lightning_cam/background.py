@@ -21,23 +21,33 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
-        self._added: list[tuple[str, Job]] = []
+        self._added: list[tuple[str, Job, bool]] = []
         self._waiting: deque[tuple[str, Future[str | None]]] = deque()
         self._ended: list[tuple[str, str | Exception | None]] = []
 
-    def add(self, what: str, job: Job) -> None:
-        """Something to do at the next ``start``."""
-        self._added.append((what, job))
+    def add(self, what: str, job: Job, here: bool = False) -> None:
+        """Something to do at the next ``start``.
+
+        Args:
+            here: On the thread that starts it, for loggers that no other thread may use.
+        """
+        self._added.append((what, job, here))
 
     def start(self) -> None:
         """Lets the thread do what was added."""
         while self._added:
+            what, job, here = self._added.pop(0)
+            if here:
+                try:
+                    self._ended.append((what, job()))
+                except Exception as error:  # noqa: BLE001 - told, as those of the thread are
+                    self._ended.append((what, error))
+                continue
             if self._thread is None:
                 Image.init()  # imported here rather than in the thread, during which processes may be forked
                 self._thread = ThreadPoolExecutor(1, "lightning_cam")
             while len(self._waiting) >= MOST_WAITING:
                 self._await_oldest()
-            what, job = self._added.pop(0)
             self._waiting.append((what, self._thread.submit(job)))
 
     def ended(self) -> list[tuple[str, str | Exception | None]]:

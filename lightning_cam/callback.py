@@ -427,7 +427,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
         tag = f"{self.name}/{kind}"
-        self._background.add(f"{tag} of epoch {destination.epoch}", lambda: publish(destination, tag, draw()))
+        what, here = f"{tag} of epoch {destination.epoch}", not destination.takes_threads
+        self._background.add(what, lambda: publish(destination, tag, draw()), here)
 
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
@@ -522,7 +523,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        self._background.add(f"{tag} of epoch {destination.epoch}", partial(publish_text, destination, tag, text))
+        what, here = f"{tag} of epoch {destination.epoch}", not destination.takes_threads
+        self._background.add(what, partial(publish_text, destination, tag, text), here)
         self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:

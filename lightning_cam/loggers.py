@@ -44,6 +44,11 @@ class Destination:
     step: int
     writes: bool
 
+    @property
+    def takes_threads(self) -> bool:
+        """Whether all loggers are known to take what another thread hands them, while the training's own scalars are logged."""
+        return all(row in (None, *THREAD_SAFE) for logger in self.loggers for row in (_row(logger), _first_fit(TEXTS, logger)))
+
 
 def where_to(trainer: Any) -> Destination:
     """Where this look goes. Every rank calls it, on its main thread; rank zero alone writes, and nobody in a ``fast_dev_run``."""
@@ -123,7 +128,7 @@ def validation_step(trainer: Any) -> int:
 
 def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
     """Hands a picture to a logger; says whether the logger takes pictures at all."""
-    row = next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
+    row = _row(logger)
     if row is not None:
         row(logger, tag, picture, step)
     return row is not None
@@ -225,6 +230,15 @@ TEXTS: tuple[tuple[str, str, tuple[str, ...], Tell], ...] = (
     ("experiment", "log_media", ("name", "path", "step", "caption"), tell_in_litlogger),
 )
 """Likewise, how to tell a text."""
+
+
+THREAD_SAFE = (show_in_tensorboard, show_in_wandb, show_in_mlflow, tell_in_tensorboard, tell_in_wandb, tell_in_mlflow)
+"""Seen to keep every step apart. Comet does not: a picture's step becomes that of scalars that are logged at the same moment."""
+
+
+def _row(logger: Any) -> Show | None:
+    """The table's function for the logger's class, else what the logger is seen to be able to do."""
+    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
 
 
 def _first_fit(rows: tuple[tuple[str, str, tuple[str, ...], Callable], ...], logger: Any) -> Callable | None:

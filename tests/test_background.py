@@ -106,3 +106,14 @@ def test_a_process_forked_meanwhile_ends(recwarn: pytest.WarningsRecorder) -> No
     gate.set()
     background.flush()
     assert os.waitstatus_to_exitcode(status) == 7
+
+
+def test_what_no_other_thread_may_do_is_done_here() -> None:
+    background, done = Background(), []
+    background.add("here", lambda: done.append(threading.current_thread()), here=True)
+    background.add("bad", lambda: 1 / 0, here=True)
+    assert done == []
+    background.start()
+    assert done == [threading.current_thread()]
+    assert [type(came) for _, came in background.ended()] == [type(None), ZeroDivisionError]
+    assert threads() == 0

@@ -327,7 +327,7 @@ def run_with_checkpoint(directory: Path, monitor: CAMMonitor, epochs: int, resum
     seed_everything(0, verbose=False)
     saved = ModelCheckpoint(directory, save_last=True)
     fitted = trainer(directory, callbacks=[monitor, saved], max_epochs=epochs, enable_checkpointing=True)
-    fitted.fit(Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=resume, weights_only=True)
+    fitted.fit(Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=resume)
     return directory / "last.ckpt"
 
 
@@ -352,7 +352,7 @@ def test_resuming_gives_the_weights_of_a_run_without_monitor(tmp_path: Path) -> 
     saved = ModelCheckpoint(tmp_path / "c", save_last=True)
     seed_everything(0, verbose=False)
     plain = trainer(tmp_path / "c", callbacks=[saved], max_epochs=4, enable_checkpointing=True)
-    plain.fit(Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=checkpoint, weights_only=True)
+    plain.fit(Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=checkpoint)
     expected = torch.load(tmp_path / "c" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(monitored["state_dict"], expected["state_dict"], rtol=0, atol=0)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import CLASSES, loader
+from modules import CLASSES, Classifier, loader, trainer
 from networks import net
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -365,7 +365,7 @@ def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, t
     assert ended.experiment
     wandb.finish()
     with pytest.raises(
-        PublishError, match=r"cam/overlay of step 7 was not taken by WandbLogger \(UsageError: .*others have it"
+        PublishError, match=r"cam/overlay of step 7 was not taken by WandbLogger \(UsageError: .*the other loggers have it"
     ) as told:
         publish(destination, "cam/overlay", colored(7))
     assert [type(error).__name__ for error in told.value.exceptions] == ["UsageError"]
@@ -396,18 +396,18 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
         publish(Destination((ended,), tmp_path / "blocked", 0, 7, True), "cam/overlay", colored(7))
 
 
-@pytest.mark.parametrize("name", ["TensorBoardLogger", "WandbLogger", "MLFlowLogger", "CometLogger"])
+@pytest.mark.parametrize("name", ["TensorBoardLogger", "WandbLogger", "MLFlowLogger"])
 def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     import pytorch_lightning.loggers
     import wandb
 
-    options = {"CometLogger": "offline_directory"}
-    logger = getattr(pytorch_lightning.loggers, name)(**{options.get(name, "save_dir"): str(tmp_path / "logs")})
+    logger = getattr(pytorch_lightning.loggers, name)(save_dir=str(tmp_path / "logs"))
     trainer = SimpleNamespace(
         log_dir=str(tmp_path), loggers=[logger], is_global_zero=True, fast_dev_run=0, current_epoch=0, global_step=1,
         fit_loop=SimpleNamespace(epoch_loop=None),
     )  # fmt: skip
     destination = where_to(trainer)
+    assert destination.takes_threads
     failures: list[Exception] = []
 
     def work() -> None:
@@ -433,14 +433,31 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     elif name == "WandbLogger":
         wandb.finish()
         stored = from_wandb(tmp_path / "logs")
-    elif name == "MLFlowLogger":
+    else:
         (tmp_path / "read").mkdir()
         stored = from_mlflow(logger, tmp_path / "read")
-    else:
-        logger.experiment.end()
-        stored = from_comet(tmp_path / "logs")
     assert stored.scalars == {at: at / 1024 for at in range(step)}
     assert sorted(stored.pictures) == list(range(40))
     for at, picture in stored.pictures.items():
         assert abs(picture.convert("RGB").getpixel((0, 0))[0] - at) <= 2
     assert stored.texts == {at: f"step {at}" for at in range(40)}
+
+
+def test_comet_and_rows_of_the_users_own_are_used_on_the_main_thread_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.loggers import CometLogger, CSVLogger, TensorBoardLogger
+
+    class Own(CSVLogger):
+        pass
+
+    used = []
+    monkeypatch.setitem(LOGGERS, Own, lambda *arguments: used.append(threading.current_thread()))
+    boards = TensorBoardLogger(tmp_path / "boards")
+    for loggers, threads in (
+        ((boards, CSVLogger(tmp_path / "tables")), True),
+        ((boards, Own(tmp_path / "own")), False),
+        ((CometLogger(offline_directory=str(tmp_path / "comet")),), False),
+    ):
+        assert Destination(loggers, tmp_path, 0, 0, True).takes_threads is threads
+    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=[Own(tmp_path / "own"), boards])
+    fitted.fit(Classifier(), loader(), loader(seed=1))
+    assert used == [threading.main_thread()] * 4
