@@ -21,11 +21,11 @@ from torchvision.models import VisionTransformer
 from lightning_cam import CAMMonitor, Evidence
 
 
-def averaged(before: bool) -> Callable[[list], list]:
+def averaged(before: bool, kind: str = "EMAWeightAveraging", **options: Any) -> Callable[[list], list]:
     def arranged(monitors: list) -> list:
-        if not hasattr(callbacks, "EMAWeightAveraging"):
-            pytest.skip("this Lightning has no EMAWeightAveraging; 2.6 brought it")
-        average = callbacks.EMAWeightAveraging(decay=0.5)
+        if not hasattr(callbacks, kind):
+            pytest.skip(f"this Lightning has no {kind}; 2.6 brought it")
+        average = getattr(callbacks, kind)(**options)
         return [average, *monitors] if before else [*monitors, average]
 
     return arranged
@@ -199,8 +199,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "backbone under the user's no_grad": {"module": BackboneUnderNoGrad},
     "a forward that logs": {"module": LogsInForward},
     "a forward that keeps its features": {"module": KeepsFeatures},
-    "EMA before": {"callbacks": averaged(before=True)},
-    "EMA after": {"callbacks": averaged(before=False)},
+    "EMA before": {"callbacks": averaged(before=True, decay=0.5)},
+    "EMA after": {"callbacks": averaged(before=False, decay=0.5)},
     "two validation loaders": {"val": two_loaders},
     "two validation loaders, the second watched": {"val": two_loaders, "monitor": {"dataloader_idx": 1}},
     "bf16-mixed": {"precision": "bf16-mixed"},
@@ -237,8 +237,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "counts in forward": {"module": CountsInForward},
     "LSTM tail": {"module": RecurrentTail},
     "GRU tail": {"module": lambda: RecurrentTail(nn.GRU)},
-    "average of all weights before": {"callbacks": lambda monitors: [WeightAveraging(), *monitors]},
-    "average of all weights after": {"callbacks": lambda monitors: [*monitors, WeightAveraging()]},
+    "average of all weights before": {"callbacks": averaged(before=True, kind="WeightAveraging")},
+    "average of all weights after": {"callbacks": averaged(before=False, kind="WeightAveraging")},
     "clipping by value with accumulation": {
         "gradient_clip_val": 0.01,
         "gradient_clip_algorithm": "value",
