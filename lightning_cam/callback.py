@@ -190,6 +190,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._layers, self._batch_size, self._room, self._pending = None, None, None, None
         self._off = self._endless = self._shared = False
         self._said.clear()
+        if getattr(trainer.strategy, "zero_stage_3", False):
+            self._off = True
+            self._warn(
+                "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
+                "(ModelParallelStrategy)"
+            )
         self._means, self._means_complete, self._means_whole = None, False, False
         if stage == "fit" and trainer.global_step == 0 and self._memory.is_stale:
             self._memory.start_again()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from modules import Classifier, trainer
+from modules import Classifier, loader, trainer
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from test_monitor_shortcuts import tagged
 from torch.utils.data import DataLoader
 from two_ranks import Found, Frozen, shortcuts, the_probe, two_ranks
@@ -132,6 +133,17 @@ def test_what_ranks_say_to_each_other(tmp_path: Path) -> None:
         assert found["one"] == (("RankError", "rank 1: KeyError: 'else'"), ("KeyError", "'else'"))[own]
         assert found["memory"] == ("OutOfMemoryError", ("full", "rank 0: OutOfMemoryError: full")[own])
         assert found["both"] == (("RankError", "rank 1: KeyError: 'else'"), ("KeyError", "'else'"))[own]
+
+
+def test_what_keeps_no_whole_parameter_is_refused(tmp_path: Path) -> None:
+    class Zero(SingleDeviceStrategy):
+        zero_stage_3 = True  # as DeepSpeedStrategy says it
+
+    monitor = CAMMonitor(probe=9)
+    fitted = trainer(tmp_path, callbacks=[monitor], accelerator="auto", strategy=Zero("cpu"))
+    with pytest.warns(UserWarning, match="ZeRO stage 3 has no whole parameter on any rank.*use stage 2, or FSDP2"):
+        fitted.fit(Classifier(), loader(), loader(seed=1))
+    assert (monitor.probe, fitted.current_epoch) == (None, 2)
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_bit_identity import CONFIGURATIONS
 
 from lightning_cam import METHODS, STATISTICS, TARGETS
 
@@ -19,3 +20,7 @@ def test_every_method_has_its_row(name: str) -> None:
 @pytest.mark.parametrize("name", [*TARGETS, *STATISTICS])
 def test_every_target_and_statistic_is_explained(name: str) -> None:
     assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", README, re.MULTILINE)
+
+
+def test_the_configurations_are_counted() -> None:
+    assert f"in {len(CONFIGURATIONS)} configurations" in README
