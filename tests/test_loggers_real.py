@@ -9,7 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from time import perf_counter, sleep
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
 
     LOGGERS[Own] = keep
     try:
-        trainer = lightning.Trainer(
+        fitted = lightning.Trainer(
             default_root_dir=directory,
             accelerator="cpu",
             max_epochs=2,
@@ -117,7 +118,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        trainer.fit(Module(), loader(), loader(12, 1))
+        fitted.fit(Module(), loader(), loader(12, 1))
     finally:
         del LOGGERS[Own]
     assert len(handed.scalars) == len(handed.pictures) == 2, "one look in each epoch"
@@ -156,12 +157,11 @@ def from_events(directory: str) -> Stored:
     return stored
 
 
-def wandb_rows(directory: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a run's history. The file is a log in LevelDB's form: blocks of 32 KiB, records that may go on in the next."""
+def wandb_records(content: bytes) -> Iterator[Any]:
+    """Records of a run's file, a log in LevelDB's form: blocks of 32 KiB, and a record may go on in the next."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = directory.glob("wandb/offline-run-*/*.wandb")
-    content, place, record = path.read_bytes(), 7, b""
+    place, record = 7, b""
     while place + 7 <= len(content):
         room = 32768 - place % 32768
         if room < 7:
@@ -170,11 +170,26 @@ def wandb_rows(directory: Path) -> Iterator[dict[str, Any]]:
         length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
         record += content[place + 7 : place + 7 + length]
         place += 7 + length
+        if place > len(content):
+            return  # not yet written to its end
         if kind in (1, 4):  # whole, or the last part
-            parsed, record = wandb_internal_pb2.Record.FromString(record), b""
-            if parsed.WhichOneof("record_type") == "history":
-                items = parsed.history.item
-                yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def wandb_rows(directory: Path) -> list[dict[str, Any]]:
+    """Rows of a run's history. Its process may still write for a moment after the run is finished."""
+    (path,) = directory.glob("wandb/offline-run-*/*.wandb")
+    until = perf_counter() + 30
+    while True:
+        records = list(wandb_records(path.read_bytes()))
+        kinds = [record.WhichOneof("record_type") for record in records]
+        if "exit" in kinds:
+            break
+        assert perf_counter() < until, "the run was not written to its end"
+        sleep(0.05)
+    histories = [record.history.item for record, kind in zip(records, kinds, strict=True) if kind == "history"]
+    return [{item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items} for items in histories]
 
 
 def from_wandb(directory: Path) -> Stored:
@@ -309,6 +324,7 @@ def test_tensorboardx(lightning: ModuleType, tmp_path: Path) -> None:
 
     logger = Logger(tmp_path)
     handed = fit(lightning, tmp_path, [logger])
+    logger.experiment.close()  # its own thread writes
     check(from_events(str(tmp_path / "x")), handed, exact=True)
 
 
@@ -318,8 +334,7 @@ def test_tensorboardx(lightning: ModuleType, tmp_path: Path) -> None:
 @pytest.mark.parametrize("csv", [True, False])
 def test_files_where_nobody_takes_pictures_and_texts(csv: bool, lightning: ModuleType, tmp_path: Path) -> None:
     logger = lightning.loggers.CSVLogger(tmp_path / "csv") if csv else False
-    trainer = lightning.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu")
-    destination = where_to(trainer)
+    destination = where_to(lightning.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu"))
     picture = Image.new("RGB", (40, 30), (200, 0, 0))
     publish(destination, "cam/overlay", picture)
     for text in ("first", "second"):
@@ -402,11 +417,7 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     import wandb
 
     logger = getattr(pytorch_lightning.loggers, name)(save_dir=str(tmp_path / "logs"))
-    trainer = SimpleNamespace(
-        log_dir=str(tmp_path), loggers=[logger], is_global_zero=True, fast_dev_run=0, current_epoch=0, global_step=1,
-        fit_loop=SimpleNamespace(epoch_loop=None),
-    )  # fmt: skip
-    destination = where_to(trainer)
+    destination = where_to(trainer(tmp_path, logger=logger))
     assert destination.takes_threads
     failures: list[Exception] = []
 
