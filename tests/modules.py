@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning
 import torch
 import torch.nn.functional as F
 from networks import Net, net
+from packaging.version import Version
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 CLASSES = 3
+LIGHTNING = Version(pytorch_lightning.__version__)
 
 
 def data(count: int = 24, seed: int = 0, size: int = 16) -> TensorDataset:

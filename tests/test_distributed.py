@@ -56,6 +56,7 @@ def test_the_same_weights_and_maps(tmp_path: Path) -> None:
     torch.testing.assert_close(kept, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="torch 2.6 cannot run FSDP2 on the CPU, monitor or not")
 def test_sharded_parameters(tmp_path: Path) -> None:
     found = two_ranks(tmp_path, *(f"{kind}{how}" for kind in ("sharded", "sharded as a whole") for how in ("", " without")))
     for kind in ("sharded", "sharded as a whole"):

@@ -1,6 +1,7 @@
 """Every logger of Lightning with its own package, in a real run without network: what it has stored is read back."""
 
 import importlib
+import inspect
 import io
 import json
 import struct
@@ -266,7 +267,7 @@ def test_mlflow(lightning: ModuleType, tmp_path: Path) -> None:
 
 def test_comet(lightning: ModuleType, tmp_path: Path) -> None:
     # Not with online=False: Lightning 2.6 then switches the whole experiment off.
-    logger = lightning.loggers.CometLogger(offline_directory=str(tmp_path / "comet"))
+    logger = comet_logger(lightning, tmp_path / "comet")
     handed = fit(lightning, tmp_path, [logger])
     logger.experiment.end()
     check(from_comet(tmp_path / "comet"), handed, exact=True)
@@ -350,7 +351,7 @@ def test_all_at_once(lightning: ModuleType, tmp_path: Path) -> None:
     boards = lightning.loggers.TensorBoardLogger(tmp_path / "boards")
     tables = lightning.loggers.CSVLogger(tmp_path / "csv")
     mlflow = lightning.loggers.MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
-    comet = lightning.loggers.CometLogger(offline_directory=str(tmp_path / "comet"))
+    comet = comet_logger(lightning, tmp_path / "comet")
     handed = fit(
         lightning, tmp_path, [tables, boards, lightning.loggers.WandbLogger(save_dir=tmp_path, offline=True), mlflow, comet]
     )
@@ -365,6 +366,12 @@ def test_all_at_once(lightning: ModuleType, tmp_path: Path) -> None:
 
 
 # --- failures, and threads
+
+
+def comet_logger(lightning: ModuleType, directory: Path) -> Any:
+    kind = lightning.loggers.CometLogger
+    directories = {"offline_directory", "save_dir"} & set(inspect.signature(kind.__init__).parameters)  # before 2.5 the latter
+    return kind(**{next(iter(directories)): str(directory)})
 
 
 def colored(step: int) -> Image.Image:
@@ -455,7 +462,8 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
 
 
 def test_comet_and_rows_of_the_users_own_are_used_on_the_main_thread_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytorch_lightning.loggers import CometLogger, CSVLogger, TensorBoardLogger
+    import pytorch_lightning.loggers
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
     class Own(CSVLogger):
         pass
@@ -466,7 +474,7 @@ def test_comet_and_rows_of_the_users_own_are_used_on_the_main_thread_alone(tmp_p
     for loggers, threads in (
         ((boards, CSVLogger(tmp_path / "tables")), True),
         ((boards, Own(tmp_path / "own")), False),
-        ((CometLogger(offline_directory=str(tmp_path / "comet")),), False),
+        ((comet_logger(pytorch_lightning, tmp_path / "comet"),), False),
     ):
         assert Destination(loggers, tmp_path, 0, 0, True).takes_threads is threads
     fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=[Own(tmp_path / "own"), boards])

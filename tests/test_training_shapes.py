@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytorch_lightning.callbacks
 import torch
-from modules import CLASSES, Classifier, data, loader, trainer
+from modules import CLASSES, LIGHTNING, Classifier, data, loader, trainer
+from packaging.version import Version
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -311,6 +312,8 @@ class Saves(Classifier):
     ],
 )
 def test_a_checkpoint_of_any_moment_is_resumed(moment: str, count: int, saved: list, tmp_path: Path) -> None:
+    if Version("2.5") > LIGHTNING and (moment, count) == ("train", 1):
+        pytest.skip("Lightning 2.4 counts a resumed step twice in what it gives its scalars")
     path = tmp_path / "any.ckpt"
     first, resumed = CAMMonitor(probe=6), CAMMonitor(probe=6)
     fit(tmp_path, first, Saves(path, moment, count), max_epochs=3)
@@ -326,6 +329,7 @@ def test_a_checkpoint_of_any_moment_is_resumed(moment: str, count: int, saved: l
     torch.testing.assert_close(resumed.probe.images, first.probe.images, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="Lightning 2.4 counts a resumed step twice in what it gives its scalars")
 def test_checkpoints_every_few_steps_are_resumed(tmp_path: Path) -> None:
     every = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, filename="{step}")
     first = CAMMonitor(probe=6)
