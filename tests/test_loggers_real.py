@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import CLASSES, Classifier, loader, trainer
+from modules import CLASSES, LIGHTNING, Classifier, loader, trainer
 from networks import net
+from packaging.version import Version
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
@@ -265,6 +266,7 @@ def test_mlflow(lightning: ModuleType, tmp_path: Path) -> None:
     check(from_mlflow(logger, tmp_path / "read"), handed, exact=True)
 
 
+@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today")
 def test_comet(lightning: ModuleType, tmp_path: Path) -> None:
     # Not with online=False: Lightning 2.6 then switches the whole experiment off.
     logger = comet_logger(lightning, tmp_path / "comet")
@@ -345,6 +347,7 @@ def test_files_where_nobody_takes_pictures_and_texts(csv: bool, lightning: Modul
     assert (directory / "cam" / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
 
 
+@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today")
 def test_all_at_once(lightning: ModuleType, tmp_path: Path) -> None:
     import wandb
 
