@@ -1,6 +1,7 @@
 """The figures of README can still be had, and the bounds that they stand for hold."""
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,39 @@ def test_shortcut_tests_stay_within_their_passes() -> None:
     passes = {line.split("|")[1].strip(): float(line.split("|")[4]) for line in rows if "stage" in line}
     assert passes["stage 1"] <= 8
     assert passes["both stages"] <= 48
+
+
+def test_waiting_is_measured_beside_inference_and_the_same_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    options = ["--parts", "wait", "--images", "9", "--size", "64", "--max-batch", "4", "--rounds", "2"]
+    lines = printed("overhead.py", *options, "--json", str(path)).splitlines()
+    head, rule, row = (line.strip("|").split("|") for line in lines if line.startswith("|"))
+    assert len(head) == len(rule) == len(row)
+    assert row[0].strip() == "resnet18, 9 in batches of 4"
+
+    (found,) = json.loads(path.read_text())["wait"]
+    assert found["looks"] == 3 + 1  # the first and two rounds, and one more whose memory is recorded
+    for times in (found[name] for name in ("inference", "monitor", "look", "by_hand", "behind", "behind_by_hand")):
+        assert len(times) == 3
+        assert all(math.isfinite(time) and time > 0 for time in times)
+    assert all(look < whole for look, whole in zip(found["look"], found["monitor"], strict=True))
+    assert found["difference"] < 1e-2  # the same images at the same layer; the history keeps half precision
+    assert found["peaks"]["CAMMonitor"] >= found["peaks"]["inference"]  # it runs the same forward
+    assert found["peaks"]["ByHand"] > 2 * found["peaks"]["inference"]  # its graph is that of the whole network
+
+
+def test_a_share_of_an_epoch_is_that_of_the_dearest_case(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    options = ["--parts", "share", "--images", "16", "--size", "32", "--validation", "32"]
+    lines = printed("overhead.py", *options, "--json", str(path)).splitlines()
+    head, rule, row = (line.strip("|").split("|") for line in lines if line.startswith("|"))
+    assert len(head) == len(rule) == len(row)
+
+    (found,) = json.loads(path.read_text())["share"]
+    assert found["hosts"] == 16
+    assert found["looks"] == len(found["monitor"]) == len(found["training"]) == 6  # two cycles
+    assert found["means"][0] > max(found["means"][1:])  # taken once
+    assert all(math.isfinite(time) and time > 0 for time in found["training"] + found["monitor"])
 
 
 @pytest.mark.full
