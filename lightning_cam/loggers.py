@@ -30,12 +30,13 @@ class PublishError(ExceptionGroup):
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the pictures and texts of one look go; made on the main thread, good on any.
+    """Where the pictures and texts of one look go; made on the main thread.
 
     Args:
         directory: Of the files, where no logger takes a picture or a text.
         step: That of the scalars of this validation.
         writes: Whether this process writes at all.
+        any_thread: Whether another thread may write there while the main thread goes on logging scalars.
     """
 
     loggers: tuple[Any, ...]
@@ -43,6 +44,7 @@ class Destination:
     epoch: int
     step: int
     writes: bool
+    any_thread: bool
 
 
 def where_to(trainer: Any) -> Destination:
@@ -52,7 +54,8 @@ def where_to(trainer: Any) -> Destination:
     loggers = tuple(trainer.loggers) if writes else ()
     for logger in loggers:
         _experiment(logger)  # built when first asked for, which packages expect on the main thread
-    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes)
+    any_thread = all(_writes_on_any_thread(logger) for logger in loggers)
+    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread)
 
 
 def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
@@ -123,10 +126,23 @@ def validation_step(trainer: Any) -> int:
 
 def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
     """Hands a picture to a logger; says whether the logger takes pictures at all."""
-    row = next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
+    row = _picture_row(logger)
     if row is not None:
         row(logger, tag, picture, step)
     return row is not None
+
+
+def _picture_row(logger: Any) -> Show | None:
+    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
+
+
+def _writes_on_any_thread(logger: Any) -> bool:
+    """Not Comet: its experiment has one current step, so a picture would move scalars of the main thread to its own step.
+
+    Of a user's function nobody knows.
+    """
+    row = _picture_row(logger)
+    return row is None or row in (show_in_tensorboard, show_in_wandb, show_in_mlflow, show_in_litlogger)
 
 
 def tell(logger: Any, tag: str, text: str, step: int) -> bool:
