@@ -60,7 +60,7 @@ class Stored:
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
+def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: int = 1) -> Stored:
     """Trains two epochs; returns what was handed out, by a logger of our own beside the others."""
     handed = Stored()
 
@@ -77,6 +77,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
         def __init__(self) -> None:
             super().__init__()
             self.net = net(classes=CLASSES)
+            self.automatic_optimization = optimizers == 1
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.net(images)
@@ -84,13 +85,17 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
         def training_step(self, batch: Any) -> torch.Tensor:
             loss = F.cross_entropy(self(batch[0]), batch[1])
             self.log("loss", loss, on_step=True)
+            if not self.automatic_optimization:
+                for optimizer in self.optimizers():
+                    optimizer.step()  # counts, whatever there is to step for
             return loss
 
         def validation_step(self, batch: Any) -> None:
             self.log("val_loss", F.cross_entropy(self(batch[0]), batch[1]))
 
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=0.05)
+        def configure_optimizers(self) -> Any:
+            chosen = [torch.optim.SGD(self.parameters(), lr=0.05) for _ in range(optimizers)]
+            return chosen[0] if optimizers == 1 else chosen
 
     class Telling(lightning.Callback):
         """A finding at each validation, whatever the model does."""
@@ -111,7 +116,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
             default_root_dir=directory,
             accelerator="cpu",
             max_epochs=2,
-            log_every_n_steps=1,
+            log_every_n_steps=2,  # so that the step of the last loss is not that of the validation
             logger=[*loggers, Own()],
             callbacks=[CAMMonitor(6, shown=2, cues=None), Telling()],
             enable_progress_bar=False,
@@ -246,6 +251,12 @@ def from_comet(directory: Path) -> Stored:
 def test_tensorboard(lightning: ModuleType, tmp_path: Path) -> None:
     logger = lightning.loggers.TensorBoardLogger(tmp_path)
     handed = fit(lightning, tmp_path, [logger])
+    check(from_events(logger.log_dir), handed, exact=False)
+
+
+def test_two_optimizers_which_count_twice_as_many_steps(lightning: ModuleType, tmp_path: Path) -> None:
+    logger = lightning.loggers.TensorBoardLogger(tmp_path)
+    handed = fit(lightning, tmp_path, [logger], optimizers=2)
     check(from_events(logger.log_dir), handed, exact=False)
 
 
