@@ -433,7 +433,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
         tag = f"{self.name}/{kind}"
-        what, here = f"{tag} of epoch {destination.epoch}", not destination.takes_threads
+        what, here = f"{tag} of epoch {destination.epoch}", not destination.any_thread
         self._background.add(what, lambda: publish(destination, tag, draw()), here)
 
     def _hear_background(self, pl_module: LightningModule) -> None:
@@ -529,7 +529,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        what, here = f"{tag} of epoch {destination.epoch}", not destination.takes_threads
+        what, here = f"{tag} of epoch {destination.epoch}", not destination.any_thread
         self._background.add(what, partial(publish_text, destination, tag, text), here)
         self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 

@@ -30,12 +30,13 @@ class PublishError(ExceptionGroup):
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the pictures and texts of one look go; made on the main thread, good on any.
+    """Where the pictures and texts of one look go; made on the main thread.
 
     Args:
         directory: Of the files, where no logger takes a picture or a text.
         step: That of the scalars of this validation.
         writes: Whether this process writes at all.
+        any_thread: Whether another thread may write there while the main thread goes on logging scalars.
     """
 
     loggers: tuple[Any, ...]
@@ -43,11 +44,7 @@ class Destination:
     epoch: int
     step: int
     writes: bool
-
-    @property
-    def takes_threads(self) -> bool:
-        """Whether all loggers are known to take what another thread hands them, while the training's own scalars are logged."""
-        return all(row in (None, *THREAD_SAFE) for logger in self.loggers for row in (_row(logger), _first_fit(TEXTS, logger)))
+    any_thread: bool
 
 
 def where_to(trainer: Any) -> Destination:
@@ -57,7 +54,8 @@ def where_to(trainer: Any) -> Destination:
     loggers = tuple(trainer.loggers) if writes else ()
     for logger in loggers:
         _experiment(logger)  # built when first asked for, which packages expect on the main thread
-    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes)
+    any_thread = all(_writes_on_any_thread(logger) for logger in loggers)
+    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread)
 
 
 def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
@@ -128,10 +126,23 @@ def validation_step(trainer: Any) -> int:
 
 def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
     """Hands a picture to a logger; says whether the logger takes pictures at all."""
-    row = _row(logger)
+    row = _picture_row(logger)
     if row is not None:
         row(logger, tag, picture, step)
     return row is not None
+
+
+def _picture_row(logger: Any) -> Show | None:
+    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
+
+
+def _writes_on_any_thread(logger: Any) -> bool:
+    """Not Comet: its experiment has one current step, so a picture would move scalars of the main thread to its own step.
+
+    Of a user's function nobody knows.
+    """
+    row = _picture_row(logger)
+    return row is None or row in (show_in_tensorboard, show_in_wandb, show_in_mlflow, show_in_litlogger)
 
 
 def tell(logger: Any, tag: str, text: str, step: int) -> bool:
@@ -230,15 +241,6 @@ TEXTS: tuple[tuple[str, str, tuple[str, ...], Tell], ...] = (
     ("experiment", "log_media", ("name", "path", "step", "caption"), tell_in_litlogger),
 )
 """Likewise, how to tell a text."""
-
-
-THREAD_SAFE = (show_in_tensorboard, show_in_wandb, show_in_mlflow, tell_in_tensorboard, tell_in_wandb, tell_in_mlflow)
-"""Seen to keep every step apart. Comet does not: a picture's step becomes that of scalars that are logged at the same moment."""
-
-
-def _row(logger: Any) -> Show | None:
-    """The table's function for the logger's class, else what the logger is seen to be able to do."""
-    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
 
 
 def _first_fit(rows: tuple[tuple[str, str, tuple[str, ...], Callable], ...], logger: Any) -> Callable | None:

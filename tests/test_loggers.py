@@ -13,7 +13,18 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ImageEvent
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_cam.loggers import LOGGERS, Show, encode_jpeg, publish, save, show, takes_add_image, validation_step, where_to
+from lightning_cam.loggers import (
+    LOGGERS,
+    Show,
+    encode_jpeg,
+    publish,
+    publish_text,
+    save,
+    show,
+    takes_add_image,
+    validation_step,
+    where_to,
+)
 
 
 @pytest.fixture
@@ -210,6 +221,39 @@ def test_publish_leaves_nothing_of_a_fast_run(tmp_path: Path, picture: Image.Ima
     trainer = Trainer(fast_dev_run=True, default_root_dir=tmp_path, accelerator="cpu")
     assert publish(where_to(trainer), "cam/overlay", picture) == ""
     assert not list(tmp_path.rglob("*"))
+
+
+def test_other_ranks_write_nothing_but_ask_for_the_directory_too(tmp_path: Path, picture: Image.Image) -> None:
+    class Rank:
+        """A trainer on rank one, where asking for ``log_dir`` is a collective."""
+
+        asked, default_root_dir, is_global_zero, fast_dev_run, current_epoch, global_step = 0, tmp_path, False, 0, 2, 9
+        fit_loop = SimpleNamespace(epoch_loop=None)
+        loggers: tuple = ()
+
+        @property
+        def log_dir(self) -> str:
+            self.asked += 1
+            return str(tmp_path)
+
+    rank = Rank()
+    destination = where_to(rank)
+    assert (rank.asked, destination.writes, destination.epoch, destination.step) == (1, False, 2, 8)
+    assert publish(destination, "cam/overlay", picture) == ""
+    publish_text(destination, "cam/findings", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_experiment_is_built_when_the_trainer_is_asked(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    assert logger._experiment is None
+    where_to(Trainer(logger=logger, accelerator="cpu"))
+    assert logger._experiment is not None
+
+
+@pytest.mark.parametrize("function", [lambda image: None, lambda *args, **kwargs: None, lambda run_id, image: None])
+def test_a_method_of_a_known_name_with_other_arguments_is_left_alone(function: Any, picture: Image.Image) -> None:
+    assert show(Foreign(SimpleNamespace(log_image=function, log_text=function)), "cam/overlay", picture, 0) is False
 
 
 def test_validation_step_before_training() -> None:

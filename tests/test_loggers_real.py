@@ -62,7 +62,7 @@ class Stored:
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
+def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: int = 1) -> Stored:
     """Trains two epochs; returns what was handed out, by a logger of our own beside the others."""
     handed = Stored()
 
@@ -79,6 +79,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
         def __init__(self) -> None:
             super().__init__()
             self.net = net(classes=CLASSES)
+            self.automatic_optimization = optimizers == 1
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.net(images)
@@ -86,13 +87,17 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
         def training_step(self, batch: Any) -> torch.Tensor:
             loss = F.cross_entropy(self(batch[0]), batch[1])
             self.log("loss", loss, on_step=True)
+            if not self.automatic_optimization:
+                for optimizer in self.optimizers():
+                    optimizer.step()  # counts, whatever there is to step for
             return loss
 
         def validation_step(self, batch: Any) -> None:
             self.log("val_loss", F.cross_entropy(self(batch[0]), batch[1]))
 
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=0.05)
+        def configure_optimizers(self) -> Any:
+            chosen = [torch.optim.SGD(self.parameters(), lr=0.05) for _ in range(optimizers)]
+            return chosen[0] if optimizers == 1 else chosen
 
     class Telling(lightning.Callback):
         """A finding at each validation, whatever the model does."""
@@ -113,7 +118,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any]) -> Stored:
             default_root_dir=directory,
             accelerator="cpu",
             max_epochs=2,
-            log_every_n_steps=1,
+            log_every_n_steps=2,  # so that the step of the last loss is not that of the validation
             logger=[*loggers, Own()],
             callbacks=[CAMMonitor(6, shown=2, cues=None), Telling()],
             enable_progress_bar=False,
@@ -248,6 +253,12 @@ def from_comet(directory: Path) -> Stored:
 def test_tensorboard(lightning: ModuleType, tmp_path: Path) -> None:
     logger = lightning.loggers.TensorBoardLogger(tmp_path)
     handed = fit(lightning, tmp_path, [logger])
+    check(from_events(logger.log_dir), handed, exact=False)
+
+
+def test_two_optimizers_which_count_twice_as_many_steps(lightning: ModuleType, tmp_path: Path) -> None:
+    logger = lightning.loggers.TensorBoardLogger(tmp_path)
+    handed = fit(lightning, tmp_path, [logger], optimizers=2)
     check(from_events(logger.log_dir), handed, exact=False)
 
 
@@ -386,7 +397,7 @@ def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, t
 
     ended = lightning.loggers.WandbLogger(save_dir=tmp_path, offline=True)
     boards = lightning.loggers.TensorBoardLogger(tmp_path / "boards")
-    destination = Destination((ended, boards), tmp_path / "files", 0, 7, True)
+    destination = Destination((ended, boards), tmp_path / "files", 0, 7, True, True)
     assert ended.experiment
     wandb.finish()
     with pytest.raises(
@@ -407,7 +418,7 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
     ended = WandbLogger(save_dir=tmp_path, offline=True)
-    destination = Destination((CSVLogger(tmp_path), ended), tmp_path / "files", 0, 7, True)
+    destination = Destination((CSVLogger(tmp_path), ended), tmp_path / "files", 0, 7, True, True)
     assert ended.experiment
     wandb.finish()
     with pytest.raises(PublishError, match=r"not taken by WandbLogger \(.*; it is in .*epoch=000-step=000007.jpg"):
@@ -418,7 +429,7 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     assert (tmp_path / "files/cam/findings.md").read_text(encoding="utf-8") == f"{TEXT}\n\n"
     (tmp_path / "blocked").write_text("a file where a directory should be")
     with pytest.raises(PublishError, match=r"WandbLogger \(.*, the file \(.*; it is lost"):
-        publish(Destination((ended,), tmp_path / "blocked", 0, 7, True), "cam/overlay", colored(7))
+        publish(Destination((ended,), tmp_path / "blocked", 0, 7, True, True), "cam/overlay", colored(7))
 
 
 @pytest.mark.parametrize("name", ["TensorBoardLogger", "WandbLogger", "MLFlowLogger"])
@@ -428,13 +439,13 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
 
     logger = getattr(pytorch_lightning.loggers, name)(save_dir=str(tmp_path / "logs"))
     destination = where_to(trainer(tmp_path, logger=logger))
-    assert destination.takes_threads
+    assert destination.any_thread
     failures: list[Exception] = []
 
     def work() -> None:
         try:
             for step in range(40):
-                there = Destination(destination.loggers, destination.directory, 0, step, True)
+                there = Destination(destination.loggers, destination.directory, 0, step, True, True)
                 publish(there, "cam/overlay", colored(step))
                 publish_text(there, "cam/findings", f"step {step}")
         except Exception as error:  # noqa: BLE001 - raised in the main thread below
@@ -464,22 +475,26 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     assert stored.texts == {at: f"step {at}" for at in range(40)}
 
 
-def test_comet_and_rows_of_the_users_own_are_used_on_the_main_thread_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pytorch_lightning.loggers
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    comet = comet_logger(pytorch_lightning, tmp_path / "comet")
+    for loggers, expected in ([comet], False), ([CSVLogger(tmp_path), comet], False), ([CSVLogger(tmp_path)], True), (False, True):
+        assert where_to(trainer(tmp_path, logger=loggers)).any_thread is expected
+    comet.experiment.end()
+    monkeypatch.setitem(LOGGERS, TensorBoardLogger, lambda logger, tag, picture, step: None)
+    assert where_to(trainer(tmp_path, logger=TensorBoardLogger(tmp_path))).any_thread is False
+
+
+def test_a_row_of_the_users_own_is_called_on_the_main_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.loggers import CSVLogger
 
     class Own(CSVLogger):
         pass
 
     used = []
     monkeypatch.setitem(LOGGERS, Own, lambda *arguments: used.append(threading.current_thread()))
-    boards = TensorBoardLogger(tmp_path / "boards")
-    for loggers, threads in (
-        ((boards, CSVLogger(tmp_path / "tables")), True),
-        ((boards, Own(tmp_path / "own")), False),
-        ((comet_logger(pytorch_lightning, tmp_path / "comet"),), False),
-    ):
-        assert Destination(loggers, tmp_path, 0, 0, True).takes_threads is threads
-    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=[Own(tmp_path / "own"), boards])
+    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=Own(tmp_path / "own"))
     fitted.fit(Classifier(), loader(), loader(seed=1))
     assert used == [threading.main_thread()] * 4
