@@ -342,8 +342,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._shared = True
 
     def _raise_pending(self) -> None:
-        if self._pending is not None:
-            raise self._pending
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            raise pending
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
