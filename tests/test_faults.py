@@ -248,6 +248,28 @@ def test_a_logger_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert pictures(board) == [2, 5], "what one logger cannot take is not kept from the other"
 
 
+def test_an_event_file_that_takes_no_more_pictures(tmp_path: Path) -> None:
+    expected = train(tmp_path / "without", [])
+    logger = TensorBoardLogger(tmp_path / "board")
+    writer = logger.experiment._get_file_writer()
+    writes = writer.add_summary
+
+    def scalars_alone(summary: Any, *arguments: Any, **options: Any) -> None:
+        if any(value.HasField("image") for value in summary.value):
+            raise PermissionError(13, "Permission denied")
+        writes(summary, *arguments, **options)
+
+    writer.add_summary = scalars_alone
+    monitor = CAMMonitor(probe=9, cues=None)
+    found = train(tmp_path / "with", [monitor], logger=logger)
+    the_same(found, expected)
+    (lost,) = [words for words in found[2] if "Permission denied" in words]
+    assert "was not taken by TensorBoardLogger" in lost
+    assert "it is in " in lost
+    assert (tmp_path / "board/lightning_logs/version_0/cam/overlay/epoch=001-step=000005.jpg").stat().st_size > 1000
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full, which is always full")
 def test_a_full_disk(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [])
