@@ -295,7 +295,10 @@ def layer_of(monitor: CAMMonitor) -> str:
 
 
 def differ(monitor: CAMMonitor, by_hand: np.ndarray) -> float:
-    """Largest difference between the monitor's last maps and others, both as pytorch-grad-cam scales them."""
+    """Largest difference between the monitor's last maps and others, both as pytorch-grad-cam scales them.
+
+    It adds 1e-7 to what it divides by, which is seen where a map's largest value is as small as 1e-5.
+    """
     cams = relative(monitor.history.looks[-1].cams.clamp(min=0))
     cams = cams - cams.amin(dim=(1, 2), keepdim=True)
     expected = upsample(relative(cams), by_hand.shape[1:])
