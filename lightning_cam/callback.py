@@ -98,6 +98,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         probe: int | Probe = 64,
         *,
         shown: int = 16,
+        # Functions and numbers before str: LightningCLI takes the first type that fits, and every text is a str.
         method: Callable | str = "gradcam",
         target: Callable | int | str = "label",
         target_layer: str | Sequence[str] | None = None,
