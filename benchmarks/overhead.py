@@ -7,7 +7,8 @@
 Each row is a Trainer of its own with a ``CAMMonitor`` and a TensorBoard logger; rows are printed as they come, with what they took.
 
 wait   without shortcut tests: wall time in all hooks of the monitor during one validation, beside the inference forward of the same
-       images in batches of the same size, which follows each validation. By hand: a callback with pytorch-grad-cam for the same
+       images in batches of the same size, which follows the monitor at each validation.
+       By hand: a callback with pytorch-grad-cam for the same
        images at the same layer, and a figure of matplotlib, in the same validation. Threads work on when the hooks have returned:
        "behind" is the processor time that they take, until all is idle, before anything else is timed.
 share  with shortcut tests, in an epoch of 1000 times the median of a measured training batch of 64, without loading of data. Every
@@ -241,6 +242,10 @@ class Run:
         if sanity_checking:
             figures.sanity_check = waited
         elif not self.clock.asks_peak:
+            # Before the job by hand, which leaves memory in a state that slows the next forwards; the first warms up.
+            inference = self.inference(pl_module)
+            inference()
+            figures.inference.append(seconds(inference, self.device))
             figures.monitor.append(waited)
             figures.look.append(look)
             figures.means.append(spent.get("on_validation_batch_start", 0.0))
@@ -251,30 +256,33 @@ class Run:
         if sanity_checking:
             return
         figures, behind = self.figures, self.behind()
-        parts = explained(self.monitor)[0].to(self.device).split(figures.batch)
-
-        def inference() -> None:
-            with torch.no_grad():
-                for part in parts:
-                    pl_module(part)
-
         if self.by_hand is not None:
             spent = sum(self.clock.take(self.by_hand).values())
             pl_module.zero_grad()  # what pytorch-grad-cam leaves
         if self.clock.asks_peak:
-            figures.peaks = {"inference": peak_bytes(inference, self.device)}
+            figures.peaks = {"inference": peak_bytes(self.inference(pl_module), self.device)}
             figures.peaks |= {type(of).__name__: peak for of, peak in self.clock.peaks.items()}
             return
         if self.by_hand is not None:
             figures.by_hand.append(spent)
             figures.behind_by_hand.append(behind)
             figures.difference = differ(self.monitor, self.by_hand.maps)
-        figures.inference.append(seconds(inference, self.device))
         if self.step is not None:
             figures.training.append(seconds(self.step, self.device))
         gc.collect()
         figures.held.append(torch.cuda.memory_allocated() if self.device.type == "cuda" else resident_bytes())
         self.clock.asks_peak = self.by_hand is not None and len(figures.inference) == self.validations
+
+    def inference(self, pl_module: LightningModule) -> Callable[[], None]:
+        """The forward of what the monitor looks at, in batches of the same size."""
+        parts = explained(self.monitor)[0].to(self.device).split(self.figures.batch)
+
+        def run() -> None:
+            with torch.no_grad():
+                for part in parts:
+                    pl_module(part)
+
+        return run
 
     def behind(self) -> float:
         """Processor time of other threads since this was last asked, when they are idle again."""
