@@ -44,21 +44,28 @@ class ClassMeans:
                 self.sums[feature][label] = values.sum(dim=0) + before[0], weights.sum(dim=0) + before[1]
 
     def over(self, ranks: Ranks, classes: Sequence[int], images: Images, masks: Masks | None) -> "ClassMeans":
-        """The sums over all ranks, of ``classes``; a collective.
+        """The sums over all ranks, of ``classes``; a collective, which fails together.
 
         Args:
             images: One or more like those that were added, which say what shape a class has that this rank has not seen.
         """
         counts = ranks.summed(torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)).tolist()
         whole = ClassMeans(self.features, {label: count for label, count in zip(classes, counts, strict=True) if count})
-        for feature in self.features if whole.counts else ():
-            nothing = [
-                part[0].new_zeros(part.shape[1:]) for part in weighted(feature, images[:1], None if masks is None else masks[:1])
-            ]
+        if not whole.counts:
+            return whole
+
+        def nothing() -> dict[str, Weighted]:
+            one = images[:1], None if masks is None else masks[:1]
+            found = {feature: weighted(feature, *one) for feature in self.features}
+            return {
+                feature: (torch.zeros_like(values[0]), torch.zeros_like(weights[0])) for feature, (values, weights) in found.items()
+            }
+
+        for feature, zeros in ranks.together(nothing).items():
+            whole.sums[feature] = {}
             for label in whole.counts:
-                own = self.sums.get(feature, {}).get(label, nothing)
-                values, weights = (ranks.summed(part) for part in own)
-                whole.sums.setdefault(feature, {})[label] = values, weights
+                values, weights = self.sums.get(feature, {}).get(label, zeros)
+                whole.sums[feature][label] = ranks.summed(values), ranks.summed(weights)
         return whole
 
     def known(self, left_out: int) -> list[int]:
