@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam.layers import Layout, TargetLayer, first_tensor, layout
+from lightning_cam.ranks import is_out_of_memory
 from lightning_cam.reading import How, describe, read_scores
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, RowActivations
 
@@ -71,7 +72,7 @@ class Network:
             try:
                 parts.append((self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows]))
             except (RuntimeError, _FixedBatchError) as error:
-                if isinstance(error, torch.OutOfMemoryError):
+                if is_out_of_memory(error):
                     raise
                 self.fixed_batch, parts = True, []
                 break
