@@ -17,13 +17,9 @@ from test_monitor_shortcuts import ReadsTheTag, tagged
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_cam import LOGGERS, CAMMonitor, Evidence, Probe
+from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
 
 OFF = r"switched itself off in epoch \d; training goes on, without further maps, and its scalars stay as they are "
-
-
-def grad_cam(evidence: Evidence) -> Tensor:
-    return (evidence.gradients.mean(dim=(2, 3), keepdim=True) * evidence.activations).sum(dim=1)
 
 
 class Calls:
@@ -41,7 +37,7 @@ def method(first: int, error: BaseException) -> Callable:
     calls = Calls(first, error)
 
     def maps(evidence: Evidence) -> Tensor:
-        found = grad_cam(evidence)
+        found = METHODS["gradcam"](evidence)
         calls()
         return found
 
@@ -299,7 +295,7 @@ def test_an_interrupt_during_a_look_ends_the_training_cleanly(tmp_path: Path) ->
     module, before = Classifier(), {}
 
     def interrupted(evidence: Evidence) -> Tensor:
-        found = grad_cam(evidence)
+        found = METHODS["gradcam"](evidence)
         if len(monitor.history.looks) == 2:
             raise KeyboardInterrupt
         return found

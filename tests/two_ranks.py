@@ -24,17 +24,13 @@ from test_monitor_shortcuts import ReadsTheTag, tagged
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_cam import LOGGERS, CAMMonitor, Evidence, Probe, ranks
+from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe, ranks
 
 Found = dict[str, Any]
 
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
-
-
-def grad_cam(evidence: Evidence) -> Tensor:
-    return (evidence.gradients.mean(dim=(2, 3), keepdim=True) * evidence.activations).sum(dim=1)
 
 
 def fit(directory: Path, monitor: CAMMonitor | None, module: LightningModule | None = None, **options: Any) -> Found:
@@ -143,7 +139,7 @@ def on_rank(which: int, call: int, error: Exception) -> Callable:
         calls.append(1)
         if rank() == which and len(calls) == call:
             raise error
-        return grad_cam(evidence)
+        return METHODS["gradcam"](evidence)
 
     return method
 
