@@ -14,7 +14,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_cam import reading
-from lightning_cam.background import Background
+from lightning_cam.background import Background, Job
 from lightning_cam.budget import Budget
 from lightning_cam.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
 from lightning_cam.drawing import Style, draw_evolution, draw_overlay
@@ -77,7 +77,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             tests.
         expected_cues: Keys or prefixes of cues that may decide here: logged, never warned of.
         alarm_cues: Keys or prefixes of cues of tier B that may warn too.
-        on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``. Of warnings only, not of notices.
+        on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``, called on rank zero alone. Of
+            warnings only, not of notices.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
         max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no limit. The first look is
             always made; rank zero decides, all ranks follow.
@@ -435,8 +436,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
         tag = f"{self.name}/{kind}"
-        what, here = f"{tag} of epoch {destination.epoch}", not destination.any_thread
-        self._background.add(what, lambda: publish(destination, tag, draw()), here)
+        self._later(destination, tag, lambda: publish(destination, tag, draw()))
+
+    def _later(self, destination: Destination, tag: str, job: Job) -> None:
+        self._background.add(f"{tag} of epoch {destination.epoch}", job, here=not destination.any_thread)
 
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
@@ -531,8 +534,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        what, here = f"{tag} of epoch {destination.epoch}", not destination.any_thread
-        self._background.add(what, partial(publish_text, destination, tag, text), here)
+        self._later(destination, tag, partial(publish_text, destination, tag, text))
         self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:
@@ -540,8 +542,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._means is None:
             return ClassMeans(())
         if not self._means_whole:
-            own, classes = self._means, self._memory.classes(MOST_CLASSES)
-            self._means = ranks.together(lambda: own.over(ranks, classes, images, masks))
+            self._means = self._means.over(ranks, self._memory.classes(MOST_CLASSES), images, masks)
             self._means_complete = self._means_whole = True
         return self._means
 
