@@ -49,7 +49,7 @@ from lightning_cam.functional.maps import relative, upsample
 CLASSES = 8
 SHOWN = 16  # as CAMMonitor draws by default
 EPOCH, TRAINING_BATCH = 1000, 64
-CYCLE = 3  # every third look makes all tests, and each that follows one with findings
+LOOKS = 9  # of share: at least every third makes all tests, and one that shall confirm what was found
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Figures:
     behind: list[float] = field(default_factory=list)  # processor time of other threads
     behind_by_hand: list[float] = field(default_factory=list)
     training: list[float] = field(default_factory=list)  # one batch
-    findings: list[int] = field(default_factory=list)
+    complete: list[bool] = field(default_factory=list)  # whether the look made all tests
     held: list[int] = field(default_factory=list)  # bytes of the process, or of tensors on the GPU
     sanity_check: float = 0.0
     looks: int = 0  # as the monitor's history has them
@@ -250,7 +250,7 @@ class Run:
             figures.look.append(look)
             figures.means.append(spent.get("on_validation_batch_start", 0.0))
             figures.behind.append(behind)
-            figures.findings.append(len(self.monitor.findings))
+            figures.complete.append(self.monitor._memory.standing.rested == 0)
 
     def validation_ended(self, pl_module: LightningModule, sanity_checking: bool) -> None:
         if sanity_checking:
@@ -385,7 +385,7 @@ def share(name: str, count: int, options: argparse.Namespace, device: torch.devi
     figures.hosts = fit_last_layer(net, images.to(device), labels.to(device), figures.batch)
     rows = torch.arange(options.validation) % count
     run = Run(figures, CAMMonitor(Probe(images, labels)), device, step=training_step(net, images, labels, device))
-    run.fit(net, TensorDataset(images[rows], labels[rows]), 2 * CYCLE)
+    run.fit(net, TensorDataset(images[rows], labels[rows]), LOOKS)
     return figures
 
 
@@ -394,7 +394,7 @@ WAIT = (
     "| behind | peak: inference | monitor | by hand | stays, a look |"
 )
 SHARE = (
-    "| | hosts | training batch | looks with all tests | a look, by place in the cycle of three | mean share | largest share "
+    "| | hosts | training batch | looks with all tests | such a look | another | mean share | largest share "
     "| mean share with behind | class means | share of the first epoch |"
 )
 
@@ -430,8 +430,7 @@ def share_row(figures: Figures) -> str:
     """Class means are of the first validation alone, so they stand beside the looks."""
     batch = statistics.median(figures.training)
     looks = [whole - means for whole, means in zip(figures.monitor, figures.means, strict=True)]
-    cycle = [statistics.mean(looks[place::CYCLE]) for place in range(CYCLE)]
-    thorough = sum(place % CYCLE == CYCLE - 1 or before > 0 for place, before in enumerate([0, *figures.findings[:-1]]))
+    kinds = {kind: [time for time, made in zip(looks, figures.complete, strict=True) if made == kind] for kind in (True, False)}
     both = [mine + behind for mine, behind in zip(looks, figures.behind, strict=True)]
 
     def percent(time: float) -> str:
@@ -441,8 +440,8 @@ def share_row(figures: Figures) -> str:
         f"{figures.model}, {figures.images}",
         str(figures.hosts),
         f"{1e3 * batch:.1f} ms",
-        f"{thorough} of {len(looks)}",
-        ", ".join(f"{time:.2f}" for time in cycle) + " s",
+        f"{len(kinds[True])} of {len(looks)}",
+        *(f"{statistics.mean(times):.2f} s" if times else "" for times in kinds.values()),
         percent(statistics.mean(looks)),
         percent(max(looks)),
         percent(statistics.mean(both)),

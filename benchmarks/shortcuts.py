@@ -23,7 +23,7 @@ from verdict import draw, summary, table
 import lightning_cam
 from lightning_cam.class_means import MOST_IMAGES, ClassMeans
 from lightning_cam.explain import answer, find_layers
-from lightning_cam.findings import Finding, findings_state, follow, is_thorough
+from lightning_cam.findings import UNTESTED, follow
 from lightning_cam.functional.cues import CUES, FEATURES
 from lightning_cam.probe import Collector
 from lightning_cam.question import Question
@@ -54,7 +54,7 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
         means.add(images, labels, None, range(len(names)), MOST_IMAGES)
     probe, _ = collector.probe(names)
     on_offer = data_baselines(data.val_images, data.val_labels)
-    before: tuple[Finding, ...] = ()
+    standing = UNTESTED
     rows = []
     for epoch, state in enumerate(run["states"]):
         model = load_model(state, len(names))
@@ -75,17 +75,18 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
             classes=len(names),
             max_batch=512,
             class_names=names,
-            thorough=is_thorough(epoch, before),
-            known=[finding.key for finding in before],
+            thorough=standing.is_thorough,
+            standing=standing,
         )
-        before = follow(before, report.findings, {result.cue for result in report.results}, epoch)
+        before = follow(standing.findings, report.findings, {result.cue for result in report.results}, epoch)
+        standing = standing.after(before, standing.is_thorough or report.complete, report.pointed)
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
         tests = [[r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results]
         found = {finding.key for finding in report.findings}
         with torch.no_grad():
             beside = {**baselines(explanation, probe, model(data.val_images), data.val_labels), **on_offer}
         rows.append({
-            "findings": findings_state([finding for finding in now if finding.key in found]),
+            "findings": [dict(vars(finding)) for finding in now if finding.key in found],
             "passes": report.passes, "hosts": report.hosts, "tests": tests, "baselines": beside, **run["accuracies"][epoch],
         })  # fmt: skip
     return {"setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows}

@@ -21,7 +21,7 @@ from lightning_cam.drawing import Style, draw_evolution, draw_overlay
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.explanation import Explanation
-from lightning_cam.findings import Finding, is_thorough
+from lightning_cam.findings import Finding
 from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
@@ -180,7 +180,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Cues that decided against the object when they were last tested."""
-        return self._memory.findings
+        return self._memory.standing.findings
 
     @property
     def state_key(self) -> str:
@@ -391,7 +391,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """What is done at this validation: a look, and the shortcut tests of it. Rank zero decides, all ranks follow."""
         works = ["look"]
         if self.cues:
-            works.append(THOROUGH if is_thorough(self._memory.tests, self.findings) else "tests")
+            works.append(THOROUGH if self._memory.standing.is_thorough else "tests")
         if self._budget is None:
             return works
         now = perf_counter()
@@ -483,7 +483,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         except ValueError as error:
             self._warn(f"no shortcut tests: {error}")
             return
-        ranks, images, before = ranks_of(trainer), explanation.images, self.findings
+        ranks, images, standing = ranks_of(trainer), explanation.images, self._memory.standing
         labels, masks = labels.to(images.device), None if probe.masks is None else probe.masks.to(images.device)
         # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
         predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
@@ -505,7 +505,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                     max_batch=batch,
                     class_names=self._names or probe.class_names,
                     thorough=thorough,
-                    known=[finding.key for finding in before],
+                    standing=standing,
                 )
                 return observe(report, ask, classes=classes, max_batch=batch) if thorough or not self._memory.tests else report
 
@@ -516,7 +516,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             [cue for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None] if images.ndim == 4 else []
         )
         self._memory.keep({f"shortcut/{cue}": math.nan for cue in later})
-        self._memory.judge(report.dominances, found, trainer.current_epoch, self.expected_cues, self.alarm_cues)
+        self._memory.judge(
+            report.dominances,
+            found,
+            trainer.current_epoch,
+            thorough or report.complete,
+            report.pointed,
+            self.expected_cues,
+            self.alarm_cues,
+        )
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
         for note in report.notes:
@@ -524,7 +532,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         keys = {finding.key for finding in found}
         now = [finding for finding in self.findings if finding.key in keys]
         ranks.together(lambda: self._show_findings(report, now, when, destination))
-        warned = {finding.key for finding in before if finding.level == "warning"}
+        warned = {finding.key for finding in standing.findings if finding.level == "warning"}
         for finding in now:
             if finding.level == "warning" and finding.key not in warned:
                 self._alert(trainer, finding)
@@ -533,9 +541,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if not now or not destination.writes:
             return
         lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
+        lines += [f"- {finding.level}, as last tested: {finding.statement}" for finding in self.findings if finding not in now]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
         self._later(destination, tag, partial(publish_text, destination, tag, text))
-        self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
+        if now[0].rank <= min(finding.rank for finding in self.findings):  # else the picture of what stands first remains
+            self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:
         """Over all ranks' validation data; summed once."""

@@ -1,13 +1,13 @@
 """What a look found: a cue that decides against the object; at one look a notice, at two in a row a warning."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 Named = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
 
 LOOKS_TO_WARN = 2
-THOROUGH_EVERY = 3  # looks
+REST = 2  # looks without stage 2, after one with it, unless stage 1 finds something new
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Finding:
     def key(self) -> Named:
         """What tells findings of one look apart."""
         return self.cue, self.label
+
+    @property
+    def rank(self) -> tuple[str, float]:
+        """Sorts those that may warn first, then the strongest."""
+        return self.tier, -self.dominance
 
     @property
     def statement(self) -> str:
@@ -87,9 +92,35 @@ def follow(
     return (*(grown(finding) for finding in now), *(old for old in before if old.cue not in tested))
 
 
-def is_thorough(looks: int, before: Sequence[Finding]) -> bool:
-    """Whether a look tests everything, after so many before it: every third one, and where the last one found something."""
-    return looks % THOROUGH_EVERY == THOROUGH_EVERY - 1 or bool(before)
+@dataclass(frozen=True)
+class Standing:
+    """What the looks so far have shown, and when stage 2 was last made.
+
+    To ask for names at every look would cost five times as much and tell nothing new.
+
+    Args:
+        findings: Cues whose rule held when they were last tested.
+        rested: Looks since stage 2 was last made.
+        asked: What stage 1 pointed at then.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    rested: int = 0
+    asked: Named | None = None
+
+    @property
+    def is_thorough(self) -> bool:
+        """Whether the next look makes stage 2 in any case: after so many that did not, and where a finding has held once only."""
+        return self.rested >= REST or any(finding.looks < LOOKS_TO_WARN for finding in self.findings)
+
+    @property
+    def known(self) -> list[Named]:
+        """What was found."""
+        return [finding.key for finding in self.findings]
+
+    def after(self, findings: tuple[Finding, ...], complete: bool, pointed: Named | None) -> "Standing":
+        """One look later, at which stage 2 was made, if ``complete``, and stage 1 ``pointed`` at a cue."""
+        return Standing(findings, 0, pointed) if complete else replace(self, findings=findings, rested=self.rested + 1)
 
 
 def is_among(cue: str, keys: Sequence[str]) -> bool:
@@ -97,11 +128,16 @@ def is_among(cue: str, keys: Sequence[str]) -> bool:
     return any(cue.startswith(key) for key in keys)
 
 
-def findings_state(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Primitives that ``findings_from`` reads."""
-    return [dict(vars(finding)) for finding in findings]
+UNTESTED = Standing()
 
 
-def findings_from(state: Sequence[dict[str, Any]]) -> tuple[Finding, ...]:
-    """What ``findings_state`` wrote."""
-    return tuple(Finding(**finding) for finding in state)
+def standing_state(standing: Standing) -> dict[str, Any]:
+    """Primitives that ``standing_from`` reads."""
+    return {**vars(standing), "findings": [dict(vars(finding)) for finding in standing.findings]}
+
+
+def standing_from(state: Mapping[str, Any]) -> Standing:
+    """What ``standing_state`` wrote, or the findings of earlier versions."""
+    asked = state.get("asked")
+    findings = tuple(Finding(**finding) for finding in state.get("findings", ()))
+    return Standing(findings, state.get("rested", 0), None if asked is None else (asked[0], asked[1]))

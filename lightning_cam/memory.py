@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lightning_cam.findings import Finding, findings_from, findings_state, follow
+from lightning_cam.findings import UNTESTED, Finding, Named, follow, standing_from, standing_state
 from lightning_cam.functional.offers import OFFERS, PARTS
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.history import History, Look, history_from
@@ -38,7 +38,7 @@ class Memory:
         self.collector = Collector(len(self.given) if isinstance(self.given, Probe) else self.given)
         self.history = History()
         self.scalars: dict[str, float] = {}
-        self.findings: tuple[Finding, ...] = ()
+        self.standing = UNTESTED
         self.tests = 0  # looks at which shortcuts were looked for
         self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
         self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
@@ -123,12 +123,15 @@ class Memory:
         dominances: dict[str, float],
         found: Sequence[Finding],
         epoch: int,
+        complete: bool,
+        pointed: Named | None,
         expected: Sequence[str] = (),
         alarming: Sequence[str] = (),
     ) -> None:
-        """What one look's shortcut tests found, beside what earlier ones did."""
+        """What one look's shortcut tests found, beside what earlier ones did; ``complete`` where stage 2 was among them."""
         self.tests += 1
-        self.findings = follow(self.findings, found, dominances.keys(), epoch, expected, alarming)
+        findings = follow(self.standing.findings, found, dominances.keys(), epoch, expected, alarming)
+        self.standing = self.standing.after(findings, complete, pointed)
         self.keep({f"shortcut/{cue}": value for cue, value in dominances.items()})
 
     def is_due(self, epoch: int, every_n_epochs: int) -> bool:
@@ -155,7 +158,7 @@ class Memory:
             "probe": self.packed(normalization),
             "history": self.history.state(),
             "scalars": dict(self.scalars),
-            "findings": findings_state(self.findings),
+            **standing_state(self.standing),
             "tests": self.tests,
         }
 
@@ -173,7 +176,7 @@ class Memory:
             return
         self._restored = state if self.persist_probe else {**state, "probe": None}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
-        self.findings, self.tests = findings_from(state.get("findings", ())), state.get("tests", 0)
+        self.standing, self.tests = standing_from(state), state.get("tests", 0)
         if state["question"] != self.question:
             self.warn(f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew")
             self.history, self.scalars = History(), {}

@@ -70,6 +70,7 @@ class ShortcutReport:
         class_names: One name per class, or None.
         passes: Images sent through the model, as a multiple of the probe.
         notes: What could not be tested, and what it needs.
+        pointed: The test of stage 1 that stage 2 followed, or would have followed; None where nothing was clear.
         offers: How well a cue's own features tell the label, no model asked: 1 always, 0 as chance does. Empty if not measured.
         agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not measured.
     """
@@ -79,14 +80,14 @@ class ShortcutReport:
     class_names: tuple[str, ...] | None
     passes: float
     notes: tuple[str, ...]
+    pointed: Named | None = None
     offers: dict[str, float] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Cues whose rule holds, those that may warn first, then the strongest."""
-        found = [self._finding(result) for result in self.results if result.holds]
-        return tuple(sorted(found, key=lambda finding: (finding.tier, -finding.dominance)))
+        return tuple(sorted((self._finding(result) for result in self.results if result.holds), key=lambda finding: finding.rank))
 
     @property
     def dominances(self) -> dict[str, float]:
@@ -96,6 +97,11 @@ class ShortcutReport:
             known = found.get(result.cue, float("nan"))
             found[result.cue] = result.tally.dominance if not known >= result.tally.dominance else known
         return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether stage 2 was made."""
+        return any(result.row.stage == 2 for result in self.results)
 
     @property
     def hosts(self) -> int:

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_cam.class_means import FEWEST_IMAGES, MOST_CLASSES, ClassMeans
 from lightning_cam.explain import answer, find_layers
-from lightning_cam.findings import Named
+from lightning_cam.findings import UNTESTED, Named, Standing
 from lightning_cam.functional.cues import CUES, Cue
 from lightning_cam.functional.dominance import ALPHA, holm, tally
 from lightning_cam.look import answering
@@ -95,15 +95,16 @@ def examine(
     max_batch: int,
     class_names: tuple[str, ...] | None = None,
     thorough: bool = False,
-    known: Collection[Named] = (),
+    standing: Standing = UNTESTED,
 ) -> ShortcutReport:
-    """Stage 1, and stage 2 where stage 1 fires or ``thorough`` asks for it.
+    """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough`` asks for it.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
         classes: How many the model tells apart.
-        known: What the last look found. It is asked again, as a question of its own rather than one of many.
+        standing: What earlier looks found is asked again, as a question of its own rather than one of many.
     """
+    known = standing.known
     given = {"masks": subjects.masks, "saliency": subjects.saliency, "": subjects.images}
     cues = {name: row for name, row in cues.items() if given[row.needs] is not None}
     notes: dict[str, None] = {}
@@ -144,7 +145,8 @@ def examine(
     unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
     closer = tested([found.cue] if (found := _clearest(unsure, 1.0)) else [], donors=CLOSER)
     second: list[Result] = []
-    if thorough or clearest is not None:
+    pointed = clearest.key if clearest else None
+    if thorough or pointed not in (None, standing.asked):
         second = tested((name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None)
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
@@ -153,7 +155,7 @@ def examine(
         result for i, result in enumerate(_adjusted([*first, *closer], known)) if i >= len(first) or result.cue not in surpassed
     ]
     results = (*together, *_adjusted(alone, known, possible - len(alone)), *_adjusted(second, known))
-    return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes))
+    return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes), pointed)
 
 
 def testable(row: Cue, subjects: Subjects) -> tuple[Collection[int], str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_cam import Probe, ShortcutReport, find_shortcuts
 from lightning_cam.class_means import ClassMeans
-from lightning_cam.findings import Finding, Named, findings_from, findings_state, follow
+from lightning_cam.findings import UNTESTED, Finding, Named, Standing, follow, standing_from, standing_state
 from lightning_cam.functional.cues import CUES
 from lightning_cam.shortcut_report import Result
 from lightning_cam.shortcuts import choose_cues, examine
@@ -112,12 +112,16 @@ def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, shift
     return ask
 
 
+def having_found(*known: Named) -> Standing:
+    return Standing(tuple(finding(cue, label=label) for cue, label in known))
+
+
 def judged(
     share: int, only: int | None = None, cue: str = "mean_image", known: Sequence[Named] = (), **replaced: Tensor
 ) -> tuple[list[Result], float]:
     subjects = replace(levels()[0], **replaced)
     ask = reads_the_tag(subjects, share, only)
-    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, known=known)
+    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, standing=having_found(*known))
     return list(report.results), report.passes
 
 
@@ -150,7 +154,9 @@ def test_what_was_known_is_one_question() -> None:
 
 def test_a_class_is_named_where_it_wins_less_than_half_of_the_conflicts() -> None:
     subjects, ask = levels()[0], reads_the_tag(levels()[0], 5, only=3, shift=5)
-    report = examine(subjects, ask, {"mean_image": CUES["mean_image"]}, classes=9, max_batch=50, known=[("mean_image", 3)])
+    report = examine(
+        subjects, ask, {"mean_image": CUES["mean_image"]}, classes=9, max_batch=50, standing=having_found(("mean_image", 3))
+    )
     (finding,) = report.findings
     assert finding.statement == "cue 'mean_image' of class '3' decides 48 % of conflicts (donor 31, host 33)"
 
@@ -291,7 +297,7 @@ def test_hosts_are_right_and_donors_even() -> None:
     assert set(labels[plan(subjects, range(4), 3, only=2).donors].tolist()) == {2}
 
 
-def finding(cue: str = "border_8", tier: str = "A", **options: int) -> Finding:
+def finding(cue: str = "border_8", tier: str = "A", **options: int | None) -> Finding:
     return Finding(cue, tier, "notice", 121 / 125, 121, 4, 1e-6, ("a",), **options)
 
 
@@ -305,4 +311,16 @@ def test_one_look_is_a_notice_two_are_a_warning() -> None:
     assert not follow(second, [], {"border_8", "mean_image"}, 5)
     assert follow(first, [finding()], {"border_8"}, 4, expected=["border"])[0].level == "expected"
     assert follow(first, [finding("mean_image", "B")], {"mean_image"}, 4, alarming=["mean"])[0].level == "warning"
-    assert findings_from(findings_state(second)) == second
+
+
+def test_stage_two_rests_where_it_would_tell_nothing_new() -> None:
+    once, twice = follow((), [finding()], {"border_8"}, 0), follow((finding(),), [finding()], {"border_8"}, 1)
+    assert not UNTESTED.is_thorough
+    assert UNTESTED.after((), False, None).after((), False, None).is_thorough  # every third look
+    found = UNTESTED.after(once, True, ("mean_image", None))
+    assert found.is_thorough  # to be confirmed
+    confirmed = found.after(twice, True, ("mean_image", None))
+    assert not confirmed.is_thorough
+    assert confirmed.asked == ("mean_image", None)
+    assert standing_from(standing_state(confirmed)) == confirmed
+    assert standing_from({}) == UNTESTED  # of a checkpoint without tests
