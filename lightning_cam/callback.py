@@ -17,7 +17,7 @@ from lightning_cam import reading
 from lightning_cam.background import Background, Job
 from lightning_cam.budget import Budget
 from lightning_cam.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
-from lightning_cam.drawing import Style, draw_evolution, draw_overlay
+from lightning_cam.drawing import Style, draw_animation, draw_classes, draw_evolution, draw_overlay, how_drawn
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.explanation import Explanation
@@ -28,7 +28,7 @@ from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import Destination, PublishError, publish, publish_text, validation_step, where_to
+from lightning_cam.loggers import Destination, PublishError, publish, publish_animation, publish_text, validation_step, where_to
 from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, forward_through, unlogged
@@ -44,6 +44,7 @@ from lightning_cam.transplants import Subjects
 from lightning_cam.typing import Images, Masks
 
 THOROUGH = "thorough tests"
+MOVING = (8, 16, 32, 64)  # looks in the history at which they are shown one after another, beside the end of the fit
 
 T = TypeVar("T")
 
@@ -71,8 +72,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         dataloader_idx: Which validation loader to watch.
         normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean, std) or None.
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
-        colormap: Name of a matplotlib colormap.
+        colormap: Name of a matplotlib colormap; a diverging one, such as "RdBu_r", draws both signs of a map.
         opacity: Of the heatmap over the image, in [0, 1].
+        color_scale: "map": colours run to each map's own maximum; "run": to each image's maximum over all looks so far.
+        foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None draws none.
         cues: Keys of ``CUES``, or prefixes of such, that are transplanted between probe images; "default": all; None: no shortcut
             tests.
         expected_cues: Keys or prefixes of cues that may decide here: logged, never warned of.
@@ -114,6 +117,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         class_names: Sequence[str] | None = None,
         colormap: str = "inferno",
         opacity: float = 0.5,
+        color_scale: str = "map",
+        foreground: float | None = None,
         cues: str | Sequence[str] | None = "default",
         expected_cues: Sequence[str] = (),
         alarm_cues: Sequence[str] = (),
@@ -140,13 +145,17 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         for argument, how in (("images", images), ("labels", labels), ("masks", masks)):
             reading.check_how(argument, how)
         color_table(colormap)
+        if color_scale not in ("map", "run"):
+            raise ValueError(f"color_scale: got {color_scale!r}; give 'map' or 'run'.")
+        if not (foreground is None or (isinstance(foreground, int | float) and 0 < foreground <= 1)):
+            raise ValueError(f"foreground: got {foreground!r}; give a share of the map's maximum in (0, 1], such as 0.5, or None.")
         if not callable(on_alert) and on_alert not in ("warn", "stop"):
             raise ValueError(f"on_alert: got {on_alert!r}; give 'warn', 'stop' or a function of the finding.")
         self.cues = {} if cues is None else choose_cues(cues)
         self.expected_cues = tuple(choose_cues(expected_cues, "expected_cues"))
         self.alarm_cues = tuple(choose_cues(alarm_cues, "alarm_cues"))
         self.on_alert = on_alert
-        self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch)
+        self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch, rivals=shown)
         self._budget = None if max_overhead is None else Budget(max_overhead)
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
@@ -155,7 +164,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self.name = name
         self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
-        self._style = Style(colormap, opacity, None if self._reads_normalization else check_normalization(normalization))
+        known = None if self._reads_normalization else check_normalization(normalization)
+        self._style = Style(colormap, opacity, known, color_scale, foreground)
         self._layers: list[TargetLayer] | None = None
         self._means: ClassMeans | None = None  # over one whole validation
         self._means_complete = self._means_whole = False  # of this rank; of all
@@ -302,7 +312,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._background.start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Waits until all pictures are written."""
+        """Shows the looks one after another, and waits until all pictures are written."""
+        probe = self.probe
+        if not self._off and probe is not None and len(self.history) > 1:
+            with self._never_stopping(trainer):
+                self._animate(probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer)))
         self._flush(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -433,6 +447,18 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._publish(destination, "overlay", self._draw_overlay(explanation, probe, when))
         if trainer.state.fn == "fit":
             self._publish(destination, "evolution", self._draw_evolution(explanation, probe, self.history, when))
+            if len(self.history) in MOVING:
+                self._animate(explanation.images, probe, destination)
+        if (classes := self._draw_classes(explanation, probe, when)) is not None:
+            self._publish(destination, "classes", classes)
+
+    def _animate(self, images: Images, probe: Probe, destination: Destination) -> None:
+        """The looks so far, one after another."""
+        if not destination.writes:
+            return
+        tag, words = f"{self.name}/animation", f"{', '.join(self.question.methods)} · {how_drawn(images)}".rstrip(" ·")
+        draw = draw_animation(images[: self.shown], self.history, probe, words, self._style)
+        self._later(destination, tag, lambda: publish_animation(destination, tag, draw()))
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
         tag = f"{self.name}/{kind}"
@@ -616,7 +642,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
     def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Draw:
-        shown = slice(0, self.shown)
+        shown, rivals = slice(0, self.shown), explanation.rivals
         draw, guessed = draw_overlay(
             explanation.images[shown],
             explanation.cams[shown],
@@ -626,6 +652,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             (when, self._asked(explanation)),
             self._style,
             None if explanation.parts is None else part_strengths(explanation.parts)[shown],
+            None if rivals is None else (rivals.predicted, rivals.contrast),
+            self.history,
         )
         if guessed:
             self._warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
@@ -635,6 +663,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         first = "" if explanation.parts is None else "part 1 of "
         header = (f"evolution until {when}", f"{first}{self._asked(explanation)}")
         return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
+
+    def _draw_classes(self, explanation: Explanation, probe: Probe, when: str) -> Draw | None:
+        predicted, header = explanation.scores.argmax(dim=1), (f"classes · {when}", self._asked(explanation))
+        return draw_classes(explanation.images, explanation.cams, predicted, probe, header, self._style)
 
     def _asked(self, explanation: Explanation) -> str:
         grid = " x ".join(str(side) for side in explanation.cams.shape[1:])

@@ -42,6 +42,8 @@ class Evidence:
         tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable where the
             activations require a gradient. Several rows of one image cost one forward up to the layer.
         again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
+        towards: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets. Where the look was
+            told so, it costs no forward.
     """
 
     images: Images
@@ -53,6 +55,7 @@ class Evidence:
     score: Callable[[Rows, Index], PerRow]
     tail: Callable[[RowActivations, Index], PerRow]
     again: Callable[[Images], "Evidence"]
+    towards: Callable[[Labels], "Evidence"]
 
     @cached_property
     def gradients(self) -> Gradients:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam.evidence import Evidence
-from lightning_cam.explanation import Explanation
+from lightning_cam.explanation import Explanation, Rivals
 from lightning_cam.functional import maps
 from lightning_cam.functional.targets import Target
 from lightning_cam.layers import SMALLEST_MAP, TargetLayer, dimensions
@@ -19,7 +19,7 @@ from lightning_cam.network import Forward, check_forward, like
 from lightning_cam.probe import check_images, check_labels
 from lightning_cam.question import HowToMap, Question, check_normalization, name_of, row_of
 from lightning_cam.reading import How, Normalization, describe
-from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Truth
+from lightning_cam.typing import Activations, Cams, Gradients, Images, Labels, Scores, Truth
 
 
 def explain(
@@ -96,7 +96,9 @@ def answer(
     together = {name: method for name, method in question.methods.items() if name not in each}
     cams: dict[str, list[Cams]] = {name: [] for name in question.methods}
     reasons: dict[str, list[Labels]] = {name: [] for name in question.methods}
+    rivals: dict[str, list[Rivals]] = {name: [] for name in each}
     seen: list[tuple[Evidence, ...]] = []
+    sets_rivals = question.sets_rivals and labels is not None and labels.ndim == 1
     for part in torch.arange(len(images)).split(question.max_batch or len(images)):
         here = slice(int(part[0]), int(part[-1]) + 1)
         with look_at_layers(
@@ -109,11 +111,14 @@ def answer(
             scores=question.scores,
             max_batch=question.max_batch,
             first=here.start,
+            several_targets=sets_rivals and here.start < question.rivals,
         ) as evidences:
             for name, method in each.items():
                 made, why = _mapped(name, method, evidences, size)
                 cams[name].append(made)
                 reasons[name].append(why)
+                if sets_rivals and here.start < question.rivals:
+                    rivals[name].append(_rivals(name, method, evidences, size))
             seen.append(tuple(_kept(evidence, images[here], bool(together)) for evidence in evidences))
         del evidences  # else two looks would be held at once
     parts, gathered = {}, [_gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))]
@@ -136,6 +141,7 @@ def answer(
             notes=_notes(torch.cat(cams[name]), scores, layers[-1]),
             normalization=check_normalization(question.normalization),
             parts=parts.get(name),
+            rivals=_together(rivals.get(name, []), question.rivals),
         )
         for name in question.methods
     }
@@ -147,6 +153,28 @@ def _mapped(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tu
     asked = [replace(evidence) for evidence in evidences]
     made = _fused([_checked(name, method(evidence), evidence.images) for evidence in asked])
     return made, _reasons(made, asked[-1], size)
+
+
+def _rivals(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tuple[int, ...]) -> Rivals:
+    """One batch's maps of the predicted classes, and of the labels less these: a difference of scores has that of gradients."""
+    others = [evidence.towards(evidence.scores.argmax(dim=1)) for evidence in evidences]
+
+    def apart(sign: int) -> Cams:
+        pairs = zip(evidences, others, strict=True)
+        both = [replace(own, differentiate=partial(_difference, own, other, sign)) for own, other in pairs]
+        return _mapped(name, method, both, size)[0].clamp(min=0)
+
+    return Rivals(_mapped(name, method, others, size)[0], apart(1) - apart(-1))
+
+
+def _difference(own: Evidence, other: Evidence, sign: int) -> Gradients:
+    return sign * (own.gradients - other.gradients)
+
+
+def _together(rivals: Sequence[Rivals], most: int) -> Rivals | None:
+    if not rivals:
+        return None
+    return Rivals(*(torch.cat(maps)[:most] for maps in zip(*((each.predicted, each.contrast) for each in rivals), strict=True)))
 
 
 def _parts(method: HowToMap, evidence: Evidence) -> Activations:
@@ -167,7 +195,9 @@ def _reasons(cams: Cams, evidence: Evidence, size: tuple[int, ...]) -> Labels:
 def _kept(evidence: Evidence, images: Images, with_activations: bool) -> Evidence:
     """What stays of a look when it is over: no function of the network, and activations only where they are still needed."""
     activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
-    return replace(evidence, images=images, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over)
+    return replace(
+        evidence, images=images, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over, towards=_over
+    )
 
 
 def _over(*arguments: Any) -> Any:

@@ -34,6 +34,20 @@ FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and sig
 FIGURE_INCHES = {1: (10.0, 2.6), 2: (6.6, 3.1), 3: (13.0, 2.6)}  # width, and height per image, by spatial dimensions
 
 
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """Maps of the first m images, where the model answers another class than the label.
+
+    Args:
+        predicted: (m, *grid) raw maps of the predicted class.
+        contrast: (m, *grid) what speaks for the label rather than the predicted class, above zero, and the reverse, below: the map
+            for the difference of the two scores less that for its opposite.
+    """
+
+    predicted: Cams
+    contrast: Cams
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Where the model looked, for a batch of images.
@@ -49,6 +63,7 @@ class Explanation:
         notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
         normalization: Mean and standard deviation to undo for display.
         parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of them.
+        rivals: Of the first images, where the question was asked with ``rivals``; None where no prediction differs from its label.
     """
 
     images: Images
@@ -61,6 +76,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     normalization: Normalization | None = None
     parts: Activations | None = None
+    rivals: Rivals | None = None
 
     def __repr__(self) -> str:
         grid = " x ".join(str(side) for side in self.cams.shape[1:])

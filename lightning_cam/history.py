@@ -1,6 +1,8 @@
 """What is remembered between looks: maps at layer resolution, statistics, predictions. Bounded."""
 
+import math
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -96,13 +98,28 @@ class History:
         return History(looks if len(looks) <= most else (*looks[:-1:2], look))
 
     def columns(self, most: int) -> tuple[Look, ...]:
-        """First, last and, in steps, evenly between: at most ``most`` (2 or more) of them."""
+        """First, last and those between which most changed: at most ``most`` (2 or more) of them.
+
+        They are even in what the maps changed by, ``drift_last`` summed over the looks, and where that is not known, in steps.
+        """
         if len(self.looks) <= most:
             return self.looks
-        first, last = self.looks[0].step, self.looks[-1].step
-        wanted = [first + (last - first) * i / (most - 1) for i in range(most)]
-        nearest = {min(range(len(self.looks)), key=lambda i: abs(self.looks[i].step - step)) for step in wanted[1:-1]}
-        return tuple(self.looks[i] for i in sorted({0, *nearest, len(self.looks) - 1}))
+        changes = [max(look.means.get("drift_last", math.nan), 0.0) for look in self.looks[1:]]
+        known = [change for change in changes if math.isfinite(change)]
+        if sum(known) > 0:
+            places = list(accumulate((change if math.isfinite(change) else 0.0 for change in changes), initial=0.0))
+        else:
+            places = [float(look.step) for look in self.looks]
+        wanted = [places[0] + (places[-1] - places[0]) * i / (most - 1) for i in range(1, most - 1)]
+        left = list(range(1, len(places) - 1))
+        for place in wanted:
+            left.remove(min(left, key=lambda i: abs(places[i] - place)))
+        return tuple(look for i, look in enumerate(self.looks) if i not in left)
+
+    def peaks(self, signed: bool = False) -> PerImage:
+        """(n,) each image's largest value over all looks, in the method's unit; of absolute values where ``signed``."""
+        looks = [look.cams.nan_to_num().flatten(1) for look in self.looks]
+        return torch.stack([(cams.abs() if signed else cams).amax(dim=1) for cams in looks]).amax(dim=0)
 
     def state(self) -> list[dict[str, Any]]:
         """Plain tensors and primitives that ``history_from`` reads."""

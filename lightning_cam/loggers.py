@@ -8,7 +8,7 @@ import inspect
 import io
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,25 @@ def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
         return f"no logger takes pictures; they are in {path.parent.parent}"
     boards = [getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)]
     return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
+
+
+def publish_animation(destination: Destination, tag: str, frames: Sequence[Image.Image]) -> None:
+    """Hands pictures that follow one another, as a GIF, to every logger that takes one, or to a file where none does.
+
+    Raises:
+        PublishError: A logger failed. The others have it; where none has, a file does.
+    """
+    if not destination.writes:
+        return
+    gif, size, step = encode_gif(frames), frames[0].size, destination.step
+
+    def keep() -> Path:
+        path = destination.directory / f"{tag}.gif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gif)
+        return path
+
+    _hand_out(destination, tag, lambda logger: show_gif(logger, tag, gif, size, step), keep)
 
 
 def publish_text(destination: Destination, tag: str, text: str) -> None:
@@ -151,6 +170,22 @@ def tell(logger: Any, tag: str, text: str, step: int) -> bool:
     if row is not None:
         row(logger, tag, text, step)
     return row is not None
+
+
+def show_gif(logger: Any, tag: str, gif: bytes, size: tuple[int, int], step: int) -> bool:
+    """Hands a GIF to a logger whose viewer moves it: torch's TensorBoard writer, W&B; says whether this is one."""
+    experiment = _experiment(logger)
+    if type(experiment).__module__.startswith("torch.utils.tensorboard"):
+        image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=gif)
+        experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        return True
+    if not _takes(logger, "log_video", ("key", "videos", "step")):
+        return False
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "animation.gif"
+        path.write_bytes(gif)
+        logger.log_video(tag, [str(path)], step=step, format=["gif"])
+    return True
 
 
 def takes_add_image(logger: Any) -> bool:
@@ -273,6 +308,15 @@ def append(directory: str | Path, tag: str, text: str) -> Path:
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{text}\n\n")
     return path
+
+
+def encode_gif(frames: Sequence[Image.Image]) -> bytes:
+    """A GIF that runs on and on, 0.4 s a picture and the last one longer, in 256 colours of each picture's own."""
+    drawn = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
+    buffer = io.BytesIO()
+    each = [*[400] * (len(drawn) - 1), 1600]
+    drawn[0].save(buffer, format="GIF", save_all=True, append_images=drawn[1:], duration=each, loop=0)
+    return buffer.getvalue()
 
 
 def encode_jpeg(picture: Image.Image) -> bytes:

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from lightning_cam.evidence import Evidence
 from lightning_cam.functional.targets import Settled, Target, settle
 from lightning_cam.layers import TargetLayer, automatic_layer, named_layer
-from lightning_cam.network import Forward, Network, check_forward, precise
+from lightning_cam.network import Cut, Forward, Network, check_forward, precise
 from lightning_cam.reading import How, describe
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, PerImage, PerRow, RowActivations, Rows, Truth
 from lightning_cam.untouched import device_of, in_full_precision, leaving_no_trace
@@ -63,6 +63,7 @@ def look_at_layers(
     scores: How = None,
     max_batch: int | None = None,
     first: int = 0,
+    several_targets: bool = False,
 ) -> Iterator[tuple[Evidence, ...]]:
     """One look at several layers with one batch of images: one Evidence a layer, from one forward and one backward.
 
@@ -74,13 +75,15 @@ def look_at_layers(
     Args:
         max_batch: Most images that ``score`` and ``tail`` send through the model at once; None: as many as there are, or 16.
         first: What the first image's index is to a ``forward`` that takes it.
+        several_targets: Keeps the graph behind the layers for ``towards``, which then needs no forward of its own.
 
     Raises:
         ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside the classes.
     """
     with _network(model, len(images), forward, scores, max_batch, callable(target), first) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
-        yield _evidences(network, list(target_layers), images.clone(), target, None if labels is None else labels.clone())
+        known = None if labels is None else labels.clone()
+        yield _evidences(network, list(target_layers), images.clone(), target, known, keeps_graph=several_targets)
 
 
 @contextmanager
@@ -151,18 +154,33 @@ def _target_score(settled: Settled, outputs: Outputs, index: Labels) -> PerImage
 
 
 def _evidences(
-    network: "Network", layers: list[TargetLayer], images: Images, target: str | int | Target | Settled, labels: Truth | None = None
+    network: "Network",
+    layers: list[TargetLayer],
+    images: Images,
+    target: str | int | Target | Settled,
+    labels: Truth | None = None,
+    cut: Cut | None = None,
+    keeps_graph: bool = False,
 ) -> tuple[Evidence, ...]:
     everyone = torch.arange(len(images), device=images.device)
-    cut = network.cut(images, everyone, layers)
+    cut = cut or network.cut(images, everyone, layers)
     outputs = cut.outputs.detach()
     settled = target if isinstance(target, Settled) else settle(target, outputs, labels)
 
     @cache
+    def differentiable() -> Cut:
+        with torch.enable_grad():
+            return cut if network.is_settled(cut.outputs) else network.cut_under_grad(images, everyone, layers)
+
+    @cache
     def differentiate() -> list[Gradients]:
         with torch.enable_grad():
-            settled_cut = cut if network.is_settled(cut.outputs) else network.cut_under_grad(images, everyone, layers)
-            return network.gradients(_target_score(settled, settled_cut.outputs, everyone).sum(), settled_cut, layers)
+            score = _target_score(settled, differentiable().outputs, everyone).sum()
+            return network.gradients(score, differentiable(), layers, keeps_graph)
+
+    def towards(classes: Labels) -> tuple[Evidence, ...]:
+        other = settle("label", outputs, classes)
+        return _evidences(network, layers, images, other, cut=differentiable() if keeps_graph else None, keeps_graph=keeps_graph)
 
     def tail(layer: TargetLayer, activations: RowActivations, index: Index) -> PerRow:
         with torch.set_grad_enabled(activations.requires_grad):
@@ -181,6 +199,7 @@ def _evidences(
             score=_scorer(network, settled),
             tail=lambda activations, index: tail(layer, activations, index),
             again=lambda others: _evidences(network, [layer], others, settled)[0],
+            towards=lambda classes: towards(classes)[place],
         )
 
     return tuple(evidence(place, layer) for place, layer in enumerate(layers))

@@ -1,7 +1,7 @@
 """The model as two functions, cut at the layers looked at: the only hooks that change an output, and the only backward."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -103,9 +103,11 @@ class Network:
         self.outer_grad = True
         return self.cut(images, index, layers, activations)
 
-    def gradients(self, score: Tensor, cut: Cut, layers: list[TargetLayer]) -> list[Gradients]:
-        """The score's gradients at the layers, at least float32."""
-        found = torch.autograd.grad(score, cut.leaves, allow_unused=True) if score.requires_grad else [None] * len(layers)
+    def gradients(self, score: Tensor, cut: Cut, layers: list[TargetLayer], keeps_graph: bool = False) -> list[Gradients]:
+        """The score's gradients at the layers, at least float32; with ``keeps_graph`` they can be asked for of another score."""
+        found: Sequence[Tensor | None] = [None] * len(layers)
+        if score.requires_grad:
+            found = torch.autograd.grad(score, cut.leaves, allow_unused=True, retain_graph=keeps_graph)
         gradients = []
         for layer, gradient, own in zip(layers, found, cut.layouts, strict=True):
             if gradient is None:

@@ -19,6 +19,9 @@ HowToMap = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partia
 class Question:
     """What is asked of a model: all but the images. Arguments as in ``explain``.
 
+    Args:
+        rivals: Of so many images, the first, the map of the label is set against that of the predicted class, where they differ.
+
     Raises:
         TypeError: An argument is of the wrong kind.
         ValueError: An argument's value cannot be used.
@@ -31,6 +34,7 @@ class Question:
     scores: How = None
     normalization: str | Normalization | None = None
     max_batch: int | None = None
+    rivals: int = 0
 
     def __post_init__(self) -> None:
         several = len(self.method) if isinstance(self.method, list | tuple) else 1
@@ -73,6 +77,12 @@ class Question:
     def has_target(self) -> bool:
         """Whether any of the maps is that of a target."""
         return any(row_of(method).of_target for method in self.methods.values())
+
+    @property
+    def sets_rivals(self) -> bool:
+        """Whether maps of two classes come from one forward: the target is the label, and one backward makes a map."""
+        rows = [row_of(method) for method in self.methods.values()]
+        return self.rivals > 0 and self.target == "label" and all(row.gradients and row.passes == "none" for row in rows)
 
     @property
     def target_name(self) -> str:

@@ -41,10 +41,18 @@ def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     fit(tmp_path, CAMMonitor(probe=6), logger=logger, max_epochs=3, log_every_n_steps=1)
     found = events(Path(logger.log_dir))
-    assert set(found.Tags()["images"]) - {"cam/shortcut"} == {"cam/evolution", "cam/overlay"}
+    assert set(found.Tags()["images"]) - {"cam/shortcut"} == {
+        "cam/evolution",
+        "cam/overlay",
+        "cam/classes",
+        "cam/animation",
+    }
     steps = [event.step for event in found.Scalars("val_loss")]
     assert len(steps) == 3
-    for tag in ("cam/overlay", "cam/evolution"):
+    (moving,) = found.Images("cam/animation")  # at the end
+    gif = Image.open(io.BytesIO(moving.encoded_image_string))
+    assert (gif.format, gif.n_frames, gif.size) == ("GIF", 4, (moving.width, moving.height))
+    for tag in ("cam/overlay", "cam/evolution", "cam/classes"):
         assert [event.step for event in found.Images(tag)] == steps
         for event in found.Images(tag):
             picture = Image.open(io.BytesIO(event.encoded_image_string))
@@ -98,10 +106,11 @@ def test_files_where_no_logger_takes_pictures(tmp_path: Path) -> None:
     fit(tmp_path, CAMMonitor(probe=6), logger=logger)
     written = sorted(str(path.relative_to(logger.log_dir)) for path in Path(logger.log_dir).rglob("*.jpg"))
     names = ["epoch=000-step=000003.jpg", "epoch=001-step=000006.jpg"]
-    steps = sorted(f"cam/{kind}/{name}" for kind in ("evolution", "overlay") for name in names)
+    steps = sorted(f"cam/{kind}/{name}" for kind in ("classes", "evolution", "overlay") for name in names)
     assert [name.replace("=000002", "=000003").replace("=000005", "=000006") for name in written] == steps
+    assert Image.open(Path(logger.log_dir) / "cam" / "animation.gif").n_frames == 3
     fit(tmp_path / "none", CAMMonitor(probe=6))
-    assert len(list((tmp_path / "none" / "cam").rglob("*.jpg"))) == 4
+    assert len(list((tmp_path / "none" / "cam").rglob("*.jpg"))) == 6
 
 
 def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:
@@ -110,7 +119,8 @@ def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:
     fitted = fit(tmp_path, monitors[0], callbacks=monitors, logger=boards)
     for board in boards[:2]:
         tags = events(Path(board.log_dir)).Tags()["images"]
-        assert sorted(tags) == ["cam/evolution", "cam/overlay", "layercam/evolution", "layercam/overlay"]
+        kinds = ("animation", "classes", "evolution", "overlay")
+        assert sorted(tags) == [f"{name}/{kind}" for name in ("cam", "layercam") for kind in kinds]
     assert not list(tmp_path.rglob("*.jpg"))
     assert fitted.callback_metrics["cam/raw_peak"] != fitted.callback_metrics["layercam/raw_peak"]
 
@@ -201,7 +211,7 @@ def test_validate_alone(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     validated = trainer(tmp_path, callbacks=[monitor], logger=logger)
     validated.validate(Classifier(), loader(seed=1), verbose=False)
-    assert events(Path(logger.log_dir)).Tags()["images"] == ["cam/overlay"]
+    assert events(Path(logger.log_dir)).Tags()["images"] == ["cam/overlay", "cam/classes"]
     assert not monitor.probe.images.is_inference()
     assert validated.callback_metrics["cam/entropy"] > 0
     assert len(monitor.history) == 0

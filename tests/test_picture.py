@@ -314,10 +314,10 @@ def test_a_film_strip_fits_a_screen(side: int) -> None:
 def test_a_film_strip_tells_right_from_wrong() -> None:
     right, wrong = strip(looks=14), strip(looks=14, right=False)
     height, width = tile_size(32, 32, *STRIP_TILES)
-    for (_, column), (x, y) in strip_places(right, (32, 32), 3, 10).items():
-        if column:
-            assert (right[y + height + 2, x : x + width] == RIGHT).all()
-            assert (wrong[y + height + 2, x : x + width] == WRONG).all()
+    for pixels, color in ((right, RIGHT), (wrong, WRONG)):
+        for (_, column), (x, y) in strip_places(pixels, (32, 32), 3, 10).items():
+            if column:
+                assert (pixels[y + height + 2, x : x + width] == color).all()
 
 
 def test_a_film_strip_without_labels_is_grey() -> None:
@@ -331,11 +331,12 @@ def test_a_film_strip_without_labels_is_grey() -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_symbols_leave_titles_and_other_rows_alone(size: tuple[int, int]) -> None:
     """Right and wrong differ below the tiles, and hide nothing of them."""
-    right, wrong = (strip(size, 3, looks=14, right=right) for right in (True, False))
+    right, wrong = (strip(size, 3, looks=14, right=right, names=LONG) for right in (True, False))
     height, _ = tile_size(*size, *STRIP_TILES)
-    changed = (right != wrong).any(axis=(1, 2))
+    places = strip_places(right, size, 3, 10)
+    changed = (right != wrong)[:, places[0, 0][0] :].any(axis=(1, 2))  # beside the names, where the prediction stands
     for row in range(3):
-        _, y = strip_places(right, size, 3, 10)[row, 0]
+        _, y = places[row, 0]
         below = slice(y + max(height, LINE), y + max(height, LINE) + BADGE)
         assert changed[below].any()
         changed[below] = False

@@ -6,17 +6,33 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor
 
 from lightning_cam.functional.maps import interpolate, normalize, relative
 from lightning_cam.tables import did_you_mean
-from lightning_cam.typing import Activations, Cams, ColorTable, FlatMaps, Images, Resized, Rgb, Saliency, Shown, Signals, Tiles
+from lightning_cam.typing import (
+    Activations,
+    Cams,
+    ColorTable,
+    FlatMaps,
+    Images,
+    PerImage,
+    Resized,
+    Rgb,
+    Saliency,
+    Shown,
+    Signals,
+    Tiles,
+)
 
 MOST_ROWS = 16  # channels of a signal that are drawn
 SLICE_GAP = 4  # pixels between the slices of a volume
+WHITE = (255, 255, 255)
 
 # After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
-MOST_OPAQUE = 0.7  # a part at its strongest: the image is still seen through it
+MOST_OPAQUE = 0.7  # a part, or a signed map, at its strongest: the image is still seen through it
+DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
 PART_COLORS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 114, 178), (0, 158, 115), (213, 94, 0))
 
 
@@ -30,6 +46,11 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
         hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
         raise ValueError(f"colormap: no colormap {name!r}{hint}")
     return torch.tensor(matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device)
+
+
+def is_diverging(colormap: str) -> bool:
+    """Whether a matplotlib colormap runs from one colour through a middle to another: then maps are drawn with both signs."""
+    return colormap.removesuffix("_r") in DIVERGING.split()
 
 
 def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:
@@ -71,6 +92,62 @@ def overlay(images: Rgb, heatmap: Rgb, opacity: float | Rgb = 0.5) -> Rgb:
     return torch.where(blended.isnan(), images, blended)
 
 
+def overlay_cams(
+    images: Rgb,
+    cams: Cams,
+    sides: tuple[int, ...],
+    size: tuple[int, ...],
+    colors: ColorTable,
+    opacity: float = 0.5,
+    peaks: PerImage | None = None,
+    signed: bool = False,
+) -> Rgb:
+    """Maps over the pictures of images with these ``sides``, drawn at this ``size``, in [0, 1].
+
+    Args:
+        opacity: Of the heatmap, in [0, 1]; of a signed one at its strongest 1.4 times as much.
+        peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own maximum.
+        signed: The image is as it is where a map is zero; the stronger the map, the more opaque, in colours from the table's ends.
+    """
+    if not signed:
+        return overlay(images, colorize(flat_saliency(cams, sides, size, peaks), colors), opacity)
+    values = flat_signed(cams, sides, size, peaks)
+    strength = (2 * MOST_OPAQUE * opacity * values.abs()).clamp(max=1)
+    return overlay(images, colorize(_outer(values), colors), strength[:, None].expand(-1, 3, -1, -1))
+
+
+def signed_bar(colors: ColorTable) -> ColorTable:
+    """The colours that ``overlay_cams`` gives signed maps over grey, from -1 to 1."""
+    values = torch.linspace(-1, 1, 256, device=colors.device)
+    grey, shown = torch.full_like(colors, 0.6), colors[(_outer(values) * 255).round().long()]
+    return torch.lerp(grey, shown, values.abs()[:, None])
+
+
+def two_colors(below: tuple[int, int, int], above: tuple[int, int, int], device: torch.device | str = "cpu") -> ColorTable:
+    """A table of one colour below zero, and of another above."""
+    return torch.tensor([below, above], dtype=torch.float32, device=device).div(255).repeat_interleave(128, dim=0)
+
+
+def _outer(values: Tensor) -> Tensor:
+    """Places in a diverging table, in [0, 1]. Its middle, often white, is left out: as a halo it would stand for almost nothing."""
+    return (values + values.sign() + 2) / 4
+
+
+def outlined(images: Rgb, inside: Bool[Tensor, "n H W"], color: tuple[int, int, int] = WHITE) -> Rgb:
+    """A line around what is inside, in the colour, with a dark line around it that keeps it legible on bright ground."""
+    grown, core = (_grown(inside, by) for by in (1, -1))
+    dark = torch.where((grown & ~inside)[:, None], 0.25 * images, images)
+    line = torch.tensor(color, dtype=images.dtype, device=images.device)[:, None, None] / 255
+    return torch.where((inside & ~core)[:, None], line, dark)
+
+
+def _grown(inside: Tensor, by: int) -> Tensor:
+    """Grown by a pixel, or shrunk: what lies beyond the picture counts as what is at its edge."""
+    padded = F.pad((inside if by > 0 else ~inside)[:, None].float(), (1, 1, 1, 1), mode="replicate")
+    found = F.max_pool2d(padded, 3, stride=1)[:, 0] > 0
+    return found if by > 0 else ~found
+
+
 def overlay_parts(images: Rgb, strengths: FlatMaps) -> Rgb:
     """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger the more opaque.
 
@@ -109,11 +186,25 @@ def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...
     return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(slices)], torch.nan)
 
 
-def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...]) -> Saliency:
-    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices."""
+def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
+    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices.
+
+    Args:
+        peaks: What to divide by instead, image by image.
+    """
+    if peaks is not None:
+        return flat_signed(cams, sides, size, peaks).clamp(min=0)
     if cams.ndim == 4:
         return flatten_maps(relative(cams)[:, None], sides, size)[:, 0].clamp(min=0)
     return normalize(flatten_maps(cams[:, None], sides, size)[:, 0])
+
+
+def flat_signed(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
+    """Maps in [-1, 1] as 2-D pictures: divided by the largest absolute value, or by ``peaks``; zero where not finite."""
+    known = torch.where(cams.isfinite().flatten(1).all(dim=1).reshape(-1, *[1] * (cams.ndim - 1)), cams, 0.0)
+    scale = known.abs().flatten(1).amax(dim=1) if peaks is None else peaks
+    scaled = torch.where(scale > 0, 1 / scale, 0.0).reshape(-1, *[1] * (cams.ndim - 1)) * known
+    return flatten_maps(scaled[:, None], sides, size)[:, 0].clamp(-1, 1)
 
 
 def _middle(maps: Activations, dim: int, place: float) -> Tensor:
