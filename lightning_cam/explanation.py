@@ -140,6 +140,7 @@ class Explanation:
         top: int = 1,
         threshold: float | None = None,
         beside: "Sequence[Explanation]" = (),
+        headline: str = "",
     ) -> "Figure":
         """A matplotlib figure: each input, with the predicted class, beside its overlay, and a colour bar.
 
@@ -153,6 +154,7 @@ class Explanation:
             top: How many of the likeliest classes stand above an input.
             threshold: Share of the map's maximum, in (0, 1], from which on pixels are outlined, with a box around the largest part.
             beside: Other explanations of the same images (classes, methods, layers): their overlays stand in the same row.
+            headline: What stands above it all.
 
         Raises:
             ValueError: An argument is out of range, or does not fit the explanation.
@@ -169,12 +171,12 @@ class Explanation:
         columns = [other._panels(count, opacity, colormap, names, threshold, bool(beside)) for other in everyone]
         shares, classes = probabilities(self.scores[:count]).cpu().topk(min(top, self.scores.shape[1]), dim=1)
         inputs = [
-            Panel(picture, [_answer(names, *one) for one in zip(likeliest, share, strict=True)])
+            Panel(picture, [_answer(names, *one) for one in zip(likeliest, share, strict=True)], lines=2 if top == 1 else 1)
             for picture, likeliest, share in zip(plain, classes.tolist(), shares.tolist(), strict=True)
         ]
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
         legend = () if self.parts is None else part_legend(self.parts.shape[1])
-        key = Key(colormap, f"share of {own} maximum", how_drawn(self.images), legend)
+        key = Key(colormap, f"share of {own} maximum", " · ".join(filter(None, (headline, how_drawn(self.images)))), legend)
         return side_by_side(list(zip(inputs, *columns, strict=True)), key)
 
     def _repr_png_(self) -> bytes:

@@ -1,6 +1,7 @@
 """Pictures side by side as a matplotlib figure: sized by their shape, titled within their width, with a colour bar or a legend."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGER_SIDE = {1: 3.4, 2: 2.8, 4: 2.3, 10**9: 1.9}  # of a picture, in inches, by how many images there are at most
-NARROWEST, BETWEEN, BAR = 1.9, 0.12, 0.9  # of a column, between two columns, of the colour bar with its words; in inches
+NARROWEST, LOWEST = 1.9, 1.0  # a column and a picture's row, in inches
+GAP, MARGIN = 0.12, 0.08  # between pictures, and at the edge, in inches
+BAR, BAR_AND_WORDS, HIGHEST_BAR = 0.13, 0.85, 3.0  # the colour bar: its width, with its words, and its height, in inches
+LEGEND = 0.65  # the legend of parts: its height, in inches
 TITLE, SMALL, LINE = 9, 8, 1.35  # sizes of letters in points, and a line's height as a multiple of it
-MOST_LINES = 2  # that a paragraph of a title may take
+HINTING = 0.95  # letters on a canvas are up to a twentieth wider than their outlines
 OUTLINE = (("black", 2.4), ("white", 1.0))  # colour, and thickness in points, of what is marked: seen on any ground
 SMALL_PICTURE = 100  # pixels; pictures below are shown pixel by pixel
 
@@ -27,7 +31,7 @@ class Panel:
     """A picture, what is written above it, and what is marked in it.
 
     Args:
-        title: Paragraphs; each is wrapped to the picture's column, and shortened where two lines do not hold it.
+        title: Paragraphs; each is wrapped to the picture's column, and shortened where ``lines`` do not hold it.
         outlined: Where the salient pixels are, to be outlined.
         boxes: To be drawn.
     """
@@ -36,6 +40,7 @@ class Panel:
     title: Sequence[str]
     outlined: Mask | None = None
     boxes: Boxes | None = None
+    lines: int = 2
 
 
 @dataclass(frozen=True)
@@ -50,39 +55,62 @@ class Key:
 
 def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
     """A figure in which each image's panels stand in a row, and several images beside each other where there are many."""
-    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     panels = len(images[0])
     height, width = images[0][0].picture.shape[:2]
+    # Wide pictures are drawn larger, up to twice.
     longer = next(side for most, side in LONGER_SIDE.items() if len(images) <= most) * max(1.0, min(2.0, width / height / 1.5))
     wide, high = longer * width / max(height, width), longer * height / max(height, width)
-    column = max(wide, NARROWEST)
-    titles = [[fitted(panel.title, 72 * column) for panel in row] for row in images]
-    above = LINE * TITLE / 72 * (max(title.count("\n") for row in titles for title in row) + 2)
+    column, room = max(wide, NARROWEST), max(high, LOWEST)
+    titles = [[fitted(panel.title, column, TITLE, panel.lines) for panel in row] for row in images]
+    above = _height(max((title for row in titles for title in row), key=_lines), TITLE)
     # As many images beside each other as make the figure about square.
-    beside = max(1, min(len(images), round(math.sqrt(len(images) * (high + above) / (panels * column)))))
+    beside = max(1, min(len(images), round(math.sqrt(len(images) * (room + above) / (panels * column)))))
     rows = math.ceil(len(images) / beside)
-    figure = Figure(figsize=(beside * panels * (column + BETWEEN) + BAR, rows * (high + above) + 0.3))
-    figure.set_layout_engine("constrained", w_pad=BETWEEN / 2, h_pad=0.04)
-    axes = figure.subplots(rows, beside * panels, squeeze=False).flatten().tolist()
-    used = [(panel, title) for row, words in zip(images, titles, strict=True) for panel, title in zip(row, words, strict=True)]
-    for axis in axes[len(used) :]:
-        axis.remove()
-    for axis, (panel, title) in zip(axes, used, strict=False):
-        _draw(axis, panel, title)
-    if key.headline:
-        figure.suptitle(fitted([key.headline], 72 * (figure.get_figwidth() - 0.2)), fontsize=TITLE, parse_math=False)
+    inner = beside * panels * (column + GAP) - GAP
+    across = 2 * MARGIN + inner + (0 if key.legend else GAP + BAR_AND_WORDS)
+    headline = fitted([key.headline], across - 2 * MARGIN, TITLE) if key.headline else ""
+    top, bottom = MARGIN + _height(headline, TITLE), MARGIN + (LEGEND if key.legend else 0)
+    down = top + rows * (above + room + GAP) - GAP + bottom
+    figure = Figure(figsize=(across, down))
+    for place, (row, words) in enumerate(zip(images, titles, strict=True)):
+        for i, (panel, title) in enumerate(zip(row, words, strict=True)):
+            left = MARGIN + (place % beside * panels + i) * (column + GAP) + (column - wide) / 2
+            lower = down - top - (place // beside + 1) * (above + room + GAP) + GAP + (room - high)
+            _draw(figure.add_axes((left / across, lower / down, wide / across, high / down)), panel, title)
+    if headline:
+        x, y = (MARGIN + inner / 2) / across, 1 - MARGIN / down
+        figure.suptitle(headline, x=x, y=y, fontsize=TITLE, linespacing=1.2, parse_math=False)
     if key.legend:
-        patches = [Patch(color=(red / 255, green / 255, blue / 255), label=name) for name, (red, green, blue) in key.legend]
-        title = "the stronger, the more opaque"
-        figure.legend(handles=patches, loc="outside lower center", ncols=7, title=title, fontsize=TITLE, title_fontsize=TITLE)
-        return figure
-    bar = figure.colorbar(ScalarMappable(cmap=key.colormap), ax=axes[: len(used)], shrink=0.8, fraction=0.05, aspect=25)
-    bar.set_label(key.label, fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL)
+        _draw_legend(figure, key)
+    else:
+        _draw_bar(figure, key, (MARGIN + inner + GAP, bottom, down - bottom - top))
     return figure
+
+
+def _draw_bar(figure: "Figure", key: Key, place: tuple[float, float, float]) -> None:
+    """The colour bar at a place: left, bottom and height, in inches."""
+    from matplotlib.cm import ScalarMappable
+
+    left, bottom, room = place
+    across, down = figure.get_size_inches()
+    margin = 0.1  # above and below, for half a letter of the numbers
+    high = min(HIGHEST_BAR, room - 2 * margin)
+    axis = figure.add_axes((left / across, (bottom + (room - high) / 2) / down, BAR / across, high / down))
+    bar = figure.colorbar(ScalarMappable(cmap=key.colormap), cax=axis)
+    bar.set_label(fitted([key.label], room, SMALL), fontsize=SMALL, linespacing=1.1)
+    bar.ax.tick_params(labelsize=SMALL)
+
+
+def _draw_legend(figure: "Figure", key: Key) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=(red / 255, green / 255, blue / 255), label=name) for name, (red, green, blue) in key.legend]
+    rows = math.ceil(len(patches) / max(1, int(figure.get_figwidth() / 0.78)))
+    title, columns = "the stronger, the more opaque", math.ceil(len(patches) / rows)
+    small = {"fontsize": SMALL, "title_fontsize": SMALL, "columnspacing": 1.0, "handlelength": 1.5}
+    figure.legend(handles=patches, loc="lower center", ncols=columns, title=title, **small)
 
 
 def _draw(axis: "Axes", panel: Panel, title: str) -> None:
@@ -104,21 +132,20 @@ def _draw(axis: "Axes", panel: Panel, title: str) -> None:
             axis.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=thickness, linestyle="--"))
 
 
-def fitted(paragraphs: Sequence[str], room: float, size: float = TITLE) -> str:
-    """Paragraphs wrapped to ``room`` points, two lines each at most; what does not fit loses its middle, which "…" says."""
-    return "\n".join(line for paragraph in paragraphs for line in _wrapped(" ".join(paragraph.split()), room, size))
+def fitted(paragraphs: Sequence[str], room: float, size: float, lines: int = 2) -> str:
+    """Paragraphs wrapped to ``room`` inches, of so many lines each at most; where one does not fit, "…" is its middle."""
+    points = HINTING * 72 * room
+    return "\n".join(line for paragraph in paragraphs for line in _wrapped(" ".join(paragraph.split()), points, size, lines))
 
 
-def _wrapped(text: str, room: float, size: float) -> list[str]:
+def _wrapped(text: str, room: float, size: float, most: int) -> list[str]:
     lines = [""]
-    for word in text.split(" "):
+    for word in re.split(" (?!%)", text):
         longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or _length(longer, size) <= room:
+        if len(lines) == most or not lines[-1] or _length(longer, size) <= room:
             lines[-1] = longer
         else:
             lines.append(word)
-    if len(lines) > MOST_LINES:
-        lines = [*lines[: MOST_LINES - 1], " ".join(lines[MOST_LINES - 1 :])]
     return [_shortened(line, room, size) for line in lines]
 
 
@@ -129,6 +156,15 @@ def _shortened(line: str, room: float, size: float) -> str:
         keep -= 1
         shown = f"{line[: -(-keep // 2)]}…{line[len(line) - keep // 2 :]}"
     return shown
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
+
+
+def _height(text: str, size: float) -> float:
+    """How high a text is with the space below it, in inches."""
+    return _lines(text) * LINE * size / 72 + (0.1 if text else 0)
 
 
 @lru_cache(maxsize=10_000)
