@@ -250,4 +250,5 @@ def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
 def _answer(names: Sequence[str] | None, number: int, share: float) -> str:
     """A class and its probability; its number where it has no name, or one with letters that the font lacks."""
     named = names is not None and names[number].strip() and drawable(names[number])
-    return f"{names[number] if named and names is not None else f'class {number}'}, {100 * share:.0f} %"
+    name = names[number] if named and names is not None else f"class {number}"
+    return f"{name}, {100 * share:.0f} %" if share >= 0.01 else f"{name}, <1 %"
