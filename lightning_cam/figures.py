@@ -70,7 +70,7 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
     rows = math.ceil(len(images) / beside)
     inner = beside * panels * (column + GAP) - GAP
     across = 2 * MARGIN + inner + (0 if key.legend else GAP + BAR_AND_WORDS)
-    headline = fitted([key.headline], across - 2 * MARGIN, TITLE) if key.headline else ""
+    headline = fitted([key.headline], inner, TITLE) if key.headline else ""
     top, bottom = MARGIN + _height(headline, TITLE), MARGIN + (LEGEND if key.legend else 0)
     down = top + rows * (above + room + GAP) - GAP + bottom
     figure = Figure(figsize=(across, down))

@@ -28,7 +28,7 @@ def components(masks: Masks) -> Components:
 
     The number is the place of the component's last pixel, in reading order, counted from 1.
     """
-    count = masks[0].numel()
+    count = math.prod(masks.shape[1:])
     inside = F.pad(masks.flatten(1), (1, 0))  # place 0 is that of all outside
     found = torch.where(inside, torch.arange(count + 1, device=masks.device), 0)
     while True:
