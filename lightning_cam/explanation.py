@@ -1,15 +1,17 @@
 """What comes back from a look: maps, scores, and how to see them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
 
 from lightning_cam.drawing import how_drawn, part_legend
 from lightning_cam.evidence import MapContext
-from lightning_cam.functional import maps
+from lightning_cam.figures import Key, Panel, side_by_side
+from lightning_cam.functional import maps, regions
 from lightning_cam.functional.overlay import (
     color_table,
     colorize,
@@ -20,18 +22,20 @@ from lightning_cam.functional.overlay import (
     flatten_to_pictures,
     overlay,
     overlay_parts,
+    tile,
 )
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import probabilities
+from lightning_cam.picture import drawable
 from lightning_cam.reading import Normalization
 from lightning_cam.tables import choose
-from lightning_cam.typing import Activations, Cams, Images, Labels, Masks, PerImage, Saliency, Scores
+from lightning_cam.typing import Activations, Boxes, Cams, Images, Labels, Masks, PerImage, Saliency, Scores, Tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
-FIGURE_INCHES = {1: (10.0, 2.6), 2: (6.6, 3.1), 3: (13.0, 2.6)}  # width, and height per image, by spatial dimensions
+SHOWN_IN_A_NOTEBOOK = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,49 +104,167 @@ class Explanation:
         """
         return choose(STATISTICS, name, "statistic")(MapContext(self.saliency, self.cams, masks))
 
-    def figure(self, colormap: str = "inferno", opacity: float = 0.5, most: int = 16) -> "Figure":
-        """A matplotlib figure: each input beside its overlay, at most ``most`` of them, with a colour bar.
+    def overlay(self, opacity: float = 0.5, colormap: str = "inferno") -> Tiles:
+        """The heatmap over each image, uint8 (n, H, W, 3) on the host, at the images' resolution.
+
+        ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in ``figure`` and by a
+        monitor: of volumes the three middle slices side by side, of signals traces, and where there are parts each in its colour.
+
+        Args:
+            opacity: Of the heatmap over the image, in [0, 1]: 0 shows the image, 1 the heatmap.
+
+        Raises:
+            ValueError: ``opacity`` is outside [0, 1], or no such colormap.
+        """
+        return self._pictures(len(self.images), opacity, colormap)[1]
+
+    def foreground(self, threshold: float = 0.5) -> Masks:
+        """Where the saliency is at least ``threshold``, (n, H, W); nowhere where the map is blank.
+
+        Args:
+            threshold: Share of the map's maximum, in (0, 1].
+
+        Raises:
+            ValueError: ``threshold`` is outside (0, 1].
+        """
+        return regions.foreground(self.saliency, threshold)
+
+    def boxes(self, threshold: float = 0.5) -> list[Boxes]:
+        """For each image tight boxes (k, 4) around the connected parts of its foreground, the largest part's first; on the host.
+
+        A box is ``x1 y1 x2 y2`` in pixels of the image as torchvision has it: x2 and y2 are the first column and row beyond it.
+        Pixels connect along sides and corners. No box where the map is blank; of signals (k, 2), of volumes (k, 6), x first.
+
+        Args:
+            threshold: Share of the map's maximum, in (0, 1]. With 0.2 the first box is that of the source.
+
+        Raises:
+            ValueError: ``threshold`` is outside (0, 1].
+
+        Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2: the box that covers
+        the largest connected component above 20 % of the maximum. https://arxiv.org/abs/1512.04150
+        """
+        return regions.boxes(self.saliency.cpu(), threshold)
+
+    def figure(
+        self,
+        colormap: str = "inferno",
+        opacity: float = 0.5,
+        most: int = 16,
+        *,
+        class_names: Sequence[str] | None = None,
+        top: int = 1,
+        threshold: float | None = None,
+        beside: "Sequence[Explanation]" = (),
+        headline: str = "",
+    ) -> "Figure":
+        """A matplotlib figure: each input, with the predicted class, beside its overlay, and a colour bar.
 
         Of volumes the three middle slices are shown, of signals traces. Where there are parts, each has its colour, and a legend.
-        """
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
+        An overlay says which class it explains where that is not the predicted one.
 
+        Args:
+            opacity: Of the heatmap over the image, in [0, 1].
+            most: How many of the images are drawn at most.
+            class_names: One per class; None shows numbers.
+            top: How many of the likeliest classes stand above an input.
+            threshold: Share of the map's maximum, in (0, 1], from which on pixels are outlined, with a box around the largest part.
+            beside: Other explanations of the same images (classes, methods, layers): their overlays stand in the same row.
+            headline: What stands above it all.
+
+        Raises:
+            ValueError: An argument is out of range, or does not fit the explanation.
+        """
+        names = None if class_names is None else check_class_names(class_names, self.scores.shape[1])
+        for argument, value in (("most", most), ("top", top)):
+            if value < 1:
+                raise ValueError(f"{argument}: got {value}; give at least 1.")
+        everyone = [self, *beside]
+        if any(other.images.shape != self.images.shape for other in beside):
+            raise ValueError("beside: got an explanation of images of another shape; explain the same images.")
         count = min(len(self.images), most)
-        own = tuple(self.images.shape[2:])
-        size = own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
-        shown, _ = displayable(self.images[:count], *(self.normalization or ((), ())))
-        pictures = flatten_to_pictures(shown, size)
-        blanks = self.blank
+        plain, _ = self._pictures(count, opacity, colormap)
+        columns = [other._panels(count, opacity, colormap, names, threshold, bool(beside)) for other in everyone]
+        shares, classes = probabilities(self.scores[:count]).cpu().topk(min(top, self.scores.shape[1]), dim=1)
+        inputs = [
+            Panel(picture, [_answer(names, *one) for one in zip(likeliest, share, strict=True)], lines=2 if top == 1 else 1)
+            for picture, likeliest, share in zip(plain, classes.tolist(), shares.tolist(), strict=True)
+        ]
+        own = "each map's own" if count * len(everyone) > 1 else "the map's"
+        legend = () if self.parts is None else part_legend(self.parts.shape[1])
+        key = Key(colormap, f"share of {own} maximum", " · ".join(filter(None, (headline, how_drawn(self.images)))), legend)
+        return side_by_side(list(zip(inputs, *columns, strict=True)), key)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the first images as a small figure, a PNG file's bytes."""
+        file = BytesIO()
+        self.figure(most=SHOWN_IN_A_NOTEBOOK).savefig(file, format="png", dpi=72)
+        return file.getvalue()
+
+    def _pictures(self, count: int, opacity: float, colormap: str) -> tuple[Tiles, Tiles]:
+        """The first images and their overlays, on the host."""
+        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+        own, size = self._sizes
+        colors = color_table(colormap, self.images.device)
+        # All images, because values out of range are stretched by that of all.
+        shown, _ = displayable(self.images, *(self.normalization or ((), ())))
+        pictures = flatten_to_pictures(shown[:count], size)
         if self.parts is None:
-            colors = color_table(colormap, shown.device)
             over = overlay(pictures, colorize(flat_saliency(self.cams[:count], own, size), colors), opacity)
         else:
-            strengths = maps.part_strengths(self.parts)[:count]
-            over = overlay_parts(pictures, flatten_maps(strengths, own, size))
-            blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=False))
-        pairs = torch.stack([pictures, over], dim=1).permute(0, 1, 3, 4, 2).cpu().numpy()
-        wide, high = FIGURE_INCHES[len(own)]
-        if len(own) == 1:
-            high *= 2 * size[0] / size[1]  # many channels need room
-        figure = Figure(figsize=(wide, high * count), layout="constrained")
-        axes = figure.subplots(count, 2, squeeze=False)
-        for row, pair, blank, scores in zip(axes, pairs, blanks, probabilities(self.scores).cpu(), strict=False):
-            for axis, picture in zip(row, pair, strict=True):
-                axis.imshow(picture)
-                axis.set_axis_off()
-            predicted = int(scores.argmax())
-            row[0].set_title(f"class {predicted}, {100 * scores[predicted]:.0f} %", fontsize=10)
-            row[1].set_title(f"blank: {blank}" if blank else f"{self.method} at {self.target_layer}", fontsize=10)
-        if how_drawn(self.images):
-            figure.suptitle(how_drawn(self.images), fontsize=9)
+            over = overlay_parts(pictures, flatten_maps(maps.part_strengths(self.parts)[:count], own, size))
+        plain, over = tile(torch.cat([pictures, over])).cpu().split(count)
+        return plain, over
+
+    @property
+    def _sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The images' size, and that of their pictures."""
+        own = tuple(self.images.shape[2:])
+        return own, own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
+
+    def _panels(
+        self, count: int, opacity: float, colormap: str, names: Sequence[str] | None, threshold: float | None, compared: bool
+    ) -> list[Panel]:
+        """The overlays of the first images, with what is said of them and marked in them."""
+        _, over = self._pictures(count, opacity, colormap)
+        shares = probabilities(self.scores).cpu()
+        predicted = shares.argmax(dim=1).tolist()
+        explained = [None] * count if self.target_classes is None else self.target_classes.tolist()
+        blanks = self.blank
         if self.parts is not None:
-            legend = part_legend(self.parts.shape[1])
-            patches = [Patch(color=(red / 255, green / 255, blue / 255), label=name) for name, (red, green, blue) in legend]
-            title = "the stronger, the more opaque"
-            figure.legend(handles=patches, loc="outside lower center", ncols=7, title=title, fontsize=9, title_fontsize=9)
-            return figure
-        bar = figure.colorbar(ScalarMappable(cmap=colormap), ax=axes[:, 1].tolist(), shrink=0.8)
-        bar.set_label("share of the map's maximum", fontsize=9)
-        return figure
+            strengths = maps.part_strengths(self.parts)
+            blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=True))
+        outlined: Sequence[Masks | None] = [None] * count
+        boxes: Sequence[Boxes | None] = [None] * count
+        if threshold is not None:
+            flat = flat_saliency(self.cams[:count].cpu(), *self._sizes)
+            outlined = list(regions.foreground(flat, threshold))
+            if self.images.ndim == 4:
+                boxes = [found[:1] for found in regions.boxes(flat, threshold)]
+        panels = []
+        for i in range(count):
+            title, number = [f"blank: {blanks[i]}" if blanks[i] else f"{self.method} at {self.target_layer}"], explained[i]
+            if number is not None and (compared or number != predicted[i]):
+                title.insert(0, _answer(names, number, shares[i, number].item()))
+            panels.append(Panel(over[i], title, outlined[i], boxes[i]))
+        return panels
+
+
+def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
+    """The names, one per class.
+
+    Raises:
+        ValueError: There are more or fewer.
+    """
+    if isinstance(names, str) or len(names) != classes:
+        got = repr(names) if isinstance(names, str) else f"{len(names)} names"
+        raise ValueError(f"class_names: got {got} for the model's {classes} classes; give one name per class.")
+    return names
+
+
+def _answer(names: Sequence[str] | None, number: int, share: float) -> str:
+    """A class and its probability; its number where it has no name, or one with letters that the font lacks."""
+    named = names is not None and names[number].strip() and drawable(names[number])
+    name = names[number] if named and names is not None else f"class {number}"
+    return f"{name}, {100 * share:.0f} %" if share >= 0.01 else f"{name}, <1 %"

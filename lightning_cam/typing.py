@@ -24,6 +24,8 @@ Activations = Float[Tensor, "n k *grid"]
 Gradients = Float[Tensor, "n k *grid"]
 Cams = Float[Tensor, "n *grid"]
 Saliency = Float[Tensor, "n *size"]
+Components = Int[Tensor, "n *size"]
+Boxes = Int[Tensor, "boxes corners"]  # of one image: x1 y1 x2 y2
 
 Signals = Float[Tensor, "n c T"]
 Shown = Float[Tensor, "n shown *size"]  # images in [0, 1], of the channels that are shown
@@ -32,3 +34,5 @@ Rgb = Float[Tensor, "n 3 H W"]
 ColorTable = Float[Tensor, "256 3"]
 Resized = Float[Tensor, "n 3 height width"]
 Tiles = UInt8[Tensor, "n height width 3"]
+Picture = UInt8[Tensor, "height width 3"]
+Mask = Bool[Tensor, "height width"]

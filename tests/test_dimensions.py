@@ -150,7 +150,7 @@ def test_an_image_without_the_first_part_is_not_blank_where_it_has_another() -> 
     explanation.parts[1, 0] = 0
     explanation.parts[2] = 0
     explanation.reasons[1:] = 5
-    titles = [axis.get_title() for axis in explanation.figure().axes[1::2]]
+    titles = [axis.get_title().replace("\n", " ") for axis in explanation.figure().axes[1::2]]
     assert titles == ["dff at body", "dff at body", "blank: the map is nowhere positive"]
 
 
