@@ -304,7 +304,9 @@ def told(explanation: Explanation, threshold: float | None) -> str:
     with without_traceback():
         area, box = explanation.foreground(threshold).float().mean().item(), explanation.boxes(threshold)[0][0].tolist()
     height, width = explanation.images.shape[2:]
-    return f"; above {threshold:g}: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
+    return (
+        f"; from {threshold:g} on: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
+    )
 
 
 if __name__ == "__main__":
