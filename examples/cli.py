@@ -1,9 +1,9 @@
 """The monitor in the configuration of a LightningCLI: a small network, and scikit-learn's scanned digits.
 
-    pip install "jsonargparse[signatures]" scikit-learn
-    python examples/cli.py fit --config examples/cli.yaml                             # the monitor stands in this file
-    python examples/cli.py fit --config examples/cli.yaml --trainer.max_epochs 20     # options come after it, and win
-    python examples/cli.py fit --trainer.callbacks.help lightning_cam.CAMMonitor      # explains the monitor's arguments
+pip install "jsonargparse[signatures]" scikit-learn
+python examples/cli.py fit --config examples/cli.yaml                             # the monitor stands in this file
+python examples/cli.py fit --config examples/cli.yaml --trainer.max_epochs 20     # options come after it, and win
+python examples/cli.py fit --trainer.callbacks.help lightning_cam.CAMMonitor      # explains the monitor's arguments
 """
 
 import torch

@@ -1,9 +1,9 @@
 """The monitor with Weights & Biases: scanned digits, its pictures as images of the run.
 
-    pip install wandb scikit-learn
-    python examples/wandb_logger.py                    # offline: the run stays in ./wandb/offline-run-*
-    wandb sync wandb/offline-run-*                     # sends it, whenever you like
-    python examples/wandb_logger.py --mode online      # sends it at once; `wandb login` comes first
+pip install wandb scikit-learn
+python examples/wandb_logger.py                    # offline: the run stays in ./wandb/offline-run-*
+wandb sync wandb/offline-run-*                     # sends it, whenever you like
+python examples/wandb_logger.py --mode online      # sends it at once; `wandb login` comes first
 """
 
 import argparse

@@ -7,12 +7,13 @@ ROOT is the folder waterbird_complete95_forest2water2, with metadata.csv, of htt
 SEGMENTATIONS is the folder segmentations of CUB-200-2011, https://www.vision.caltech.edu/datasets/cub_200_2011/, from which the
 birds were cut: <class>/<image>.png, 255 where all annotators saw the bird.
 
-In training 95 % of the waterbirds are on water and 95 % of the landbirds on land; in validation and test half of them are.
+In training 95 % of the birds are on the background where they belong, in the test half of them. Validated is here as most projects do
+it, on a fifth of the training images: accuracy is high there, whatever the model reads. Waterbirds' own validation images, of which
+half are where they belong, serve no test of the background: one taken from a waterbird is as often land as water.
 """
 
 import argparse
 import csv
-import random
 from pathlib import Path
 
 import torch
@@ -21,14 +22,14 @@ import torchvision
 from PIL import Image
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision.transforms import v2
 
 from lightning_cam import CAMMonitor
 
 OTHERS = ("googlenet", "inception", "squeezenet")  # two scores in training; no linear layer at the end
 MODELS = [name for name in torchvision.models.list_models(torchvision.models) if not name.startswith(OTHERS)]
-SPLITS = {"train": "0", "val": "1", "test": "2"}
+SPLITS = {"train": "0", "test": "2"}
 PLACES = ("land", "water")
 
 
@@ -45,7 +46,6 @@ class Waterbirds(Dataset):
     def __init__(self, root: Path, split: str, masks: Path | None, size: int) -> None:
         with existing("ROOT", root / "metadata.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == SPLITS[split]]
-        random.Random(0).shuffle(rows)  # noqa: S311 - they are sorted by class, and the sanity check sees the first batches only
         self.images = [existing("ROOT", root / row["img_filename"]) for row in rows]
         self.masks = masks and [existing("--masks", (masks / row["img_filename"]).with_suffix(".png")) for row in rows]
         self.labels, self.places = (torch.tensor([int(row[column]) for row in rows]) for column in ("y", "place"))
@@ -125,7 +125,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     seed_everything(0)
-    train, val, test = (Waterbirds(arguments.root, split, arguments.masks, arguments.size) for split in SPLITS)
+    images, test = (Waterbirds(arguments.root, split, arguments.masks, arguments.size) for split in SPLITS)
+    train, val = random_split(images, [0.8, 0.2])
     train_loader, val_loader, test_loader = (
         DataLoader(data, arguments.batch_size, shuffle=data is train, num_workers=arguments.workers) for data in (train, val, test)
     )
