@@ -4,6 +4,8 @@ pip install "jsonargparse[signatures]" scikit-learn
 python examples/cli.py fit --config examples/cli.yaml                             # the monitor stands in this file
 python examples/cli.py fit --config examples/cli.yaml --trainer.max_epochs 20     # options come after it, and win
 python examples/cli.py fit --trainer.callbacks.help lightning_cam.CAMMonitor      # explains the monitor's arguments
+
+The pictures are in ./lightning_logs; the monitor prints the command that shows them.
 """
 
 import torch

@@ -79,7 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds train/<class>/* and val/<class>/*")
     parser.add_argument("--model", default="resnet18", choices=MODELS, metavar="MODEL", help="a classifier of torchvision")
-    parser.add_argument("--weights", default="DEFAULT", choices=["DEFAULT", "none"], help="torchvision's, or random ones")
+    parser.add_argument(
+        "--weights",
+        default="DEFAULT",
+        choices=["DEFAULT", "none"],
+        help="torchvision's, or random ones, for which --frozen-epochs 0 makes sense",
+    )
     parser.add_argument("--checkpoint", type=Path, help="a state dict of the model, instead of --weights")
     parser.add_argument("--frozen-epochs", type=int, default=2, help="in which the new last layer alone learns")
     parser.add_argument("--epochs", type=int, default=3, help="in which everything learns, thereafter")
@@ -112,8 +117,7 @@ def main() -> None:
     module.backbone.train().requires_grad_(True)
     trainer.fit_loop.max_epochs += arguments.epochs
     trainer.fit(module, train_loader, val_loader)
-
-    print(f"\nSee where it looked:  tensorboard --logdir {arguments.root}/lightning_logs --samples_per_plugin images=1000")
+    # CAMMonitor has printed the command that shows its pictures: tensorboard --logdir ... --samples_per_plugin images=1000
 
 
 if __name__ == "__main__":

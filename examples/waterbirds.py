@@ -7,14 +7,15 @@ ROOT is the folder waterbird_complete95_forest2water2, with metadata.csv, of htt
 SEGMENTATIONS is the folder segmentations of CUB-200-2011, https://www.vision.caltech.edu/datasets/cub_200_2011/, from which the
 birds were cut: <class>/<image>.png, 255 where all annotators saw the bird.
 
-In training 95 % of the birds are on the background where they belong, in the test half of them. Validated is here as most projects do
-it, on a fifth of the training images: accuracy is high there, whatever the model reads. Waterbirds' own validation images, of which
-half are where they belong, serve no test of the background: one taken from a waterbird is as often land as water.
+In training 95 % of the birds are on the background where they belong, in the test half of them. Validation is here as most projects
+have it, on a fifth of the training images: accuracy is high there, whatever the model reads. Waterbirds' own validation images, of
+which half are where they belong, would be no test of the background: that of a waterbird is as often land as water.
 """
 
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,11 @@ OTHERS = ("googlenet", "inception", "squeezenet")  # two scores in training; no 
 MODELS = [name for name in torchvision.models.list_models(torchvision.models) if not name.startswith(OTHERS)]
 SPLITS = {"train": "0", "test": "2"}
 PLACES = ("land", "water")
+MEANT = {
+    "ROOT": "the folder waterbird_complete95_forest2water2, which holds metadata.csv and the images",
+    "--masks": "the folder segmentations of CUB-200-2011, which holds <class>/<image>.png",
+    "--checkpoint": "a state dict of the torchvision model",
+}
 
 
 class Waterbirds(Dataset):
@@ -65,7 +71,7 @@ class Waterbirds(Dataset):
 
 def existing(argument: str, path: Path) -> Path:
     if not path.exists():
-        raise SystemExit(f"{argument}: no file {str(path)!r}; --help says which folder is meant.")
+        raise SystemExit(f"{argument}: no file {str(path)!r}; give {MEANT[argument]}.")
     return path
 
 
@@ -75,8 +81,8 @@ class Classifier(LightningModule):
     def __init__(self, model: nn.Module, learning_rate: float) -> None:
         super().__init__()
         self.model, self.learning_rate = model, learning_rate
-        last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-        model.set_submodule(last, nn.Linear(model.get_submodule(last).in_features, len(Waterbirds.classes)))
+        name, last = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+        model.set_submodule(name, nn.Linear(last.in_features, len(Waterbirds.classes)))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
@@ -136,23 +142,24 @@ def main() -> None:
     trainer.fit(module, train_loader, val_loader)
     told = dict(trainer.callback_metrics)  # the next loop forgets them
 
-    predicted = torch.cat(trainer.predict(module, test_loader))
-    right = (predicted == test.labels).float()
+    batches: Any = trainer.predict(module, test_loader)
+    right = (torch.cat(batches) == test.labels).float()
     groups = {
         f"{test.classes[label]} on {PLACES[place]}": right[(test.labels == label) & (test.places == place)].mean().item()
-        for label in (0, 1)
-        for place in (0, 1)
+        for label, place in torch.stack([test.labels, test.places], dim=1).unique(dim=0).tolist()
     }
     print(f"\naccuracy {right.mean():.3f} on {len(test)} test images, {min(groups.values()):.3f} in the worst group")
     for group, accuracy in groups.items():
         print(f"  {accuracy:.3f}  {group}")
-    print(f"the monitor, on {len(monitor.probe)} validation images:")
-    if arguments.masks:
-        print(f"  {monitor.probe.masks.float().mean():.3f}  of an image is bird")
+    print(f"the monitor, after {len(monitor.history.looks)} looks at validation images:")
+    if "cam/mass_inside" in told and monitor.probe is not None and monitor.probe.masks is not None:
+        print(f"  {monitor.probe.masks.float().mean():.3f}  of these images is bird")
         print(f"  {told['cam/mass_inside']:.3f}  of the saliency is on the bird")
         print(f"  {told['cam/shortcut/background']:.3f}  of the conflicts with the bird are won by another image's background")
     for finding in monitor.findings:
         print(f"  {finding.level}: {finding.statement}")
+    if not monitor.findings:
+        print("  no findings, which is no proof")
 
 
 if __name__ == "__main__":
