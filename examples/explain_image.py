@@ -116,11 +116,10 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SystemExit(f"--checkpoint: there is no file {checkpoint}.") from None
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+    except pickle.UnpicklingError:
         raise SystemExit(
-            f"--checkpoint: {checkpoint} is no file of weights, or holds more than tensors and plain values ({reason}); "
-            "save model.state_dict()."
+            f"--checkpoint: {checkpoint} is no file of weights, or holds more than tensors and plain values, which may run code "
+            "when loaded; save model.state_dict()."
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise SystemExit(f"--checkpoint: {checkpoint} cannot be read ({str(error).splitlines()[0]}).") from None
@@ -201,6 +200,20 @@ def share(text: str) -> float:
     return value
 
 
+def share_above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}; give a share of the map's maximum, in (0, 1]")
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}; give at least 1")
+    return value
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a file that Pillow reads: JPEG, PNG, WebP, ...")
@@ -219,12 +232,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--colormap", default="inferno", help="one of matplotlib's (%(default)s)")
     parser.add_argument(
         "--foreground",
-        type=float,
+        type=share_above_zero,
         metavar="THRESHOLD",
         help="outline where the map is at least this share of its maximum, above 0 and at most 1, and box the largest part",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the picture (IMAGE's name with -cam.png, in this folder)")
-    parser.add_argument("--top", type=int, default=5, help="how many of the likeliest classes are printed (%(default)s)")
+    parser.add_argument("--top", type=count, default=5, help="how many of the likeliest classes are printed (%(default)s)")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights: a state dict, or a checkpoint that holds one")
     parser.add_argument("--class-names", type=Path, metavar="FILE", help="one per line, for a checkpoint with classes of its own")
     parser.add_argument("--device", default="cpu", help="such as cuda (%(default)s)")
@@ -277,8 +290,8 @@ def main() -> None:
         )
         try:
             figure.savefig(output, dpi=150)
-        except OSError as error:
-            raise SystemExit(f"--output: {output} cannot be written ({error.strerror}).") from None
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"--output: {output} cannot be written ({error}).") from None
     print(f"written: {output}")
 
 
@@ -291,7 +304,9 @@ def told(explanation: Explanation, threshold: float | None) -> str:
     with without_traceback():
         area, box = explanation.foreground(threshold).float().mean().item(), explanation.boxes(threshold)[0][0].tolist()
     height, width = explanation.images.shape[2:]
-    return f"; above {threshold:g}: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
+    return (
+        f"; from {threshold:g} on: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
+    )
 
 
 if __name__ == "__main__":
