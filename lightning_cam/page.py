@@ -34,8 +34,9 @@ from lightning_cam.typing import Labels
 
 MOST_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
+MOST_NAMES = 12  # classes that a finding names
 LEVELS = ("warning", "notice", "expected")
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "lightning")
+PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
@@ -146,6 +147,7 @@ def settings_of(explanation: Explanation, question: Question, style: Style, show
         "colormap": style.colormap,
         "opacity": style.opacity,
         "lightning_cam": sys.modules[__package__].__version__,  # an import would go up the floors
+        "torch": str(torch.__version__),  # plain text, as a checkpoint holds nothing else
         **{name: found for name in PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
     }
@@ -242,17 +244,21 @@ def _finding(finding: Finding, sheets: Mapping[Named, bytes]) -> dict[str, Any]:
         "meaning": CUES[finding.cue].meaning if finding.cue in CUES else "",
         "sheet": data_uri("jpeg", sheet) if sheet else "",
         "numbers": [
-            ["cue", finding.cue],
-            ["tier", "A, may warn" if finding.tier == "A" else "B, a notice: honest tasks may be decided by it"],
-            ["conflicts the cue won", f"{100 * finding.dominance:.0f} %"],
-            ["answered as the donor", finding.donor],
-            ["answered as the host", finding.host],
+            ["conflicts won", f"{100 * finding.dominance:.0f} %"],
+            ["donor", finding.donor],
+            ["host", finding.host],
             ["adjusted p", f"{finding.p_value:.1g}"],
-            ["classes whose cue wins", ", ".join(finding.classes) or "none by itself"],
+            ["since epoch", "no fit" if finding.since is None else finding.since],
             ["looks in a row", finding.looks],
-            ["since epoch", "outside a fit" if finding.since is None else finding.since],
+            ["tier", "A, may warn" if finding.tier == "A" else "B, as honest tasks may be decided by it"],
+            ["classes whose cue wins", _enumerated(finding.classes)],
         ],
     }
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    further = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + further or "none by itself"
 
 
 def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"{said}\n")
 
 
-def remembered(checkpoint: Mapping[str, Any], name: str | None = None) -> Memory:
+def remembered(checkpoint: Any, name: str | None = None) -> Memory:
     """What a monitor left in a checkpoint of Lightning.
 
     Args:
