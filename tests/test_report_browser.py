@@ -122,9 +122,10 @@ def test_overlays_are_those_of_the_pictures(browser: WebDriver, page: Path, give
         wanted = expected(images.images, looks.looks[number].cams)
         for image in range(5):
             found = pixels(browser, "#gallery canvas", image)
-            # Cells have a byte each, so a colour may be one off in the table of 256, which is up to four levels of 255.
+            # Cells have a byte each, so a colour may be one off in the table of 256, which is up to four levels of 255; and the
+            # canvas rounds each time it blends.
             assert np.abs(found[..., :3] - wanted[image]).max() <= 5
-            assert np.abs(found[..., :3] - wanted[image]).mean() < 0.6
+            assert np.abs(found[..., :3] - wanted[image]).mean() < 1
             assert (found[..., 3] == 255).all()
         other = expected(images.images, looks.looks[(number + 1) % 4].cams)
         assert np.abs(found[..., :3] - other[-1]).mean() > 5, "another look's map is told from this one"
@@ -139,7 +140,7 @@ def test_signed_maps_and_volumes(browser: WebDriver, tmp_path: Path) -> None:
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).mean() < 1.5, name
             assert np.abs(found - wanted).max() <= 12, name  # of the 256 colours some share goes to what is negative
-        assert browser.get_log("browser") == []
+        assert complaints(browser) == []
 
 
 def test_one_scale_over_the_run(browser: WebDriver, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_the_slider_by_keys(browser: WebDriver, page: Path) -> None:
     assert len(set(seen.values())) == 4, "each look has its own pictures"
     one(browser, "body").send_keys(Keys.ARROW_LEFT)
     assert slider.get_attribute("value") == "1", "also where nothing has the focus"
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
 
 
 def test_it_plays_to_the_end(browser: WebDriver, page: Path) -> None:
@@ -291,7 +292,7 @@ def test_an_image_opens_with_its_history(browser: WebDriver, page: Path, given: 
     assert dialog.get_attribute("open") is None
     focused = browser.switch_to.active_element.find_element(By.TAG_NAME, "canvas").get_attribute("aria-label")
     assert focused.startswith("Image 3"), "the focus comes back"
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
 
 
 def test_the_table_sorts(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
@@ -392,7 +393,7 @@ def test_users_names_are_text_and_nothing_is_asked_of_a_network(browser: WebDriv
         _ = browser.switch_to.alert
     assert browser.execute_script("return document.scripts.length") == 2
     assert browser.execute_script("return document.querySelectorAll('img[onerror], b').length") == 0
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
     asked = requests(browser)
     assert any(url.startswith("file:") for url in asked), "the log does tell of requests"
     assert [url for url in asked if not url.startswith(("data:", path.as_uri()))] == []
@@ -413,6 +414,11 @@ def test_the_policy_holds(browser: WebDriver, page: Path) -> None:
     assert browser.execute_script("return document.documentElement.dataset.broken") is None
     told = " ".join(entry["message"] for entry in browser.get_log("browser"))
     assert "Content Security Policy" in told
+
+
+def complaints(browser: WebDriver) -> list[str]:
+    """What the console holds, but for the hint that ``pixels`` reads many canvases."""
+    return [entry["message"] for entry in browser.get_log("browser") if "willReadFrequently" not in entry["message"]]
 
 
 def requests(browser: WebDriver) -> list[str]:
