@@ -242,6 +242,15 @@ def test_wrong_arguments(arguments: dict, message: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_writing_it_takes_no_random_number_and_changes_nothing(tmp_path: Path) -> None:
+    given, looks = probe(3, 16, 16), history(2, 3, (4, 4), signed=True)
+    before = torch.get_rng_state(), given.images.clone(), [look.scaled.clone() for look in looks.looks]
+    write_report(looks, tmp_path / "page.html", probe=given)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(given.images, before[1])
+    assert all(torch.equal(look.scaled, kept) for look, kept in zip(looks.looks, before[2], strict=True))
+
+
 # --- one file, and nothing in it acts
 
 
