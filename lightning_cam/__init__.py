@@ -9,6 +9,7 @@ from lightning_cam.functional.methods import METHODS
 from lightning_cam.functional.statistics import STATISTICS
 from lightning_cam.functional.targets import TARGETS
 from lightning_cam.loggers import LOGGERS
+from lightning_cam.page import write_report
 from lightning_cam.probe import Probe
 from lightning_cam.shortcut_report import ShortcutReport
 from lightning_cam.shortcuts import find_shortcuts
@@ -27,4 +28,5 @@ __all__ = [
     "ShortcutReport",
     "explain",
     "find_shortcuts",
+    "write_report",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, forward_through, unlogged
 from lightning_cam.network import check_forward, like
 from lightning_cam.observations import observe
+from lightning_cam.page import settings_of, write_remembered
 from lightning_cam.picture import Draw
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
@@ -85,7 +87,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
         max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no limit. The first look is
             always made; rank zero decides, all ranks follow.
-        persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine.
+        persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine; the report and the
+            pictures in the log directory hold them even so.
+        report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one page that shows every
+            look. It holds the shown images, as the pictures do, whatever ``persist_probe`` says.
         name: Prefix of every tag and key; two monitors need two names.
 
     Raises:
@@ -126,6 +131,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         max_batch: int | None = None,
         max_overhead: float | None = None,
         persist_probe: bool = True,
+        report: bool = True,
         name: str = "cam",
     ) -> None:
         super().__init__()
@@ -138,6 +144,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
+        if not isinstance(report, bool):
+            raise TypeError(f"report: got {report!r}; give True or False.")
         if isinstance(class_names, str) or not (class_names is None or isinstance(class_names, Sequence)):
             raise TypeError(f"class_names: got {class_names!r}; give one name per class, in a list.")
         if isinstance(method, list | tuple):
@@ -161,7 +169,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
         self.class_names = None if class_names is None else tuple(class_names)
         self.shown, self.every_n_epochs = shown, every_n_epochs
-        self.name = name
+        self.name, self.report = name, report
+        self._report_path: Path | None = None  # once a look of this fit is there to be shown
         self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         known = None if self._reads_normalization else check_normalization(normalization)
@@ -201,6 +210,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
         self._layers, self._batch_size, self._room, self._pending = None, None, None, None
         self._off = self._endless = self._shared = False
+        self._report_path = None
         self._said.clear()
         if getattr(trainer.strategy, "zero_stage_3", False):
             self._off = True
@@ -312,16 +322,16 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._background.start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the looks one after another, and waits until all pictures are written."""
+        """Shows the looks one after another, waits until all pictures are written, and writes the report."""
         probe = self.probe
         if not self._off and probe is not None and len(self.history) > 1:
             with self._never_stopping(trainer):
                 self._animate(probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer)))
-        self._flush(pl_module)
+        self._finish(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Writes what is still to be written, before loggers are closed."""
-        self._flush(pl_module)
+        self._finish(pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes what is still to be written, before loggers are closed."""
@@ -431,6 +441,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 look = ranks.from_zero(lambda: self._measured(epoch, step, explanation, probe))
                 blank = (explanation.reasons != 0).float().mean().item()
                 self._memory.add(look, blank, lasting=trainer.state.fn == "fit")
+                if trainer.state.fn == "fit":
+                    self._memory.settings = settings_of(explanation, self.question, self._style, self.shown, trainer.max_epochs)
+                    if self.report and destination.writes:
+                        self._report_path = destination.directory / self.name / "report.html"
                 ranks.together(lambda: self._show(trainer, probe, explanation, when, destination))
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
@@ -482,6 +496,14 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def _flush(self, pl_module: LightningModule) -> None:
         self._background.flush()
         self._hear_background(pl_module)
+
+    def _finish(self, pl_module: LightningModule) -> None:
+        """Writes the report when all else is written: what was drawn is part of it."""
+        self._flush(pl_module)
+        path, self._report_path = self._report_path, None
+        if path is not None:
+            self._background.add(f"{self.name}/report", partial(write_remembered, self._memory, path), here=True)
+            self._flush(pl_module)
 
     @contextmanager
     def _timed(self, work: str, pl_module: LightningModule) -> Iterator[None]:
@@ -571,7 +593,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
         self._later(destination, tag, partial(publish_text, destination, tag, text))
         if now[0].rank <= min(finding.rank for finding in self.findings):  # else the picture of what stands first remains
-            self._publish(destination, "shortcut", report.drawing(now[0], when, self._style.normalization))
+            drawing = report.drawing(now[0], when, self._style.normalization)
+            self._publish(destination, "shortcut", self._memory.album.keeping(now[0].key, drawing))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:
         """Over all ranks' validation data; summed once."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lightning_cam.album import Album
 from lightning_cam.findings import UNTESTED, Finding, Named, follow, standing_from, standing_state
 from lightning_cam.functional.offers import OFFERS, PARTS
 from lightning_cam.functional.statistics import STATISTICS
@@ -39,6 +40,8 @@ class Memory:
         self.history = History()
         self.scalars: dict[str, float] = {}
         self.standing = UNTESTED
+        self.album = Album()
+        self.settings: dict[str, Any] = {}  # of the last look, as primitives: what was asked, how it is drawn
         self.tests = 0  # looks at which shortcuts were looked for
         self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
         self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
@@ -132,6 +135,7 @@ class Memory:
         self.tests += 1
         findings = follow(self.standing.findings, found, dominances.keys(), epoch, expected, alarming)
         self.standing = self.standing.after(findings, complete, pointed)
+        self.album.only(finding.key for finding in self.standing.findings)
         self.keep({f"shortcut/{cue}": value for cue, value in dominances.items()})
 
     def is_due(self, epoch: int, every_n_epochs: int) -> bool:
@@ -160,6 +164,12 @@ class Memory:
             "scalars": dict(self.scalars),
             **standing_state(self.standing),
             "tests": self.tests,
+            "settings": dict(self.settings),
+            "sheets": self.album.state() if self.persist_probe else [],
+            # For a report where images stay away.
+            "size": tuple(self.probe.images.shape[2:]),
+            "labels": None if self.probe.labels is None else self.probe.labels.cpu(),
+            "class_names": self.probe.class_names,
         }
 
     def packed(self, normalization: Normalization | None) -> dict[str, Any] | None:
@@ -174,9 +184,10 @@ class Memory:
             if state:
                 self.warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
             return
-        self._restored = state if self.persist_probe else {**state, "probe": None}
+        self._restored = state if self.persist_probe else {**state, "probe": None, "sheets": []}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
         self.standing, self.tests = standing_from(state), state.get("tests", 0)
+        self.settings, self.album = dict(state.get("settings", {})), Album(self._restored.get("sheets", ()))
         if state["question"] != self.question:
             self.warn(f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew")
             self.history, self.scalars = History(), {}

@@ -3,6 +3,7 @@
 A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as uint8 on the host.
 """
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class Key:
     def width(self) -> int:
         """In pixels."""
         return BAR + 8 + math.ceil(max(_width(self.scale), SYMBOLS - BAR + sum(34 + _width(name) for name, _ in self.lines)))
+
+
+def small_jpeg(picture: Image.Image) -> bytes:
+    """JPEG of quality 80, to be kept in a page or a checkpoint."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=80, optimize=True)
+    return buffer.getvalue()
 
 
 def _columns(count: int, cell: tuple[int, int]) -> int:

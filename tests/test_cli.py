@@ -240,6 +240,7 @@ OTHERS = {
     "opacity": 0.3,
     "max_overhead": 0.05,
     "persist_probe": False,
+    "report": False,
     "name": "mine",
 }
 

@@ -1,5 +1,6 @@
 """From images and saliency maps of any rank to tiles: 2-D pictures, colours, overlay, size. All on the images' device."""
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib
@@ -182,8 +183,24 @@ def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...
         return interpolate(maps, size[1:])[:, :, None].expand(-1, -1, size[0], -1)
     if maps.ndim == 4:
         return interpolate(maps, size)
-    slices = [_middle(maps, dim + 2, (side // 2 + 0.5) / side) for dim, side in enumerate(sides)]
-    return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(slices)], torch.nan)
+    return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(flat_grids(maps, sides))], torch.nan)
+
+
+def flat_grids(maps: Activations, sides: tuple[int, ...]) -> list[FlatMaps]:
+    """The 2-D maps that ``flatten_maps`` interpolates, at the layer's resolution: of volumes the three slices, else one."""
+    if maps.ndim == 3:
+        return [maps[:, :, None]]
+    if maps.ndim == 4:
+        return [maps]
+    return [_middle(maps, dim + 2, (side // 2 + 0.5) / side) for dim, side in enumerate(sides)]
+
+
+def flat_places(size: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """Left, top, width and height of each of ``flat_grids`` in pictures that are drawn at this ``drawn_size``."""
+    sizes = [size] if len(size) == 2 else [_without(size, dim) for dim in range(len(size))]
+    lefts = itertools.accumulate((width + SLICE_GAP for _, width in sizes[:-1]), initial=0)
+    highest = max(height for height, _ in sizes)
+    return [(left, (highest - height) // 2, width, height) for left, (height, width) in zip(lefts, sizes, strict=True)]
 
 
 def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
