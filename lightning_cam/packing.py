@@ -1,6 +1,5 @@
 """Pictures and maps packed small: what the report page draws overlays from."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from lightning_cam.envelope import text_of
 from lightning_cam.functional.maps import interpolate
 from lightning_cam.functional.overlay import displayable, drawn_size, flat_grids, flat_places, flatten_to_pictures, tile
 from lightning_cam.history import History, Look
@@ -92,7 +92,7 @@ def pack_maps(history: History, count: int, sides: tuple[int, ...], size: tuple[
 
 def data_uri(kind: str, content: bytes) -> str:
     """A file as a URI that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"data:image/{kind};base64,{text_of(content)}"
 
 
 def _sides(history: History, sides: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -1,17 +1,13 @@
 """The report page: one HTML file that shows all looks, without a server and without a network."""
 
-import base64
 import datetime
-import hashlib
-import json
 import math
 import platform
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import numpy as np
 import torch
 
 from lightning_cam.drawing import Style, how_drawn
+from lightning_cam.envelope import filled, text_of
 from lightning_cam.explanation import Explanation
 from lightning_cam.findings import Finding, Named
 from lightning_cam.functional.cues import CUES
@@ -109,7 +106,7 @@ def write_report(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_filled(data), encoding="utf-8", newline="\n")
+    path.write_text(filled(data), encoding="utf-8", newline="\n")
     return path
 
 
@@ -184,7 +181,7 @@ def _data(history: History, probe: Probe | Unseen, count: int, style: Style, she
         "predicted": [look.predicted[:count].tolist() for look in history.looks],
         "confidence": _numbers(np.stack([look.confidence[:count].float().numpy() for look in history.looks])),
         "statistics": _statistics(history, count),
-        "colors": _base64(colors.tobytes()),
+        "colors": text_of(colors.tobytes()),
         "colormap": style.colormap,
         "opacity": style.opacity,
         "notes": notes,
@@ -197,7 +194,7 @@ def _geometry(pictures: Pictures, maps: Maps) -> dict[str, Any]:
         "width": max(left + width for left, _, width, _ in places),
         "height": max(top + height for _, top, _, height in places),
         "panels": [[*place, *grid] for place, grid in zip(places, maps.grids, strict=True)],
-        "maps": _base64(maps.cells.tobytes()),
+        "maps": text_of(maps.cells.tobytes()),
         "zeros": maps.zeros.tolist(),
         "steps": _numbers(maps.steps),
         "tops": _numbers(maps.tops),
@@ -270,26 +267,6 @@ def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-def _filled(data: Mapping[str, Any]) -> str:
-    """The template with the data, and with a policy that lets no other script or style run and nothing be fetched."""
-    page = files("lightning_cam").joinpath("report.html").read_text(encoding="utf-8")
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_digest(page, 'style')}'; script-src '{_digest(page, 'script')}'"
-    )
-    # In a script element only "<" could end the data; the others are escaped so that no reader of any kind is led astray.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return page.replace("{{policy}}", policy, 1).replace("{{data}}", text, 1)
-
-
-def _digest(page: str, element: str) -> str:
-    """As a content security policy names what stands in the page's first such element."""
-    (content,) = re.findall(rf"<{element}>(.*?)</{element}>", page, flags=re.DOTALL)
-    return f"sha256-{_base64(hashlib.sha256(content.encode()).digest())}"
-
-
 def _words(value: Any) -> str:
     """A setting as text."""
     if isinstance(value, float):
@@ -308,10 +285,7 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
     return [[_number(value) for value in row] for row in values.tolist()]
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
