@@ -261,7 +261,8 @@ def main() -> None:
     wanted = [likeliest[0] if name == "predicted" else class_of(name, names) for name in arguments.classes or ["predicted"]]
     wanted = list(dict.fromkeys(wanted))
 
-    how = {"method": arguments.method, "target_layer": arguments.layer, "normalization": (transform.mean, transform.std)}
+    normalization = tuple(transform.mean), tuple(transform.std)
+    how = {"method": arguments.method, "target_layer": arguments.layer, "normalization": normalization}
     with without_traceback(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notes are printed below
         found = [cast(Explanation, explain(model, image, target=number, **how)) for number in wanted]
