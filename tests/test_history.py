@@ -104,6 +104,26 @@ def test_columns_are_even_in_steps_not_in_looks() -> None:
     assert [look.step for look in history.columns(4)] == [0, 300, 600, 900]
 
 
+def test_columns_lie_where_most_changed() -> None:
+    """Looks of 21 epochs, of which the maps changed in three: evenly in the summed change, as counted by hand."""
+    changes = [0.0] * 21
+    changes[3], changes[10], changes[11] = 0.5, 0.3, 0.4
+    history = History()
+    for epoch, change in enumerate(changes):
+        cams = torch.rand(3, 2, 2)
+        drift = torch.full((3,), change if epoch else torch.nan)
+        history = history.added(remember(epoch, 10 * epoch, cams, torch.zeros(3).long(), torch.rand(3), {"drift_last": drift}))
+    # Sums: 0 up to epoch 2, .5 from 3, .8 at 10, 1.2 from 11. Wanted: .3, .6, .9; the nearest that is left, the earliest first.
+    assert [look.epoch for look in history.columns(5)] == [0, 3, 4, 10, 20]
+
+
+def test_peaks_are_the_largest_of_all_looks() -> None:
+    cams = torch.tensor([[[1.0, -7.0]], [[0.5, 0.25]]])
+    history = History((look(cams=cams), look(cams=torch.tensor([[[2.0, 0.0]], [[-1.0, torch.nan]]]))))
+    assert_close(history.peaks(), torch.tensor([2.0, 0.5]), rtol=1e-3, atol=0)
+    assert_close(history.peaks(signed=True)[:1], torch.tensor([7.0]), rtol=1e-3, atol=0)
+
+
 def test_columns_of_looks_at_one_step() -> None:
     history = History(tuple(look(epoch, step=0) for epoch in range(12)))
     columns = epochs(history.columns(5))

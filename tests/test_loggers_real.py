@@ -495,4 +495,4 @@ def test_a_row_of_the_users_own_is_called_on_the_main_thread(tmp_path: Path, mon
     monkeypatch.setitem(LOGGERS, Own, lambda *arguments: used.append(threading.current_thread()))
     fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=Own(tmp_path / "own"))
     fitted.fit(Classifier(), loader(), loader(seed=1))
-    assert used == [threading.main_thread()] * 4
+    assert used == [threading.main_thread()] * 6  # overlay, strip and classes of two looks; the animation is a file
