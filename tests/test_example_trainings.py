@@ -196,8 +196,8 @@ def test_pictures_are_in_the_offline_run(tmp_path: Path) -> None:
     strips = [row["cam/evolution/filenames"] for row in rows if "cam/evolution/filenames" in row]
     (files,) = tmp_path.glob("wandb/offline-run-*/files")
     first, second = (np.asarray(Image.open(files / name).convert("L")) for (name,) in strips)
-    assert first.shape == second.shape
-    assert (first != second).mean() > 0.05  # a column more
+    assert first.shape[0] == second.shape[0]
+    assert first.shape[1] < second.shape[1]  # a column more
     for picture in stored.pictures.values():
         assert np.asarray(picture.convert("L")).std() > 20
     assert monitors(checkpoint(tmp_path))["probe"]["class_names"] == tuple(f"digit {i}" for i in range(10))
