@@ -44,6 +44,10 @@ class Evidence:
         again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
         towards: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets. Where the look was
             told so, it costs no forward.
+
+    Example:
+        >>> def my_cam(evidence):
+        ...     return (evidence.activations * evidence.gradients).abs().sum(dim=1)
     """
 
     images: Images

@@ -67,7 +67,19 @@ class Explanation:
         notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
         normalization: Mean and standard deviation to undo for display.
         parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of them.
-        rivals: Of the first images, where the question was asked with ``rivals``; None where no prediction differs from its label.
+        rivals: Of the first images, where the question was asked with ``rivals``; else None.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lightning_cam import explain
+        >>> torch.manual_seed(0) and None
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> found = explain(model, torch.rand(2, 3, 16, 16), target=0)
+        >>> found
+        Explanation(2 images, gradcam at 1, 14 x 14)
+        >>> found.overlay().shape, found.foreground(0.5).shape, len(found.boxes(0.5)), found.statistic("entropy").shape
+        (torch.Size([2, 16, 16, 3]), torch.Size([2, 16, 16]), 2, torch.Size([2]))
     """
 
     images: Images

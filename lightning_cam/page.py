@@ -91,6 +91,14 @@ def write_report(
     Raises:
         ValueError: No looks, or another number of images than of maps.
         OSError: The file cannot be written.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from lightning_cam.history import remember
+        >>> look = remember(0, 1, torch.rand(2, 4, 4), torch.tensor([0, 1]), torch.rand(2), {})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(History((look,)), f"{folder}/report.html").name
+        'report.html'
     """
     if not history.looks:
         raise ValueError("history: it has no looks; give the history of a monitor that has made one.")

@@ -27,6 +27,12 @@ class Probe:
     Raises:
         ValueError: A shape does not fit, there are no images, or an image is not finite.
         TypeError: Something is not a tensor.
+
+    Example:
+        >>> import torch
+        >>> probe = Probe(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]), class_names=("cat", "dog"))
+        >>> len(probe), probe.name(1)
+        (4, 'dog')
     """
 
     images: Images

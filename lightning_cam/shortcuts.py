@@ -59,6 +59,18 @@ def find_shortcuts(
         TypeError: An argument is of the wrong kind.
         ValueError: An argument does not fit; the message names argument, value and remedy.
 
+    Example:
+        >>> from lightning_cam import Probe
+        >>> labels = torch.arange(20) % 2
+        >>> images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> images[:, :, :4, :4] = labels[:, None, None, None].float()  # a tag that tells the class
+        >>> model = nn.Sequential(nn.Conv2d(1, 2, 4, stride=16), nn.Flatten())  # and a model that reads it
+        >>> model[0].weight.data = torch.tensor([-1.0, 1.0])[:, None, None, None].expand(2, 1, 4, 4) / 16
+        >>> model[0].bias.data = torch.tensor([0.5, -0.5])
+        >>> report = find_shortcuts(model, Probe(images, labels), target_layer="0")
+        >>> sorted(finding.cue for finding in report.findings if finding.cue.startswith("cell"))
+        ['cell_0_0']
+
     Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, for cue conflicts.
     https://arxiv.org/abs/1811.12231
     """
