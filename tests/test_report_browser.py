@@ -290,8 +290,12 @@ def test_an_image_opens_with_its_history(browser: WebDriver, page: Path, given: 
     assert one(browser, "#detail-title").text == "Image 3 · label bird"
     dialog.send_keys(Keys.ESCAPE)
     assert dialog.get_attribute("open") is None
-    focused = browser.switch_to.active_element.find_element(By.TAG_NAME, "canvas").get_attribute("aria-label")
-    assert focused.startswith("Image 3"), "the focus comes back"
+
+    def focused(browser: WebDriver) -> bool:  # the browser tells the page of the end a moment later
+        canvases = browser.switch_to.active_element.find_elements(By.TAG_NAME, "canvas")
+        return bool(canvases) and str(canvases[0].get_attribute("aria-label")).startswith("Image 3")
+
+    WebDriverWait(browser, 10).until(focused, "the focus comes back")
     assert complaints(browser) == []
 
 
