@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_cam.class_sheet import Pairs, class_sheet
 from lightning_cam.film import BLUE, Column, Row, film_strip, frames
-from lightning_cam.functional.maps import BLANK_REASONS, relative
+from lightning_cam.functional.maps import BLANK_REASONS, balanced, normalize
 from lightning_cam.functional.overlay import (
     MOST_ROWS,
     PART_COLORS,
@@ -144,7 +144,7 @@ def draw_overlay(
         history: Of looks whose maxima may be the scale.
     """
     drawn, count = sitters(images, style, GRID_TILES), len(images)
-    peaks = _peaks(history, slice(0, count), style, cams)
+    peaks = _peaks(history, style, cams)
     if parts is None:
         over = drawn.under(cams, peaks)
     else:
@@ -177,9 +177,8 @@ def draw_overlay(
 
 def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Draw:
     """Draws a film strip: rows are the first probe images, columns the looks between which most changed, the untrained first."""
-    rows = slice(0, min(STRIP_ROWS, len(images)))
-    looks = history.columns(STRIP_COLUMNS)
-    drawn, peaks = sitters(images[rows], style, STRIP_TILES), _peaks(history, rows, style, looks[-1].cams[rows].to(images.device))
+    rows, looks = slice(0, min(STRIP_ROWS, len(images))), history.columns(STRIP_COLUMNS)
+    drawn, peaks = sitters(images[rows], style, STRIP_TILES), _peaks(history, style, looks[-1].cams[rows].to(images.device))
     masks = None if probe.masks is None else probe.masks[rows]
     (plain,) = drawn.around(masks, drawn.pictures)
     plain, *overlays = _tiles(plain, *(drawn.under(look.cams[rows], peaks) for look in looks))
@@ -191,16 +190,13 @@ def draw_evolution(images: Images, history: History, probe: Probe, header: tuple
 
 def draw_animation(images: Images, history: History, probe: Probe, header: str, style: Style) -> Callable[[], list[Image]]:
     """Draws the looks one after another, those between which most changed, at most 24."""
-    looks = history.columns(MOST_FRAMES)
-    drawn, peaks = (
-        sitters(images, style, STRIP_TILES),
-        _peaks(history, slice(0, len(images)), style, looks[-1].cams[: len(images)].to(images.device)),
-    )
-    masks = None if probe.masks is None else probe.masks[: len(images)]
-    seen = [drawn.under(look.cams[: len(images)].nan_to_num(), peaks) for look in looks]
+    rows, looks = slice(0, len(images)), history.columns(MOST_FRAMES)
+    drawn, peaks = sitters(images, style, STRIP_TILES), _peaks(history, style, looks[-1].cams[rows].to(images.device))
+    masks = None if probe.masks is None else probe.masks[rows]
+    seen = [drawn.under(look.cams[rows].nan_to_num(), peaks) for look in looks]
     labels = _labels(probe, len(images))
-    rights = [_column(look.epoch, look.cams, look.predicted[: len(images)].tolist(), labels).right for look in looks]
-    titles = [_title(look.epoch) for look in looks]
+    columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
+    titles, rights = [column.title for column in columns], [column.right for column in columns]
     return partial(frames, _tiles(*drawn.around(masks, *seen)), titles, rights, header, _key(style, masks is not None))
 
 
@@ -215,19 +211,17 @@ def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, he
     if len(classes) < 2:
         return None
     drawn = sitters(images, replace(style, foreground=None), STRIP_TILES)
-    labels, shares = torch.tensor(truth, device=images.device), _shares(cams, style.signed)
+    labels, shares = torch.tensor(truth, device=images.device), balanced(cams) if style.signed else normalize(cams)
     of_class = [labels == label for label in classes]
+    sizes = [truth.count(label) for label in classes]
     means = torch.stack([shares[own].mean(dim=0) for own in of_class])
     average = replace(drawn, pictures=torch.stack([drawn.pictures[own].mean(dim=0) for own in of_class]))
-    taken = [predicted[own & (predicted != label)].tolist() for own, label in zip(of_class, classes, strict=True)]
     pairs: dict[tuple[int, int], str] = {}
-    for place, mistakes in enumerate(taken):
-        known = Counter(classes.index(answer) for answer in mistakes if answer in classes).most_common(1)
-        other, why = (
-            (known[0][0], f"taken for it: {known[0][1]} of {len(of_class[place].nonzero())}")
-            if known
-            else ((place + 1) % len(classes), "the next class")
-        )
+    for place, (own, label) in enumerate(zip(of_class, classes, strict=True)):
+        mistakes = [classes.index(answer) for answer in predicted[own].tolist() if answer in classes and answer != label]
+        other, why = (place + 1) % len(classes), "the next class"
+        for taken_for, times in Counter(mistakes).most_common(1):
+            other, why = taken_for, f"taken for it: {times} of {sizes[place]}"
         if (other, place) not in pairs:
             pairs[place, other] = why
     ones, others = (torch.tensor(side, device=images.device) for side in zip(*pairs, strict=True))
@@ -240,7 +234,7 @@ def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, he
     beside = Pairs(
         apart, [(names[one], names[other]) for one, other in pairs], list(pairs.values()), most.item(), signed_bar(CONTRAST)
     )
-    counts = [f"mean of {int(own.sum())}" for own in of_class]
+    counts = [f"mean of {size}" for size in sizes]
     scale = f"{'against … 0 … for; ends:' if style.signed else '0 … 1 ='} all maps of the class are at their largest here"
     key = replace(_key(drawn.style, False), scale=scale, symbols=False)
     return partial(class_sheet, plain, over, names, counts, beside, _with_layout(header, images), key)
@@ -278,21 +272,12 @@ def _tiles(*pictures: Tensor) -> list[Tensor]:
     return list(tile(torch.cat(pictures)).cpu().split([len(some) for some in pictures]))
 
 
-def _peaks(history: History, rows: slice, style: Style, cams: Cams) -> PerImage | None:
-    """Each image's largest value over all looks, and in ``cams``, where that is the scale."""
+def _peaks(history: History, style: Style, cams: Cams) -> PerImage | None:
+    """Of the first images, whose maps ``cams`` are, the largest value there and over all looks, where that is the scale."""
     if style.color_scale == "map":
         return None
-    signed = style.signed
-    own = (cams.abs() if signed else cams).nan_to_num().flatten(1).amax(dim=1)
-    return torch.maximum(own, history.peaks(signed)[rows].to(own)) if history.looks else own
-
-
-def _shares(cams: Cams, signed: bool) -> Cams:
-    """Each map divided by its maximum, without what is below zero; or, ``signed``, by its largest absolute value."""
-    if not signed:
-        return relative(cams).clamp(min=0)
-    most = cams.abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (cams.ndim - 1))
-    return torch.where((most > 0) & most.isfinite(), cams / most, 0.0)
+    own = (cams.abs() if style.signed else cams).nan_to_num().flatten(1).amax(dim=1)
+    return torch.maximum(own, history.peaks(style.signed)[: len(own)].to(own)) if history.looks else own
 
 
 def _rows(history: History, probe: Probe, labels: Sequence[int | None]) -> list[Row]:
@@ -327,13 +312,9 @@ def _right(predicted: int, label: int | None) -> bool | None:
     return None if label is None else predicted == label
 
 
-def _title(epoch: int) -> str:
-    return "untrained" if epoch < 0 else f"epoch {epoch}"
-
-
 def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int | None]) -> Column:
     seen = [answer >= 0 for answer in predicted]
-    shows = (cams.flatten(1).amax(dim=1) > 0).tolist()[: len(labels)]
+    shows = (cams.flatten(1).amax(dim=1) > 0).tolist()
     remarks = tuple("" if show else "blank" if known else "not looked at" for known, show in zip(seen, shows, strict=True))
     right = tuple(_right(answer, label) if known else None for answer, label, known in zip(predicted, labels, seen, strict=True))
-    return Column(_title(epoch), right, remarks)
+    return Column("untrained" if epoch < 0 else f"epoch {epoch}", right, remarks)

@@ -14,13 +14,12 @@ from lightning_cam.figures import Key, Panel, side_by_side
 from lightning_cam.functional import maps, regions
 from lightning_cam.functional.overlay import (
     color_table,
-    colorize,
     displayable,
     drawn_size,
     flat_saliency,
     flatten_maps,
     flatten_to_pictures,
-    overlay,
+    overlay_cams,
     overlay_parts,
     tile,
 )
@@ -195,12 +194,12 @@ class Explanation:
         if any(other.images.shape != self.images.shape for other in beside):
             raise ValueError("beside: got an explanation of images of another shape; explain the same images.")
         count = min(len(self.images), most)
-        plain, _ = self._pictures(count, opacity, colormap)
-        columns = [other._panels(count, opacity, colormap, names, threshold, bool(beside)) for other in everyone]
+        drawn = [other._pictures(count, opacity, colormap) for other in everyone]
+        columns = [other._panels(over, names, threshold, bool(beside)) for other, (_, over) in zip(everyone, drawn, strict=True)]
         shares, classes = probabilities(self.scores[:count]).cpu().topk(min(top, self.scores.shape[1]), dim=1)
         inputs = [
             Panel(picture, [_answer(names, *one) for one in zip(likeliest, share, strict=True)], lines=2 if top == 1 else 1)
-            for picture, likeliest, share in zip(plain, classes.tolist(), shares.tolist(), strict=True)
+            for picture, likeliest, share in zip(drawn[0][0], classes.tolist(), shares.tolist(), strict=True)
         ]
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
         legend = () if self.parts is None else part_legend(self.parts.shape[1])
@@ -223,7 +222,7 @@ class Explanation:
         shown, _ = displayable(self.images, *(self.normalization or ((), ())))
         pictures = flatten_to_pictures(shown[:count], size)
         if self.parts is None:
-            over = overlay(pictures, colorize(flat_saliency(self.cams[:count], own, size), colors), opacity)
+            over = overlay_cams(pictures, self.cams[:count], own, size, colors, opacity)
         else:
             over = overlay_parts(pictures, flatten_maps(maps.part_strengths(self.parts)[:count], own, size))
         plain, over = tile(torch.cat([pictures, over])).cpu().split(count)
@@ -235,11 +234,9 @@ class Explanation:
         own = tuple(self.images.shape[2:])
         return own, own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
 
-    def _panels(
-        self, count: int, opacity: float, colormap: str, names: Sequence[str] | None, threshold: float | None, compared: bool
-    ) -> list[Panel]:
+    def _panels(self, over: Tiles, names: Sequence[str] | None, threshold: float | None, compared: bool) -> list[Panel]:
         """The overlays of the first images, with what is said of them and marked in them."""
-        _, over = self._pictures(count, opacity, colormap)
+        count = len(over)
         shares = probabilities(self.scores).cpu()
         predicted = shares.argmax(dim=1).tolist()
         explained = [None] * count if self.target_classes is None else self.target_classes.tolist()

@@ -153,7 +153,7 @@ def _chart(draw: ImageDraw.ImageDraw, place: tuple[int, int], size: tuple[int, i
     across = width / max(1, len(values) - 1)
     points = [(x + i * across, y + (height - 2) * (1 - value / most)) for i, value in known]
     draw.line(points, BLUE, 2, joint="curve")
-    for point in points[-1:]:
-        draw.ellipse((point[0] - 3, point[1] - 3, point[0] + 3, point[1] + 3), fill=BLUE)
+    last_x, last_y = points[-1]
+    draw.ellipse((last_x - 3, last_y - 3, last_x + 3, last_y + 3), fill=BLUE)
     largest = max(value for _, value in known)
     draw.text((x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, _font(11))

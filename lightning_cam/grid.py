@@ -56,6 +56,11 @@ class Caption:
     confidence: float
     blank: str = ""
 
+    @property
+    def percent(self) -> str:
+        """The probability in words, after a space."""
+        return f" {100 * self.confidence:.0f} %" if np.isfinite(self.confidence) else " not finite"
+
 
 @dataclass(frozen=True, eq=False)
 class RivalTiles:
@@ -109,10 +114,9 @@ def overlay_grid(
         color = _color(caption.right)
         _framed(picture, [images[i], overlays[i]], (x, y), color)
         y += height + 2 * FRAME + 4
-        percent = f" {100 * caption.confidence:.0f} %" if np.isfinite(caption.confidence) else " not finite"
         _symbol(draw, (x, y + 3), caption.right)
         indent, room = x + 16, cell[0] - 16
-        _words(draw, (indent, y), ("predicted ", caption.predicted, percent), room, color)
+        _words(draw, (indent, y), ("predicted ", caption.predicted, caption.percent), room, color)
         if caption.label is None:
             _words(draw, (indent, y + LINE), ("", "no label", ""), room, FAINT)
         else:
@@ -131,9 +135,7 @@ def overlay_grid(
                 draw.text((x + number * (width + FRAME), y), _fit(title, width, 11), FAINT, _font(11))
             caption = captions[row]
             _words(draw, (x, y + LINE - 2), ("label ", caption.label or "", ""), wide, INK)
-            _words(
-                draw, (x, y + 2 * LINE - 4), ("predicted ", caption.predicted, f" {100 * caption.confidence:.0f} %"), wide, WRONG
-            )
+            _words(draw, (x, y + 2 * LINE - 4), ("predicted ", caption.predicted, caption.percent), wide, WRONG)
     _key(picture, key)
     return picture
 

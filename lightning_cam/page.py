@@ -26,7 +26,7 @@ from lightning_cam.memory import Memory
 from lightning_cam.packing import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
-from lightning_cam.reading import Normalization, describe
+from lightning_cam.reading import Normalization, class_name, describe
 from lightning_cam.typing import Labels
 
 MOST_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
@@ -53,8 +53,7 @@ class Unseen:
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
-        names = self.class_names or ()
-        return names[label] if 0 <= label < len(names) else str(label)
+        return class_name(self.class_names, label)
 
 
 def write_report(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.reading import Normalization, Reading, describe
+from lightning_cam.reading import Normalization, Reading, class_name, describe
 from lightning_cam.typing import Images, Labels, Masks
 
 GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it spread evenly
@@ -69,8 +69,7 @@ class Probe:
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
-        names = self.class_names or ()
-        return names[label] if 0 <= label < len(names) else str(label)
+        return class_name(self.class_names, label)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -159,6 +159,11 @@ def nth_loader(loaders: Any, index: int) -> Any:
     return loaders[index] if isinstance(loaders, list | tuple) and index < len(loaders) else loaders
 
 
+def class_name(names: Sequence[str] | None, label: int) -> str:
+    """The class' name, or its number where it has none."""
+    return names[label] if names is not None and 0 <= label < len(names) else str(label)
+
+
 def class_names(loaders: Any) -> tuple[str, ...] | None:
     """``dataset.classes`` of the first dataset that has them."""
     for dataset in _datasets(loaders):

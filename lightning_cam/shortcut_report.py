@@ -10,7 +10,7 @@ from lightning_cam.findings import Finding, Named
 from lightning_cam.functional.cues import GRID, Cue
 from lightning_cam.functional.dominance import Tally
 from lightning_cam.picture import Draw, drawable
-from lightning_cam.reading import Normalization
+from lightning_cam.reading import Normalization, class_name
 from lightning_cam.sheet import ClassRow, Triple, draw_sheet
 from lightning_cam.transplants import Plan, Subjects, transplants
 
@@ -118,8 +118,7 @@ class ShortcutReport:
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
-        names = self.class_names or ()
-        return names[label] if 0 <= label < len(names) else str(label)
+        return class_name(self.class_names, label)
 
     def table(self) -> str:
         """Every test, as text."""

@@ -30,6 +30,7 @@ from lightning_cam.drawing import (
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.film import Row, film_strip
 from lightning_cam.functional.overlay import MOST_OPAQUE, color_table, outlined, overlay_cams, signed_bar, tile_size
+from lightning_cam.grid import Caption
 from lightning_cam.history import History, remember
 from lightning_cam.loggers import encode_gif
 from lightning_cam.picture import FRAME, LINE, MARGIN, TOP, WRONG, Key
@@ -111,6 +112,10 @@ def test_a_signed_map_is_transparent_at_zero_and_has_a_colour_for_each_sign() ->
     assert_close(bar[-1], colors[-1])
     assert_close(bar[0], colors[0])
     assert_close(bar[128], torch.full((3,), 0.6), rtol=0, atol=0.01)
+
+
+def test_a_probability_that_is_not_finite_is_said_so() -> None:
+    assert [Caption(False, "a", "b", share).percent for share in (0.126, float("nan"))] == [" 13 %", " not finite"]
 
 
 def looks(count: int, images: int, sizes: tuple[float, ...], classes: int = 4) -> tuple[History, Tensor]:

@@ -57,6 +57,12 @@ def relative(maps: Cams) -> Cams:
     return torch.where(peak > 0, known / peak, 0.0)
 
 
+def balanced(maps: Cams) -> Cams:
+    """Each map divided by its largest absolute value, in [-1, 1]; one that is not finite, or zero everywhere, is zero."""
+    most = maps.abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (maps.ndim - 1))
+    return torch.where((most > 0) & most.isfinite(), maps / most, 0.0)
+
+
 def part_strengths(parts: Activations) -> Activations:
     """Parts in [0, 1]: each divided by its maximum over all images; one that is nowhere positive, or not finite, is zero."""
     peak = parts.amax(dim=(0, *range(2, parts.ndim)), keepdim=True)

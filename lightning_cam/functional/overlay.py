@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
-from lightning_cam.functional.maps import interpolate, normalize, relative
+from lightning_cam.functional.maps import balanced, interpolate, normalize, relative
 from lightning_cam.tables import did_you_mean
 from lightning_cam.typing import (
     Activations,
@@ -218,9 +218,12 @@ def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], pea
 
 def flat_signed(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
     """Maps in [-1, 1] as 2-D pictures: divided by the largest absolute value, or by ``peaks``; zero where not finite."""
-    known = torch.where(cams.isfinite().flatten(1).all(dim=1).reshape(-1, *[1] * (cams.ndim - 1)), cams, 0.0)
-    scale = known.abs().flatten(1).amax(dim=1) if peaks is None else peaks
-    scaled = torch.where(scale > 0, 1 / scale, 0.0).reshape(-1, *[1] * (cams.ndim - 1)) * known
+    if peaks is None:
+        scaled = balanced(cams)
+    else:
+        each = (-1, *[1] * (cams.ndim - 1))
+        known = torch.where(cams.isfinite().flatten(1).all(dim=1).reshape(each), cams, 0.0)
+        scaled = torch.where(peaks.reshape(each) > 0, known / peaks.reshape(each), 0.0)
     return flatten_maps(scaled[:, None], sides, size)[:, 0].clamp(-1, 1)
 
 
