@@ -193,11 +193,12 @@ def draw_animation(images: Images, history: History, probe: Probe, header: str, 
     rows, looks = slice(0, len(images)), history.columns(MOST_FRAMES)
     drawn, peaks = sitters(images, style, STRIP_TILES), _peaks(history, style, looks[-1].cams[rows].to(images.device))
     masks = None if probe.masks is None else probe.masks[rows]
-    seen = [drawn.under(look.cams[rows].nan_to_num(), peaks) for look in looks]
+    # One look after another: together they would take as much of the device's memory as hundreds of images.
+    tiles = [_tiles(*drawn.around(masks, drawn.under(look.cams[rows].nan_to_num(), peaks)))[0] for look in looks]
     labels = _labels(probe, len(images))
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
     titles, rights = [column.title for column in columns], [column.right for column in columns]
-    return partial(frames, _tiles(*drawn.around(masks, *seen)), titles, rights, header, _key(style, masks is not None))
+    return partial(frames, tiles, titles, rights, header, _key(style, masks is not None))
 
 
 def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, header: tuple[str, str], style: Style) -> Draw | None:
