@@ -56,7 +56,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     Training with it gives the same weights and the same metrics, to the last bit, as training without. A model or batch that it
     cannot explain raises in the sanity check, before training; later it never stops a training: it warns once and switches itself
-    off.
+    off. Where a function is asked for, its import path will do, such as "my_project.my_cam".
 
     Args:
         probe: How many validation images to choose, class-balanced by counting, or a ``Probe`` of your own.
@@ -107,16 +107,16 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         probe: int | Probe = 64,
         *,
         shown: int = 16,
-        # Functions and numbers before str: LightningCLI takes the first type that fits, and every text is a str.
-        method: Callable | str = "gradcam",
-        target: Callable | int | str = "label",
+        # LightningCLI takes the first type that fits and writes it down as such: a text stays one, import path or not.
+        method: str | Callable = "gradcam",
+        target: int | str | Callable = "label",
         target_layer: str | Sequence[str] | None = None,
         every_n_epochs: int = 1,
         forward: Callable | None = None,
-        scores: Callable | int | str | None = None,
-        images: Callable | int | str | None = None,
-        labels: Callable | int | str | None = None,
-        masks: Callable | int | str | None = None,
+        scores: int | str | Callable | None = None,
+        images: int | str | Callable | None = None,
+        labels: int | str | Callable | None = None,
+        masks: int | str | Callable | None = None,
         dataloader_idx: int = 0,
         normalization: str | tuple[Sequence[float], Sequence[float]] | None = "auto",
         class_names: Sequence[str] | None = None,
@@ -127,7 +127,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         cues: str | Sequence[str] | None = "default",
         expected_cues: Sequence[str] = (),
         alarm_cues: Sequence[str] = (),
-        on_alert: Callable | str = "warn",
+        on_alert: str | Callable = "warn",
         max_batch: int | None = None,
         max_overhead: float | None = None,
         persist_probe: bool = True,
@@ -146,6 +146,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
         if not isinstance(report, bool):
             raise TypeError(f"report: got {report!r}; give True or False.")
+        method, target, forward, on_alert = (reading.imported(value) for value in (method, target, forward, on_alert))
         if isinstance(class_names, str) or not (class_names is None or isinstance(class_names, Sequence)):
             raise TypeError(f"class_names: got {class_names!r}; give one name per class, in a list.")
         if isinstance(method, list | tuple):

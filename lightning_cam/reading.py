@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ def read_scores(output: Any, scores: How = None, any_shape: bool = False) -> Ten
 
 
 def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -> Any:
-    """What a key, an index or a function finds in ``container``.
+    """What a key, an index or a function finds in ``container``; a text that is no key there may be a function's import path.
 
     Raises:
         ValueError: Nothing is there; the message says what the container holds.
@@ -132,9 +133,24 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
             return getattr(container, how)
         return container[how]
     except (KeyError, IndexError, AttributeError, TypeError):
+        function = imported(how)  # only now: a key of the batch never imports a module of that name
+        if callable(function):
+            return function(container)
         raise ValueError(
             f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function."
         ) from None
+
+
+def imported(name: Any) -> Any:
+    """The function that an import path, such as "mine.mean_map", leads to, of a class an instance; all else as it is."""
+    if not isinstance(name, str) or "." not in name:
+        return name
+    try:
+        found = resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        return name
+    function = found() if isinstance(found, type) else found
+    return function if callable(function) else name
 
 
 def describe(thing: Any) -> str:

@@ -186,7 +186,8 @@ def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
     (monitor,) = monitors(made)
     question = monitor.question
     found = {name: getattr(question if hasattr(question, name) else monitor, name) for name in FUNCTIONS}
-    assert found == FUNCTIONS
+    read = {name: PATHS[name] for name in ("scores", "images", "labels", "masks")}  # what may be a key is imported at the batch
+    assert found == FUNCTIONS | read
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
     assert 0 < made.trainer.callback_metrics["cam/mass_inside"] <= 1
     # Beside the run, Lightning keeps the configuration that made it: the functions are written as they were given.
@@ -245,7 +246,13 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("arguments", [{}, {**OTHERS, **PATHS}], ids=["defaults", "others"])
+TEXTS = {"method": "layercam", "target": "predicted", "on_alert": "stop"}
+KEYS = {"images": "image", "labels": 1, "masks": "meta.mask", "scores": "logits"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {**OTHERS, **PATHS}, {**OTHERS, **TEXTS, **KEYS}], ids=["defaults", "functions", "names and keys"]
+)
 def test_the_printed_config_yields_the_same_monitor(
     arguments: dict, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections import OrderedDict, UserDict, namedtuple
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,17 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
 from lightning_cam import reading
-from lightning_cam.reading import IMAGENET, check_how, class_names, describe, normalization, nth_loader, read_batch, read_scores
+from lightning_cam.reading import (
+    IMAGENET,
+    check_how,
+    class_names,
+    describe,
+    imported,
+    normalization,
+    nth_loader,
+    read_batch,
+    read_scores,
+)
 
 IMAGES = torch.rand(4, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -217,6 +228,43 @@ def test_scores_of_an_object() -> None:
 def test_how_is_a_key_an_index_or_a_function(how: object) -> None:
     with pytest.raises(TypeError, match=r"labels: got .*; give a key, an index, a function, or None"):
         check_how("labels", how)
+
+
+def second(batch: tuple) -> Tensor:
+    return batch[1]
+
+
+class Last:
+    def __call__(self, batch: tuple) -> Tensor:
+        return batch[-1]
+
+
+def test_functions_by_import_path() -> None:
+    batch = (LABELS, IMAGES, torch.zeros(4, 8, 6, dtype=torch.bool), MASKS)
+    check(batch, images=f"{__name__}.second", masks=f"{__name__}.Last")
+    assert imported(f"{__name__}.second") is second
+    assert isinstance(imported(f"{__name__}.Last"), Last)  # of a class an instance
+    for other in (
+        "layercam",
+        "reading.nothing",
+        f"{__name__}.LABELS",
+        f"{__name__}.third",
+        "a..b",
+        ".",
+        "no_module.f",
+        "",
+        1,
+        second,
+    ):
+        assert imported(other) is other
+
+
+def test_a_key_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_script.py").write_text("raise AssertionError('a training begins')")
+    monkeypatch.syspath_prepend(tmp_path)
+    check({"a_script.image": IMAGES, "label": LABELS}, images="a_script.image", has_masks=False)
+    with pytest.raises(AssertionError, match="a training begins"):  # what an import raises is told
+        read_batch({"image": IMAGES, "label": LABELS}, images="a_script.image")
 
 
 class Loop:
