@@ -92,6 +92,7 @@ def test_a_share_of_an_epoch_is_that_of_the_dearest_case(tmp_path: Path) -> None
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_a_look_costs_an_inference_forward() -> None:
     time, memory = ratios()
     assert time <= 1.05
@@ -136,6 +137,7 @@ def test_a_peer_that_fails_leaves_its_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("model", "most", "most_together"),
     [("resnet50", 1.05, 1.2), ("convnext_tiny", 1.05, 1.2), ("alexnet", 1.6, None), ("vgg16", 1.6, None), ("vit_b_16", 1.6, None)],
@@ -152,6 +154,7 @@ def test_a_look_costs_little_beside_inference(tmp_path: Path, model: str, most: 
 
 
 @pytest.mark.full
+@pytest.mark.alone
 @pytest.mark.parametrize("model", ["resnet18", "resnet50"])
 def test_ablation_cam_is_fifty_times_faster_with_equal_weights(tmp_path: Path, model: str) -> None:
     options = ["--models", model, "--methods", "ablationcam", "--peers", "pytorch-grad-cam", "--rounds", "3"]
@@ -164,6 +167,7 @@ def test_ablation_cam_is_fifty_times_faster_with_equal_weights(tmp_path: Path, m
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_score_cam_is_as_fast_as_the_fastest_peer(tmp_path: Path) -> None:
     options = [
         "--models",
