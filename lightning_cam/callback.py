@@ -15,28 +15,27 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_cam import reading
-from lightning_cam.background import Background, Job
+from lightning_cam.background import Background
 from lightning_cam.budget import Budget
 from lightning_cam.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
-from lightning_cam.drawing import Style, draw_animation, draw_classes, draw_evolution, draw_overlay, how_drawn
+from lightning_cam.drawing import Style
 from lightning_cam.evidence import MapContext
 from lightning_cam.explain import answer, find_layers
 from lightning_cam.explanation import Explanation
 from lightning_cam.findings import Finding
-from lightning_cam.functional.maps import part_strengths
 from lightning_cam.functional.overlay import color_table
 from lightning_cam.functional.statistics import measure
 from lightning_cam.functional.targets import probabilities
+from lightning_cam.gallery import Gallery
 from lightning_cam.history import History, Look, remember
 from lightning_cam.layers import TargetLayer, named_layer
-from lightning_cam.loggers import Destination, PublishError, publish, publish_animation, publish_text, validation_step, where_to
+from lightning_cam.loggers import Destination, PublishError, validation_step, where_to
 from lightning_cam.look import answering, has_run
 from lightning_cam.memory import Memory
 from lightning_cam.namespaces import LightningModule, Trainer, callback_bases, forward_through, unlogged
 from lightning_cam.network import check_forward, like
 from lightning_cam.observations import observe
-from lightning_cam.page import settings_of, write_remembered
-from lightning_cam.picture import Draw
+from lightning_cam.page import settings_of
 from lightning_cam.probe import Probe
 from lightning_cam.question import Question, check_normalization
 from lightning_cam.ranks import Ranks, is_out_of_memory, ranks_of
@@ -46,7 +45,6 @@ from lightning_cam.transplants import Subjects
 from lightning_cam.typing import Images, Masks
 
 THOROUGH = "thorough tests"
-MOVING = (8, 16, 32, 64)  # looks in the history at which they are shown one after another, beside the end of the fit
 
 T = TypeVar("T")
 
@@ -175,7 +173,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         known = None if self._reads_normalization else check_normalization(normalization)
-        self._style = Style(colormap, opacity, known, color_scale, foreground)
         self._layers: list[TargetLayer] | None = None
         self._means: ClassMeans | None = None  # over one whole validation
         self._means_complete = self._means_whole = False  # of this rank; of all
@@ -184,8 +181,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._length = 0  # of the validation, in batches; 0 where nobody knows
         self._looked = self._off = self._endless = self._shared = False
         self._pending: Exception | None = None  # met on this rank; told when all ranks are asked
-        self._background = Background()
         self._said: set[str] = set()
+        self._background = Background()
+        style = Style(colormap, opacity, known, color_scale, foreground)
+        self._gallery = Gallery(name, shown, style, self.question, self._memory, self._background, self._warn)
 
     @property
     def probe(self) -> Probe | None:
@@ -327,7 +326,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         probe = self.probe
         if not self._off and probe is not None and len(self.history) > 1:
             with self._never_stopping(trainer):
-                self._animate(probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer)))
+                self._gallery.animate(probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer)))
         self._finish(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -340,7 +339,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
-        return self._memory.state(self._style.normalization)
+        return self._memory.state(self._gallery.style.normalization)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
@@ -358,7 +357,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         elif self.probe.class_names is None and self._names is not None:
             self._memory.probe = replace(self.probe, class_names=self._names)
         if self._reads_normalization:
-            self._style = replace(self._style, normalization=reading.normalization(loader))
+            self._gallery.style = replace(self._gallery.style, normalization=reading.normalization(loader))
         length = lengths[self.dataloader_idx]
         return 0 if length == float("inf") else int(length)
 
@@ -388,8 +387,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 "give one per class."
             )
         untrained = self._measured(-1, 0, explanation, probe)
-        self._draw_overlay(explanation, probe, "rehearsal")()
-        self._draw_evolution(explanation, probe, History().added(untrained), "rehearsal")()
+        self._gallery.rehearse(explanation, probe, History().added(untrained))
         return untrained
 
     def _is_untrained(self, trainer: Trainer) -> bool:
@@ -406,7 +404,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             )
             self._tell(pl_module, f"{hint} (Trainer(num_sanity_val_steps=-1) shows all)")
         is_kept = trainer.state.fn == "fit" and trainer.is_global_zero
-        packed = self._memory.packed(self._style.normalization) if is_kept else None
+        packed = self._memory.packed(self._gallery.style.normalization) if is_kept else None
         if packed is not None:
             size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.2f} MB to each checkpoint"
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
@@ -443,10 +441,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 blank = (explanation.reasons != 0).float().mean().item()
                 self._memory.add(look, blank, lasting=trainer.state.fn == "fit")
                 if trainer.state.fn == "fit":
-                    self._memory.settings = settings_of(explanation, self.question, self._style, self.shown, trainer.max_epochs)
+                    self._memory.settings = settings_of(
+                        explanation, self.question, self._gallery.style, self.shown, trainer.max_epochs
+                    )
                     if self.report and destination.writes:
                         self._report_path = destination.directory / self.name / "report.html"
-                ranks.together(lambda: self._show(trainer, probe, explanation, when, destination))
+                ranks.together(lambda: self._gallery.show(explanation, probe, when, destination, trainer.state.fn == "fit"))
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
@@ -454,33 +454,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if tests:
             with self._timed(tests, pl_module):
                 self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH, destination)
-
-    def _show(self, trainer: Trainer, probe: Probe, explanation: Explanation, when: str, destination: Destination) -> None:
-        """One look's pictures: tiles now, the rest in the background."""
-        if not destination.writes:
-            return
-        self._publish(destination, "overlay", self._draw_overlay(explanation, probe, when))
-        if trainer.state.fn == "fit":
-            self._publish(destination, "evolution", self._draw_evolution(explanation, probe, self.history, when))
-            if len(self.history) in MOVING:
-                self._animate(explanation.images, probe, destination)
-        if (classes := self._draw_classes(explanation, probe, when)) is not None:
-            self._publish(destination, "classes", classes)
-
-    def _animate(self, images: Images, probe: Probe, destination: Destination) -> None:
-        """The looks so far, one after another."""
-        if not destination.writes:
-            return
-        tag, words = f"{self.name}/animation", f"{', '.join(self.question.methods)} · {how_drawn(images)}".rstrip(" ·")
-        draw = draw_animation(images[: self.shown], self.history, probe, words, self._style)
-        self._later(destination, tag, lambda: publish_animation(destination, tag, draw()))
-
-    def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
-        tag = f"{self.name}/{kind}"
-        self._later(destination, tag, lambda: publish(destination, tag, draw()))
-
-    def _later(self, destination: Destination, tag: str, job: Job) -> None:
-        self._background.add(f"{tag} of epoch {destination.epoch}", job, here=not destination.any_thread)
 
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
@@ -499,11 +472,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._hear_background(pl_module)
 
     def _finish(self, pl_module: LightningModule) -> None:
-        """Writes the report when all else is written: what was drawn is part of it."""
+        """Writes what is still to be written, and the report last."""
         self._flush(pl_module)
         path, self._report_path = self._report_path, None
         if path is not None:
-            self._background.add(f"{self.name}/report", partial(write_remembered, self._memory, path), here=True)
+            self._gallery.write_report(path)
             self._flush(pl_module)
 
     @contextmanager
@@ -580,22 +553,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._tell(pl_module, f"shortcut tests: {note}")
         keys = {finding.key for finding in found}
         now = [finding for finding in self.findings if finding.key in keys]
-        ranks.together(lambda: self._show_findings(report, now, when, destination))
+        ranks.together(lambda: self._gallery.show_findings(report, now, when, destination))
         warned = {finding.key for finding in standing.findings if finding.level == "warning"}
         for finding in now:
             if finding.level == "warning" and finding.key not in warned:
                 self._alert(trainer, finding)
-
-    def _show_findings(self, report: ShortcutReport, now: list[Finding], when: str, destination: Destination) -> None:
-        if not now or not destination.writes:
-            return
-        lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
-        lines += [f"- {finding.level}, as last tested: {finding.statement}" for finding in self.findings if finding not in now]
-        tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
-        self._later(destination, tag, partial(publish_text, destination, tag, text))
-        if now[0].rank <= min(finding.rank for finding in self.findings):  # else the picture of what stands first remains
-            drawing = report.drawing(now[0], when, self._style.normalization)
-            self._publish(destination, "shortcut", self._memory.album.keeping(now[0].key, drawing))
 
     def _class_means(self, ranks: Ranks, images: Images, masks: Masks | None) -> ClassMeans:
         """Over all ranks' validation data; summed once."""
@@ -644,7 +606,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there
         images = trainer.precision_plugin.convert_input(like(probe.images, pl_module) if own else probe.images.to(pl_module.device))
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        question = replace(self._question(trainer), normalization=self._style.normalization, max_batch=batch)
+        question = replace(self._question(trainer), normalization=self._gallery.style.normalization, max_batch=batch)
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
             self._warn(
@@ -664,38 +626,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
         confidence, predicted = probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
-
-    def _draw_overlay(self, explanation: Explanation, probe: Probe, when: str) -> Draw:
-        shown, rivals = slice(0, self.shown), explanation.rivals
-        draw, guessed = draw_overlay(
-            explanation.images[shown],
-            explanation.cams[shown],
-            explanation.scores[shown],
-            explanation.reasons[shown],
-            probe,
-            (when, self._asked(explanation)),
-            self._style,
-            None if explanation.parts is None else part_strengths(explanation.parts)[shown],
-            None if rivals is None else (rivals.predicted, rivals.contrast),
-            self.history,
-        )
-        if guessed:
-            self._warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
-        return draw
-
-    def _draw_evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Draw:
-        first = "" if explanation.parts is None else "part 1 of "
-        header = (f"evolution until {when}", f"{first}{self._asked(explanation)}")
-        return draw_evolution(explanation.images[: self.shown], history, probe, header, self._style)
-
-    def _draw_classes(self, explanation: Explanation, probe: Probe, when: str) -> Draw | None:
-        predicted, header = explanation.scores.argmax(dim=1), (f"classes · {when}", self._asked(explanation))
-        return draw_classes(explanation.images, explanation.cams, predicted, probe, header, self._style)
-
-    def _asked(self, explanation: Explanation) -> str:
-        grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
-        method = f"{explanation.method} at {explanation.target_layer} ({grid})"
-        return f"{method} · target: {self.question.target_name}" if self.question.has_target else f"{method} · of no class"
 
     @contextmanager
     def _never_stopping(self, trainer: Trainer) -> Iterator[None]:
