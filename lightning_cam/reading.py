@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pkgutil import resolve_name
 from typing import Any
 
@@ -134,23 +135,27 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
         return container[how]
     except (KeyError, IndexError, AttributeError, TypeError):
         function = imported(how)  # only now: a key of the batch never imports a module of that name
-        if callable(function):
-            return function(container)
-        raise ValueError(
-            f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function."
-        ) from None
+    if callable(function):
+        return function(container)
+    raise ValueError(f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function.")
 
 
 def imported(name: Any) -> Any:
-    """The function that an import path, such as "mine.mean_map", leads to, of a class an instance; all else as it is."""
+    """The function that an import path, such as "mine.mean_map", leads to, of a class its one instance; all else as it is."""
     if not isinstance(name, str) or "." not in name:
         return name
     try:
         found = resolve_name(name)
     except (ImportError, AttributeError, ValueError):
         return name
-    function = found() if isinstance(found, type) else found
+    function = _instance(found) if isinstance(found, type) else found
     return function if callable(function) else name
+
+
+@cache
+def _instance(kind: type) -> Any:
+    """Made once, and not for every batch."""
+    return kind()
 
 
 def describe(thing: Any) -> str:

@@ -244,6 +244,7 @@ def test_functions_by_import_path() -> None:
     check(batch, images=f"{__name__}.second", masks=f"{__name__}.Last")
     assert imported(f"{__name__}.second") is second
     assert isinstance(imported(f"{__name__}.Last"), Last)  # of a class an instance
+    assert imported(f"{__name__}.Last") is imported(f"{__name__}.Last")  # one for all batches
     for other in (
         "layercam",
         "reading.nothing",
