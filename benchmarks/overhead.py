@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam import CAMMonitor, Probe
-from lightning_cam.functional.maps import relative, upsample
+from lightning_cam.attribution.maps import relative, upsample
 
 CLASSES = 8
 SHOWN = 16  # as CAMMonitor draws by default

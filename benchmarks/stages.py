@@ -14,12 +14,13 @@ import torchvision
 from side_by_side import seconds, surroundings
 from torch import Tensor, nn
 
-from lightning_cam.class_means import ClassMeans
-from lightning_cam.functional.cues import CUES, FEATURES
-from lightning_cam.look import answering
-from lightning_cam.shortcut_report import ShortcutReport
-from lightning_cam.shortcuts import examine
-from lightning_cam.transplants import Subjects
+from lightning_cam.attribution.capture import answering
+from lightning_cam.shortcuts.class_means import ClassMeans
+from lightning_cam.shortcuts.cues import CUES
+from lightning_cam.shortcuts.examine import examine
+from lightning_cam.shortcuts.features import FEATURES
+from lightning_cam.shortcuts.pairing import Subjects
+from lightning_cam.shortcuts.report import ShortcutReport
 
 
 def fitted(name: str, images: Tensor, labels: Tensor, batch: int) -> nn.Module:

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_cam import METHODS, Explanation, explain
-from lightning_cam.quality import average_drop, deletion, increase_in_confidence, insertion, parameter_randomization, road
+from lightning_cam.metrics.faithfulness import (
+    average_drop,
+    deletion,
+    increase_in_confidence,
+    insertion,
+    parameter_randomization,
+    road,
+)
 
 DEFAULT = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "fem", "ablationcam", "scorecam", "random")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")

@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from lightning_cam import METHODS, Explanation, explain
-from lightning_cam.functional.targets import probabilities
+from lightning_cam.attribution.targets import probabilities
 
 MODELS = torchvision.models.list_models(module=torchvision.models)
 NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights in their checkpoints

@@ -8,30 +8,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_cam.drawing import how_drawn, part_legend
-from lightning_cam.evidence import MapContext
-from lightning_cam.figures import Key, Panel, side_by_side
-from lightning_cam.functional import maps, regions
-from lightning_cam.functional.overlay import (
-    color_table,
-    displayable,
-    drawn_size,
-    flat_saliency,
-    flatten_maps,
-    flatten_to_pictures,
-    overlay_cams,
-    overlay_parts,
-    tile,
-)
-from lightning_cam.functional.statistics import STATISTICS
-from lightning_cam.functional.targets import probabilities
-from lightning_cam.picture import drawable
-from lightning_cam.reading import Normalization
-from lightning_cam.tables import choose
+from lightning_cam.attribution import maps, regions
+from lightning_cam.attribution.targets import probabilities
+from lightning_cam.checks import Normalization
+from lightning_cam.metrics.statistics import STATISTICS, MapContext
+from lightning_cam.registry import choose
 from lightning_cam.typing import Activations, Boxes, Cams, Images, Labels, Masks, PerImage, Saliency, Scores, Tiles
+from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
+from lightning_cam.visualization.canvas import drawable
+from lightning_cam.visualization.figure import Key, Panel, side_by_side
+from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_maps, flatten_to_pictures, tile
+from lightning_cam.visualization.scene import how_drawn, part_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+from lightning_cam.checks import check_class_names
 
 FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
 SHOWN_IN_A_NOTEBOOK = 3
@@ -258,18 +249,6 @@ class Explanation:
                 title.insert(0, _answer(names, number, shares[i, number].item()))
             panels.append(Panel(over[i], title, outlined[i], boxes[i]))
         return panels
-
-
-def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
-    """The names, one per class.
-
-    Raises:
-        ValueError: There are more or fewer.
-    """
-    if isinstance(names, str) or len(names) != classes:
-        got = repr(names) if isinstance(names, str) else f"{len(names)} names"
-        raise ValueError(f"class_names: got {got} for the model's {classes} classes; give one name per class.")
-    return names
 
 
 def _answer(names: Sequence[str] | None, number: int, share: float) -> str:

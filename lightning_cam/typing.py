@@ -14,19 +14,16 @@ Masks = Bool[Tensor, "n *size"]
 Scores = Float[Tensor, "n C"]
 Outputs = Float[Tensor, "n C *positions"]  # scores, or what else a target function reads: one score per class and position
 PerImage = Float[Tensor, " n"]
-
 Rows = Num[Tensor, "m c *size"]  # m copies of images, covered or noisy
 RowActivations = Float[Tensor, "m k *grid"]
 Index = Int[Tensor, " m"]  # which image each row is of
 PerRow = Float[Tensor, " m"]
-
 Activations = Float[Tensor, "n k *grid"]
 Gradients = Float[Tensor, "n k *grid"]
 Cams = Float[Tensor, "n *grid"]
 Saliency = Float[Tensor, "n *size"]
 Components = Int[Tensor, "n *size"]
 Boxes = Int[Tensor, "boxes corners"]  # of one image: x1 y1 x2 y2
-
 Signals = Float[Tensor, "n c T"]
 Shown = Float[Tensor, "n shown *size"]  # images in [0, 1], of the channels that are shown
 FlatMaps = Float[Tensor, "n k H W"]  # k maps of each image, as 2-D pictures

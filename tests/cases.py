@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lightning_cam.functional.methods import METHODS
-from lightning_cam.look import find_layer, look
+from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.methods.table import METHODS
 
 CLASSES = 4
 

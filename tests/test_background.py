@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lightning_cam.background import MOST_WAITING, Background
+from lightning_cam.loggers.worker import MOST_WAITING, Background
 
 
 def threads() -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_cam import CUES, CAMMonitor, Evidence
-from lightning_cam.budget import Budget
-from lightning_cam.functional.cues import Cue
+from lightning_cam.callbacks.schedule import Budget
+from lightning_cam.shortcuts.cues import Cue
 
 WORKS = ["look", "tests"]
 

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from lightning_cam import CAMMonitor, Evidence
-from lightning_cam.findings import Finding
+from lightning_cam.shortcuts.findings import Finding
 
 
 class Training:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam import METHODS, STATISTICS, CAMMonitor, Explanation, Probe, explain
-from lightning_cam.functional.overlay import PART_COLORS
+from lightning_cam.visualization.blend import PART_COLORS
 
 SIZES = {"signals": (40,), "volumes": (10, 12, 14)}
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -15,26 +15,17 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import CAMMonitor, Probe
-from lightning_cam.drawing import (
-    CONTRAST,
-    FOREGROUND_LINE,
-    MASK_LINE,
-    STRIP_TILES,
-    Style,
-    draw_animation,
-    draw_classes,
-    draw_evolution,
-    draw_overlay,
-    sitters,
-)
-from lightning_cam.explain import answer, find_layers
-from lightning_cam.film import Row, film_strip
-from lightning_cam.functional.overlay import MOST_OPAQUE, color_table, outlined, overlay_cams, signed_bar, tile_size
-from lightning_cam.grid import Caption
-from lightning_cam.history import History, remember
-from lightning_cam.loggers import encode_gif
-from lightning_cam.picture import FRAME, LINE, MARGIN, TOP, WRONG, Key
-from lightning_cam.question import Question
+from lightning_cam.attribution.config import Question
+from lightning_cam.data.history import History, remember
+from lightning_cam.explainer import answer, find_layers
+from lightning_cam.loggers.files import encode_gif
+from lightning_cam.visualization.blend import MOST_OPAQUE, color_table, outlined, overlay_cams, signed_bar
+from lightning_cam.visualization.canvas import FRAME, LINE, MARGIN, TOP, WRONG, Key
+from lightning_cam.visualization.classes import draw_classes
+from lightning_cam.visualization.evolution import Row, draw_animation, draw_evolution, film_strip
+from lightning_cam.visualization.overlay import Caption, draw_overlay
+from lightning_cam.visualization.projection import tile_size
+from lightning_cam.visualization.scene import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES, Style, sitters
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADER = ("epoch 3 · step 40", "gradcam at layer4 (4 x 4) · target: label")

@@ -10,9 +10,9 @@ from side_by_side import peak_bytes
 from torch import Tensor, nn
 
 from lightning_cam import METHODS, STATISTICS, Explanation, explain
-from lightning_cam.functional.maps import BLANK_REASONS
-from lightning_cam.functional.methods import Method
-from lightning_cam.functional.targets import probabilities, region, similarity
+from lightning_cam.attribution.maps import BLANK_REASONS
+from lightning_cam.attribution.methods.table import Method
+from lightning_cam.attribution.targets import probabilities, region, similarity
 
 
 class Blob(nn.Module):

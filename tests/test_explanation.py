@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lightning_cam import Explanation, explain
-from lightning_cam.functional.targets import probabilities
+from lightning_cam.attribution.targets import probabilities
 
 LONG = "black-and-gold garden spider, Argiope aurantia"
 NAMES = [LONG, "tabby", "W" * 80, "Kraftfahrzeug-Haftpflichtversicherung at $5 to $6 a day", "Sturm und Drang"]

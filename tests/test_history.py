@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.history import MOST_BYTES, MOST_LOOKS, History, Look, history_from, remember
+from lightning_cam.data.history import MOST_BYTES, MOST_LOOKS, History, Look, history_from, remember
 
 
 def look(epoch: int = 0, step: int | None = None, cams: Tensor | None = None, count: int = 3, size: int = 4) -> Look:

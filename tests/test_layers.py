@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_cam import explain
-from lightning_cam.layers import Layout, Size, TargetLayer, automatic_layer, dimensions, layout, named_layer
-from lightning_cam.look import find_layer
+from lightning_cam.attribution.capture import find_layer
+from lightning_cam.attribution.layout import Layout, Size, layout
+from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, dimensions, named_layer
 
 # Worked out by hand from torchvision's sources, as (layer, side of its maps): never by running the rule.
 EXPECTED = {

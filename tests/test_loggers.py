@@ -13,18 +13,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ImageEvent
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_cam.loggers import (
-    LOGGERS,
-    Show,
-    encode_jpeg,
-    publish,
-    publish_text,
-    save,
-    show,
-    takes_add_image,
-    validation_step,
-    where_to,
-)
+from lightning_cam.loggers.backends import LOGGERS, Show, show, takes_add_image
+from lightning_cam.loggers.files import encode_jpeg, save
+from lightning_cam.loggers.publish import publish, publish_text, validation_step, where_to
 
 
 @pytest.fixture

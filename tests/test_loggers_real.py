@@ -24,7 +24,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn import functional as F
 
 from lightning_cam import CAMMonitor
-from lightning_cam.loggers import LOGGERS, Destination, PublishError, publish, publish_text, where_to
+from lightning_cam.loggers.backends import LOGGERS
+from lightning_cam.loggers.publish import Destination, PublishError, publish, publish_text, where_to
 
 TEXT = "epoch 1 · step 2\n\n- warning: cue 'border_8' decides 97 % of conflicts"
 

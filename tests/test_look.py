@@ -10,10 +10,10 @@ import torch
 from networks import Net, net, pictures
 from torch import Tensor, nn
 
-from lightning_cam.functional.methods import METHODS
-from lightning_cam.functional.targets import TARGETS
-from lightning_cam.layers import named_layer
-from lightning_cam.look import asking, find_layer, look, look_at_layers
+from lightning_cam.attribution.capture import asking, find_layer, look, look_at_layers
+from lightning_cam.attribution.methods.table import METHODS
+from lightning_cam.attribution.target_layer import named_layer
+from lightning_cam.attribution.targets import TARGETS
 
 LABELS = torch.tensor([0, 1, 2, 3])
 

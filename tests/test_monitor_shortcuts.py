@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam import CAMMonitor, Probe
-from lightning_cam.findings import Finding
+from lightning_cam.shortcuts.findings import Finding
 
 
 def tagged(count: int = 48, size: int = 16, classes: int = CLASSES) -> TensorDataset:

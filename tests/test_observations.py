@@ -12,8 +12,9 @@ from test_monitor_shortcuts import ReadsTheTag, fit, tagged
 from torch import Tensor, nn
 
 from lightning_cam import CAMMonitor, Probe, ShortcutReport, find_shortcuts
-from lightning_cam.functional.offers import OFFERS, PARTS
-from lightning_cam.shortcuts import examine
+from lightning_cam.shortcuts.examine import examine
+from lightning_cam.shortcuts.partial_input import PARTS
+from lightning_cam.shortcuts.predictivity import OFFERS
 
 
 class ReadsTheColour(ReadsTheTag):

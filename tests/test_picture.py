@@ -7,31 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_cam.drawing import (
-    GRID_TILES,
-    STRIP_COLUMNS,
-    STRIP_ROWS,
-    STRIP_TILES,
-    Style,
-    draw_evolution,
-    draw_overlay,
-    how_drawn,
-    part_legend,
-)
-from lightning_cam.functional.maps import BLANK_REASONS
-from lightning_cam.functional.overlay import (
-    MOST_OPAQUE,
-    PART_COLORS,
-    SLICE_GAP,
-    color_table,
-    displayable,
-    drawn_size,
-    tile_size,
-    trace,
-)
-from lightning_cam.history import History, remember
-from lightning_cam.picture import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
-from lightning_cam.probe import Probe
+from lightning_cam.attribution.maps import BLANK_REASONS
+from lightning_cam.data.history import History, remember
+from lightning_cam.data.probe import Probe
+from lightning_cam.visualization.blend import MOST_OPAQUE, PART_COLORS, color_table, displayable
+from lightning_cam.visualization.canvas import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
+from lightning_cam.visualization.evolution import STRIP_COLUMNS, STRIP_ROWS, draw_evolution
+from lightning_cam.visualization.overlay import GRID_TILES, draw_overlay
+from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
+from lightning_cam.visualization.scene import STRIP_TILES, Style, how_drawn, part_legend
 
 HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
 NAMES = ("cat", "dog", "golden retriever", "tench, Tinca tinca")

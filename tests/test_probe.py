@@ -15,8 +15,10 @@ from torch.testing import assert_close
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from lightning_cam.probe import Collector, Probe, check_images, probe_from
-from lightning_cam.reading import IMAGENET, Normalization, Reading
+from lightning_cam.checks import IMAGENET, Normalization, check_images
+from lightning_cam.data.batch import Reading
+from lightning_cam.data.probe import Probe, probe_from
+from lightning_cam.data.sampler import Collector
 
 HALF: Normalization = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

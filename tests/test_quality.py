@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.functional import covering
-from lightning_cam.functional.covering import blurred, imputed
-from lightning_cam.quality import (
+from lightning_cam.metrics import removal as covering
+from lightning_cam.metrics.faithfulness import (
     average_drop,
     deletion,
     increase_in_confidence,
@@ -29,7 +28,8 @@ from lightning_cam.quality import (
     road,
     road_curves,
 )
-from lightning_cam.randomization import _correlation, _ranks
+from lightning_cam.metrics.randomization import _correlation, _ranks
+from lightning_cam.metrics.removal import blurred, imputed
 
 MEASURES = {
     "deletion": deletion,

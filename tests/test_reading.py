@@ -18,18 +18,12 @@ from torchvision.datasets.vision import StandardTransform
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
-from lightning_cam import reading
-from lightning_cam.reading import (
-    IMAGENET,
-    check_how,
-    class_names,
-    describe,
-    imported,
-    normalization,
-    nth_loader,
-    read_batch,
-    read_scores,
-)
+from lightning_cam.attribution.outputs import read_scores
+from lightning_cam.checks import IMAGENET
+from lightning_cam.data import dataset as datasets
+from lightning_cam.data.batch import read_batch
+from lightning_cam.data.dataset import class_names, normalization, nth_loader
+from lightning_cam.selectors import check_how, describe, imported
 
 IMAGES = torch.rand(4, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -610,7 +604,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("loaders", WRAPPED.values(), ids=WRAPPED.keys())
 def test_facts_are_found_below_wrappers(loaders: Any) -> None:
-    assert (reading.class_names(loaders), reading.normalization(loaders)) == FOUND
+    assert (datasets.class_names(loaders), datasets.normalization(loaders)) == FOUND
 
 
 TRANSFORMS = {
@@ -630,16 +624,16 @@ TRANSFORMS = {
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 @pytest.mark.parametrize("attribute", ["transform", "transforms"])
 def test_normalization_is_found_in_transforms(transform: Any, attribute: str) -> None:
-    assert reading.normalization(DataLoader(Named(**{attribute: transform}))) == (MEAN, STD)
+    assert datasets.normalization(DataLoader(Named(**{attribute: transform}))) == (MEAN, STD)
 
 
 def test_normalization_of_a_torchvision_dataset() -> None:
     transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))])
-    assert reading.normalization(FakeData(4, (3, 8, 8), transform=transform)) == (MEAN, STD)
+    assert datasets.normalization(FakeData(4, (3, 8, 8), transform=transform)) == (MEAN, STD)
     # A joint transform of image and target, as v2 has it, lies in ``transforms`` alone.
     dataset = FakeData(4, (3, 8, 8))
     dataset.transform, dataset.transforms = None, transform
-    assert reading.normalization(dataset) == (MEAN, STD)
+    assert datasets.normalization(dataset) == (MEAN, STD)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.5, 0.25), ((0.5,), 0.25)], ids=["numbers", "mixed"])
@@ -647,7 +641,7 @@ def test_normalization_by_one_number(mean: Any, std: Any) -> None:
     """torchvision takes a plain number for all channels; the sanity check must not fail because of it."""
     transform = v1.Normalize(mean, std)
     assert_close(transform(torch.ones(1, 2, 2)), torch.full((1, 2, 2), 2.0))
-    assert reading.normalization(Named(transform)) == ((0.5,), (0.25,))
+    assert datasets.normalization(Named(transform)) == ((0.5,), (0.25,))
 
 
 NOTHING = {
@@ -666,19 +660,19 @@ NOTHING = {
 
 @pytest.mark.parametrize("loaders", NOTHING.values(), ids=NOTHING.keys())
 def test_nothing_is_found_where_nothing_is(loaders: Any) -> None:
-    assert (reading.class_names(loaders), reading.normalization(loaders)) == (None, None)
+    assert (datasets.class_names(loaders), datasets.normalization(loaders)) == (None, None)
 
 
 def test_class_names_become_text() -> None:
-    assert reading.class_names(Named(classes=[3, "dog"])) == ("3", "dog")
+    assert datasets.class_names(Named(classes=[3, "dog"])) == ("3", "dog")
 
 
 @pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers
 def test_nothing_is_iterated_and_no_random_number_used() -> None:
     before = torch.get_rng_state(), random.getstate()
     loader = DataLoader(DATASET, shuffle=True)
-    reading.class_names(loader)
-    reading.normalization(loader)
+    datasets.class_names(loader)
+    datasets.normalization(loader)
     assert_close(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
 

@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_cam import CAMMonitor, Probe, write_report
-from lightning_cam.album import MOST_SHEETS, Album
-from lightning_cam.findings import Finding
-from lightning_cam.functional.overlay import flat_saliency
-from lightning_cam.history import History, remember
-from lightning_cam.report import main, remembered
+from lightning_cam.data.history import History, remember
+from lightning_cam.report.__main__ import main, remembered
+from lightning_cam.report.evidence_images import MOST_SHEETS, Album
+from lightning_cam.shortcuts.findings import Finding
+from lightning_cam.visualization.projection import flat_saliency
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -129,7 +129,7 @@ def test_maps_on_the_page_are_those_of_the_pictures(
     page = written(write_report(looks, tmp_path / "page.html", probe=given))
     drawn = {1: None, 2: (page["height"], page["width"]), 3: None}[len(size)]
     if drawn is None:
-        from lightning_cam.functional.overlay import drawn_size
+        from lightning_cam.visualization.projection import drawn_size
 
         drawn = drawn_size(given.images, 112, 256)
     for number, look in enumerate(looks.looks):

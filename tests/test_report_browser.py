@@ -18,17 +18,10 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from test_report import EVIL, finding, history, probe
 
 from lightning_cam import Probe, write_report
-from lightning_cam.functional.maps import relative
-from lightning_cam.functional.overlay import (
-    color_table,
-    colorize,
-    displayable,
-    drawn_size,
-    flat_saliency,
-    flatten_to_pictures,
-    overlay,
-)
-from lightning_cam.history import History, remember
+from lightning_cam.attribution.maps import relative
+from lightning_cam.data.history import History, remember
+from lightning_cam.visualization.blend import color_table, colorize, displayable, overlay
+from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -10,9 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_cam.functional.overlay import color_table, tile_size
-from lightning_cam.picture import BAR, FRAME, GAP, LINE, MARGIN, RIGHT, UNKNOWN, WRONG
-from lightning_cam.sheet import BETWEEN, CELL, LIGHT, NAME, NARROWEST_TILE, PANEL, SIGN, ClassRow, Triple, _wrap, draw_sheet
+from lightning_cam.visualization.blend import color_table
+from lightning_cam.visualization.canvas import BAR, FRAME, GAP, LINE, MARGIN, RIGHT, UNKNOWN, WRONG
+from lightning_cam.visualization.projection import tile_size
+from lightning_cam.visualization.shortcut import (
+    BETWEEN,
+    CELL,
+    LIGHT,
+    NAME,
+    NARROWEST_TILE,
+    PANEL,
+    SIGN,
+    ClassRow,
+    Triple,
+    _wrap,
+    draw_sheet,
+)
 
 HEADER = ("shortcut · epoch 4 · step 87 · warning", "cue 'cell_0_0' decides 97 % of conflicts (donor 121, host 4).")
 CELLS = [[1.0, 0.5, 0.04, 0.02], [0.08, 0.0, 0.01, math.nan], [0.02, 0.55, 0.0, 0.03], [0.3, 0.2, 0.75, 0.49]]

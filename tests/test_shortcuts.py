@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam import Probe, ShortcutReport, find_shortcuts
-from lightning_cam.class_means import ClassMeans
-from lightning_cam.findings import UNTESTED, Finding, Named, Standing, follow, standing_from, standing_state
-from lightning_cam.functional.cues import CUES
-from lightning_cam.shortcut_report import Result
-from lightning_cam.shortcuts import choose_cues, examine
-from lightning_cam.transplants import Ask, Subjects, plan
+from lightning_cam.shortcuts.class_means import ClassMeans
+from lightning_cam.shortcuts.cues import CUES
+from lightning_cam.shortcuts.examine import choose_cues, examine
+from lightning_cam.shortcuts.findings import UNTESTED, Finding, Named, Standing, follow, standing_from, standing_state
+from lightning_cam.shortcuts.pairing import Ask, Subjects, plan
+from lightning_cam.shortcuts.report import Result
 
 
 class Corner(nn.Module):

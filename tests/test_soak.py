@@ -13,7 +13,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_cam import CAMMonitor
-from lightning_cam.history import MOST_LOOKS
+from lightning_cam.data.history import MOST_LOOKS
 
 
 class Gauge(Callback):

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lightning_cam.functional.methods import METHODS
-from lightning_cam.functional.statistics import STATISTICS
-from lightning_cam.functional.targets import TARGETS
-from lightning_cam.tables import choose, did_you_mean
+from lightning_cam.attribution.methods.table import METHODS
+from lightning_cam.attribution.targets import TARGETS
+from lightning_cam.metrics.statistics import STATISTICS
+from lightning_cam.registry import choose, did_you_mean
 
 TABLE = {"gradcam": 1, "layercam": 2, "eigencam": 3}
 

@@ -17,7 +17,7 @@ from test_layers import EXPECTED, TRANSFORMERS, classifiers
 from torch import Tensor, nn
 
 from lightning_cam import explain
-from lightning_cam.layers import first_tensor, layout
+from lightning_cam.attribution.layout import first_tensor, layout
 
 Grid = tuple[int, int]
 

@@ -24,7 +24,8 @@ from test_monitor_shortcuts import ReadsTheTag, tagged
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe, ranks
+from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
+from lightning_cam import distributed as ranks
 
 Found = dict[str, Any]
 

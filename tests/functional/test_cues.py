@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.class_means import ClassMeans, weighted
-from lightning_cam.evidence import Pair
-from lightning_cam.functional.cues import CUES, FEATURES, dilated
+from lightning_cam.shortcuts.class_means import ClassMeans, weighted
+from lightning_cam.shortcuts.cues import CUES, Pair
+from lightning_cam.shortcuts.features import FEATURES, dilated
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 SIZES = ((16, 16), (18, 11))  # of 16 x 12, rounding decides which ring some frequencies belong to

@@ -8,7 +8,7 @@ import cues_by_the_book as book
 import pytest
 import torch
 
-from lightning_cam.functional.dominance import Tally, binomial_tail, holm, tally
+from lightning_cam.shortcuts.counts import Tally, binomial_tail, holm, tally
 
 COUNTS = [(9, 1, 2), (30, 10, 5), (0, 7, 3), (5, 0, 0), (0, 0, 4), (0, 0, 0), (210, 90, 60)]
 SHARES = [Fraction(1, 2), Fraction(1, 3)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.functional.maps import BLANK_REASONS, blank_reason, normalize, part_strengths, saliency, upsample
+from lightning_cam.attribution.maps import BLANK_REASONS, blank_reason, normalize, part_strengths, saliency, upsample
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 SIZES = [

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.functional.activation_methods import factors
-from lightning_cam.functional.methods import METHODS
-from lightning_cam.look import find_layer, look
+from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.methods.activation import factors
+from lightning_cam.attribution.methods.table import METHODS
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 # Signed maps that are linear in the gradients: alone or, where the method rectifies, as map(score) - map(-score).

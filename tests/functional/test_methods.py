@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.functional.maps import BLANK_REASONS
-from lightning_cam.functional.methods import METHODS
-from lightning_cam.look import find_layer, look
+from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.maps import BLANK_REASONS
+from lightning_cam.attribution.methods.table import METHODS
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # of each map's peak
 IN_FLOAT32 = 1e-5  # what ``explain`` returns is float32 whatever the model's precision

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.functional.offers import OFFERS, ORDER, PARTS, border, colour, corners, kappa, label_skill, shuffled
+from lightning_cam.shortcuts.partial_input import ORDER, PARTS, shuffled
+from lightning_cam.shortcuts.predictivity import OFFERS, border, colour, corners, kappa, label_skill
 
 SIZES = [(8, 8), (9, 11), (16, 8), (18, 31)]
 

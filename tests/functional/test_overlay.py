@@ -6,22 +6,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lightning_cam.functional.maps import saliency, upsample
-from lightning_cam.functional.overlay import (
-    MOST_OPAQUE,
+from lightning_cam.attribution.maps import saliency, upsample
+from lightning_cam.visualization.blend import MOST_OPAQUE, PART_COLORS, color_table, colorize, displayable, overlay, overlay_parts
+from lightning_cam.visualization.projection import (
     MOST_ROWS,
-    PART_COLORS,
     SLICE_GAP,
     beside,
-    color_table,
-    colorize,
-    displayable,
     drawn_size,
     flat_saliency,
     flatten_maps,
     flatten_to_pictures,
-    overlay,
-    overlay_parts,
     resize,
     tile,
     tile_size,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_cam.functional.regions import boxes, components, foreground
+from lightning_cam.attribution.regions import boxes, components, foreground
 
 SIZES = [(13, 9), (1, 8), (7, 1), (17,), (5, 6, 4), (40, 31)]
 

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.evidence import MapContext
-from lightning_cam.functional.statistics import STATISTICS, border_mass, corner_mass, jensen_shannon, measure, pointing_game
+from lightning_cam.metrics.statistics import (
+    STATISTICS,
+    MapContext,
+    border_mass,
+    corner_mass,
+    jensen_shannon,
+    measure,
+    pointing_game,
+)
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 SIZES = ((8, 8), (9, 7), (5, 14), (1, 6), (2, 2), (17,), (2,), (4, 5, 3), (1, 6, 2), (5, 5, 5))

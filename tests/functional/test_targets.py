@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.functional.targets import (
+from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.targets import (
     TARGETS,
     WEIGHS_CLASSES,
     check_target,
@@ -19,7 +20,6 @@ from lightning_cam.functional.targets import (
     settle,
     target_classes,
 )
-from lightning_cam.look import find_layer, look
 
 SCORES = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [-3.0, -2.0, -7.0, -2.5, -4.0], [1.0, 1.0, 0.0, 0.0, 9.0]])
 LABELS = torch.tensor([3, 1, 0])

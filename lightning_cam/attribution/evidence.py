@@ -1,0 +1,61 @@
+"""``Evidence``: all that a method may see of one look at the model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from lightning_cam.typing import (
+    Activations,
+    Gradients,
+    Images,
+    Index,
+    Labels,
+    Outputs,
+    PerImage,
+    PerRow,
+    RowActivations,
+    Rows,
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a method may see of one look at the model. Valid only inside ``with look(...) as evidence``.
+
+    A method is a function ``(evidence) -> cams`` of shape (n, h, w); (n, t) for signals, (n, d, h, w) for volumes.
+
+    Args:
+        images: As the network saw them.
+        activations: At the target layer, at least float32.
+        scores: What the network answered, before softmax.
+        target_scores: The score that is explained, of the images as they are.
+        target_classes: The class that is explained; None where the target is a function of its own.
+        differentiate: Yields the gradients; use ``gradients``, which calls it once.
+        score: ``(images, index) -> (m,)`` target scores of the whole network, without gradients. ``index`` (m,) says which
+            probe image each row belongs to.
+        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable where the
+            activations require a gradient. Several rows of one image cost one forward up to the layer.
+        again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
+        towards: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets. Where the look was
+            told so, it costs no forward.
+
+    Example:
+        >>> def my_cam(evidence):
+        ...     return (evidence.activations * evidence.gradients).abs().sum(dim=1)
+    """
+
+    images: Images
+    activations: Activations
+    scores: Outputs
+    target_scores: PerImage
+    target_classes: Labels | None
+    differentiate: Callable[[], Gradients]
+    score: Callable[[Rows, Index], PerRow]
+    tail: Callable[[RowActivations, Index], PerRow]
+    again: Callable[[Images], "Evidence"]
+    towards: Callable[[Labels], "Evidence"]
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """As ``activations``: d target score / d activations, by one backward from the scores to the target layer, at first use."""
+        return self.differentiate()

@@ -1,0 +1,1 @@
+"""CAM methods: functions of ``Evidence``, and their table ``METHODS``."""

@@ -1,0 +1,101 @@
+"""Checks that several places share, each with an error that names argument, value and remedy."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_cam.selectors import describe
+
+if TYPE_CHECKING:
+    pass
+
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def class_name(names: Sequence[str] | None, label: int) -> str:
+    """The class' name, or its number where it has none."""
+    return names[label] if names is not None and 0 <= label < len(names) else str(label)
+
+
+def check_normalization(normalization: str | tuple[Sequence[float], Sequence[float]] | None) -> Normalization | None:
+    """Mean and standard deviation as tuples.
+
+    Raises:
+        ValueError: Neither "imagenet", nor (mean, std) of equal length with positive std, nor None.
+    """
+    if normalization is None:
+        return None
+    if normalization == "imagenet":
+        return IMAGENET
+    try:
+        mean, std = (tuple(float(value) for value in values) for values in normalization)
+    except (TypeError, ValueError):
+        raise ValueError(f"normalization: got {normalization!r}; give 'imagenet', (mean, std) or None.") from None
+    if len(mean) != len(std) or not mean or min(std) <= 0:
+        raise ValueError(f"normalization: got {normalization!r}; mean and std need one value per channel, std above 0.")
+    return mean, std
+
+
+def check_images(images: Any) -> None:
+    """Accepts finite images (n, c, H, W), volumes (n, c, D, H, W) or signals (n, c, T), n > 0.
+
+    Raises:
+        TypeError: ``images`` is not a tensor.
+        ValueError: Wrong rank, no images, or values that are not finite.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images: got {describe(images)}; give a tensor (n, c, H, W).")
+    if images.ndim not in (3, 4, 5) or 0 in images.shape:
+        raise ValueError(f"images: got {describe(images)}; give a tensor (n, c, H, W) with at least one image.")
+    # A sum of values that are not finite is not finite, and needs no memory of the images' size.
+    broken = (~images.flatten(1).sum(dim=1, dtype=torch.float32).isfinite()).nonzero()
+    if len(broken):
+        raise ValueError(f"images: image {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it.")
+
+
+def check_labels(labels: Any, count: int, several: bool = False) -> None:
+    """Accepts None, or whole numbers (n,), one per image.
+
+    Args:
+        several: Whether zeros and ones (n, C) will do, for images with several labels.
+
+    Raises:
+        ValueError: Another shape or dtype, or no tensor.
+    """
+    whole = isinstance(labels, Tensor) and labels.shape == (count,) and not labels.is_floating_point()
+    multi_hot = (
+        isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == count and bool(((labels == 0) | (labels == 1)).all())
+    )
+    if labels is not None and not whole and not (several and multi_hot):
+        raise ValueError(f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},).")
+
+
+def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
+    """The names, one per class.
+
+    Raises:
+        ValueError: There are more or fewer.
+    """
+    if isinstance(names, str) or len(names) != classes:
+        got = repr(names) if isinstance(names, str) else f"{len(names)} names"
+        raise ValueError(f"class_names: got {got} for the model's {classes} classes; give one name per class.")
+    return names
+
+
+def check_whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:
+    """Accepts a whole number of at least ``lowest``.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is smaller.
+    """
+    remedy = f", {or_else}" if or_else else ""
+    if isinstance(value, bool) or not isinstance(value, int):
+        shown = repr(value) if isinstance(value, str | float | bool) else describe(value)
+        raise TypeError(f"{argument}: got {shown}; give a whole number{remedy}.")
+    if value < lowest:
+        raise ValueError(f"{argument}: got {value}; give at least {lowest}{remedy}.")

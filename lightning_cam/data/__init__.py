@@ -1,0 +1,1 @@
+"""Batches in, the probe out; and the record of past looks."""

@@ -1,0 +1,130 @@
+"""One picture, text or animation to every logger that takes it, else to a file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lightning_cam.loggers.backends import _experiment, _writes_on_any_thread, show, show_gif, takes_add_image, tell
+from lightning_cam.loggers.files import append, encode_gif, save
+
+
+class PublishError(ExceptionGroup):
+    """What some loggers did not take; the message says which, and where it is kept instead, ``exceptions`` say why."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the pictures and texts of one look go; made on the main thread.
+
+    Args:
+        directory: Of the files, where no logger takes a picture or a text.
+        step: That of the scalars of this validation.
+        writes: Whether this process writes at all.
+        any_thread: Whether another thread may write there while the main thread goes on logging scalars.
+    """
+
+    loggers: tuple[Any, ...]
+    directory: Path
+    epoch: int
+    step: int
+    writes: bool
+    any_thread: bool
+
+
+def where_to(trainer: Any) -> Destination:
+    """Where this look goes. Every rank calls it, on its main thread; rank zero alone writes, and nobody in a ``fast_dev_run``."""
+    directory = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks
+    writes = trainer.is_global_zero and not trainer.fast_dev_run
+    loggers = tuple(trainer.loggers) if writes else ()
+    for logger in loggers:
+        _experiment(logger)  # built when first asked for, which packages expect on the main thread
+    any_thread = all(_writes_on_any_thread(logger) for logger in loggers)
+    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread)
+
+
+def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
+    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words.
+
+    Raises:
+        PublishError: A logger failed. The others have the picture; where none has, a file does.
+    """
+    if not destination.writes:
+        return ""
+    epoch, step = destination.epoch, destination.step
+    taken, path = _hand_out(
+        destination,
+        tag,
+        lambda logger: show(logger, tag, picture, step),
+        lambda: save(destination.directory, tag, picture, epoch, step),
+    )
+    if path is not None:
+        return f"no logger takes pictures; they are in {path.parent.parent}"
+    boards = [getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)]
+    return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
+
+
+def publish_animation(destination: Destination, tag: str, frames: Sequence[Image.Image]) -> None:
+    """Hands pictures that follow one another, as a GIF, to every logger that takes one, or to a file where none does.
+
+    Raises:
+        PublishError: A logger failed. The others have it; where none has, a file does.
+    """
+    if not destination.writes:
+        return
+    gif, size, step = encode_gif(frames), frames[0].size, destination.step
+
+    def keep() -> Path:
+        path = destination.directory / f"{tag}.gif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gif)
+        return path
+
+    _hand_out(destination, tag, lambda logger: show_gif(logger, tag, gif, size, step), keep)
+
+
+def publish_text(destination: Destination, tag: str, text: str) -> None:
+    """Hands a text to every logger that takes texts, or appends it to ``<directory>/<tag>.md`` where none does.
+
+    Raises:
+        PublishError: A logger failed. The others have the text; where none has, the file does.
+    """
+    if not destination.writes:
+        return
+    _hand_out(
+        destination,
+        tag,
+        lambda logger: tell(logger, tag, text, destination.step),
+        lambda: append(destination.directory, tag, text),
+    )
+
+
+def _hand_out(
+    destination: Destination, tag: str, hand: Callable[[Any], bool], keep: Callable[[], Path]
+) -> tuple[list[Any], Path | None]:
+    """Who took it, and the file where nobody did. All are tried before a failure is told."""
+    taken, failed, errors, path = [], [], [], None
+    for logger in destination.loggers:
+        try:
+            if hand(logger):
+                taken.append(logger)
+        except Exception as error:  # noqa: BLE001 - a failing logger keeps nothing from the next one; raised below
+            failed.append(f"{type(logger).__name__} ({type(error).__name__}: {error})")
+            errors.append(error)
+    if not taken:
+        try:
+            path = keep()
+        except OSError as error:
+            failed.append(f"the file ({type(error).__name__}: {error})")
+            errors.append(error)
+    if errors:
+        instead = f"it is in {path}" if path else "the other loggers have it" if taken else "it is lost"
+        raise PublishError(f"{tag} of step {destination.step} was not taken by {', '.join(failed)}; {instead}", errors)
+    return taken, path
+
+
+def validation_step(trainer: Any) -> int:
+    """The step that Lightning gives the scalars of this validation; ``global_step`` would stand beside them."""
+    return getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", max(trainer.global_step - 1, 0))

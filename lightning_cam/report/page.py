@@ -1,0 +1,264 @@
+"""The report page: one HTML file that shows all looks, without a server and without a network."""
+
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lightning_cam.checks import Normalization, check_normalization, class_name
+from lightning_cam.data.history import History, Look
+from lightning_cam.data.probe import Probe
+from lightning_cam.metrics.statistics import STATISTICS
+from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
+from lightning_cam.report.record import Memory
+from lightning_cam.report.template import filled, text_of
+from lightning_cam.selectors import describe
+from lightning_cam.shortcuts.cues import CUES
+from lightning_cam.shortcuts.findings import Finding, Named
+from lightning_cam.typing import Labels
+from lightning_cam.visualization.blend import color_table
+from lightning_cam.visualization.projection import drawn_size, flat_places
+from lightning_cam.visualization.scene import Style, how_drawn
+
+MOST_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
+LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
+MOST_NAMES = 12  # classes that a finding names
+LEVELS = ("warning", "notice", "expected")
+DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """What is known of a probe whose images were kept away.
+
+    Args:
+        size: Sides of the images; empty where nobody knows them.
+        labels: (n,) true classes, or None.
+        class_names: One name per class, or None.
+    """
+
+    size: tuple[int, ...] = ()
+    labels: Labels | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def name(self, label: int) -> str:
+        """The class' name, or its number."""
+        return class_name(self.class_names, label)
+
+
+def write_report(
+    history: History,
+    path: str | Path,
+    *,
+    probe: Probe | Unseen | None = None,
+    findings: Sequence[Finding] = (),
+    sheets: Mapping[Named, bytes] | None = None,
+    scalars: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    normalization: str | Normalization | None = None,
+    colormap: str = "inferno",
+    opacity: float = 0.5,
+    shown: int = 16,
+) -> Path:
+    """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
+
+    A monitor writes it by itself at the end of a fit; its ``history``, ``probe`` and ``findings`` are what belongs here.
+
+    Args:
+        history: The looks.
+        path: Of the file; folders are made.
+        probe: The images that were looked at; without them the page shows maps alone.
+        findings: Cues that decide against the object.
+        sheets: Their evidence as JPEG files, by ``finding.key``.
+        scalars: The last scalars; those of cues are shown.
+        settings: What else is said of the run, by name.
+        normalization: How to undo it for display: "imagenet", (mean, std) or None.
+        colormap: Name of a matplotlib colormap.
+        opacity: Of the heatmap over the image, in [0, 1]; the page can change it.
+        shown: How many images are shown, at most.
+
+    Raises:
+        ValueError: No looks, or another number of images than of maps.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from lightning_cam.data.history import remember
+        >>> look = remember(0, 1, torch.rand(2, 4, 4), torch.tensor([0, 1]), torch.rand(2), {})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(History((look,)), f"{folder}/report.html").name
+        'report.html'
+    """
+    if not history.looks:
+        raise ValueError("history: it has no looks; give the history of a monitor that has made one.")
+    whole = len(history.looks[0].scaled)
+    if isinstance(probe, Probe) and len(probe) != whole:
+        raise ValueError(f"probe: got {len(probe)} images for looks at {whole}; give the images that were looked at.")
+    style, subject = Style(colormap, opacity, check_normalization(normalization)), probe or Unseen()
+    data = _data(history, subject, min(shown, whole), style, sheets or {}) | {
+        "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
+        "cues": _cues(scalars or {}),
+        "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
+        "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(filled(data), encoding="utf-8", newline="\n")
+    return path
+
+
+def write_remembered(memory: Memory, path: str | Path) -> str:
+    """Writes the page of what a monitor remembers; returns where it lies, in words."""
+    kept = memory.state(None) if memory.probe is None else {}
+    unseen = Unseen(tuple(kept.get("size", ())), kept.get("labels"), kept.get("class_names"))
+    written = write_report(
+        memory.history,
+        path,
+        probe=memory.probe or unseen,
+        findings=memory.standing.findings,
+        sheets=memory.album.jpegs,
+        scalars=memory.scalars if memory.tests else {},
+        settings=memory.settings,
+        **{name: memory.settings[name] for name in DRAWN if name in memory.settings},
+    )
+    return f"every look on one page: {written}"
+
+
+def _data(history: History, probe: Probe | Unseen, count: int, style: Style, sheets: Mapping[Named, bytes]) -> dict[str, Any]:
+    """What the page's script draws from."""
+    notes = []
+    if isinstance(probe, Probe):
+        images = probe.images[:count].detach().cpu()
+        sides, pictures = tuple(images.shape[2:]), pack_images(images, style.normalization)
+        notes += [how_drawn(images)] if how_drawn(images) else []
+        if pictures.guessed:
+            notes.append("the images' normalization is not known, so their channels are stretched to their range")
+    else:
+        sides = probe.size or tuple(history.looks[0].scaled.shape[1:])
+        pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
+        notes.append("the images were not kept, so maps are shown without them")
+    taken = sum(len(file) for file in (*pictures.files, *sheets.values()))
+    maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_BYTES - taken))
+    if maps.pooled > 1:
+        notes.append(f"to keep this page small, maps are averaged over {maps.pooled} x {maps.pooled} cells")
+    labels = None if probe.labels is None else probe.labels.cpu()
+    colors = (255 * color_table(style.colormap).numpy()).round().astype(np.uint8)
+    named = {int(answer) for look in history.looks for answer in look.predicted[:count]}
+    named |= set() if labels is None else set(labels[:count].tolist())
+    return {
+        "looks": [_look(look, labels) for look in history.looks],
+        "probe": len(history.looks[0].scaled),
+        "labels": None if labels is None else labels[:count].tolist(),
+        "names": {label: probe.name(label) for label in sorted(named) if label >= 0},
+        "pictures": pictures.files,
+        **_geometry(pictures, maps),
+        "predicted": [look.predicted[:count].tolist() for look in history.looks],
+        "confidence": _numbers(np.stack([look.confidence[:count].float().numpy() for look in history.looks])),
+        "statistics": _statistics(history, count),
+        "colors": text_of(colors.tobytes()),
+        "colormap": style.colormap,
+        "opacity": style.opacity,
+        "notes": notes,
+    }
+
+
+def _geometry(pictures: Pictures, maps: Maps) -> dict[str, Any]:
+    places = flat_places(pictures.size)
+    return {
+        "width": max(left + width for left, _, width, _ in places),
+        "height": max(top + height for _, top, _, height in places),
+        "panels": [[*place, *grid] for place, grid in zip(places, maps.grids, strict=True)],
+        "maps": text_of(maps.cells.tobytes()),
+        "zeros": maps.zeros.tolist(),
+        "steps": _numbers(maps.steps),
+        "tops": _numbers(maps.tops),
+    }
+
+
+def _look(look: Look, labels: Labels | None) -> dict[str, Any]:
+    """Of the whole probe, not only of what is shown."""
+    seen = look.predicted >= 0
+    right = None if labels is None else int((look.predicted[seen] == labels[seen]).sum())
+    return {"epoch": look.epoch, "step": look.step, "seen": int(seen.sum()), "right": right}
+
+
+def _statistics(history: History, count: int) -> list[dict[str, Any]]:
+    """Each statistic of the shown images, and its mean over the probe, by look."""
+    names = dict.fromkeys(name for look in history.looks for name in look.statistics)
+    missing = torch.full((len(history.looks[0].scaled),), torch.nan)
+    found = []
+    for name in names:
+        row = STATISTICS.get(name)
+        values = [look.statistics.get(name, missing)[:count].float().numpy() for look in history.looks]
+        found.append(
+            {
+                "name": name,
+                "unit": getattr(row, "unit", ""),
+                "low": _number(getattr(row, "low", math.nan)),
+                "high": _number(getattr(row, "high", math.nan)),
+                "means": [_number(look.means.get(name, math.nan)) for look in history.looks],
+                "values": _numbers(np.stack(values)),
+            }
+        )
+    return found
+
+
+def _importance(finding: Finding) -> tuple[int, tuple[str, float]]:
+    return LEVELS.index(finding.level), finding.rank
+
+
+def _finding(finding: Finding, sheets: Mapping[Named, bytes]) -> dict[str, Any]:
+    sheet = sheets.get(finding.key)
+    return {
+        "statement": finding.statement,
+        "level": finding.level,
+        "meaning": CUES[finding.cue].meaning if finding.cue in CUES else "",
+        "sheet": data_uri("jpeg", sheet) if sheet else "",
+        "numbers": [
+            ["conflicts won", f"{100 * finding.dominance:.0f} %"],
+            ["donor", finding.donor],
+            ["host", finding.host],
+            ["adjusted p", f"{finding.p_value:.1g}"],
+            ["since epoch", "no fit" if finding.since is None else finding.since],
+            ["looks in a row", finding.looks],
+            ["tier", "A, may warn" if finding.tier == "A" else "B, as honest tasks may be decided by it"],
+            ["classes whose cue wins", _enumerated(finding.classes)],
+        ],
+    }
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    further = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + further or "none by itself"
+
+
+def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Share of conflicts that each cue won when it was last tested, the largest first."""
+    shares = {name.removeprefix("shortcut/"): value for name, value in scalars.items() if name.startswith("shortcut/")}
+    return [
+        {"cue": cue, "share": _number(share), "meaning": CUES[cue].meaning if cue in CUES else ""}
+        for cue, share in sorted(shares.items(), key=lambda pair: -pair[1])
+    ]
+
+
+def _words(value: Any) -> str:
+    """A setting as text."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(f"({_words(part)})" if isinstance(part, list | tuple) else _words(part) for part in value)
+    return "none" if value is None else str(value) if isinstance(value, str | int) else describe(value)
+
+
+def _number(value: float) -> float | None:
+    """To five digits; None where there is none, as JSON knows no other way."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray) -> list[list[float | None]]:
+    return [[_number(value) for value in row] for row in values.tolist()]

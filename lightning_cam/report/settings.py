@@ -1,0 +1,46 @@
+"""What a run's settings are called in the report."""
+
+import platform
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from lightning_cam.attribution.config import Question
+from lightning_cam.explanation import Explanation
+from lightning_cam.visualization.scene import Style
+
+PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
+
+
+def settings_of(explanation: Explanation, question: Question, style: Style, shown: int, epochs: int | None) -> dict[str, Any]:
+    """What a look asked and how it is drawn, as primitives."""
+    grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
+    part = {} if explanation.parts is None else {"part": f"1 of {explanation.parts.shape[1]}"}
+    return {
+        "method": explanation.method,
+        **part,
+        "target layer": explanation.target_layer,
+        "target": question.target_name if question.has_target else "of no class",
+        "map": grid,
+        "images": f"{len(explanation.images)} of {' x '.join(str(side) for side in explanation.images.shape[1:])}",
+        "epochs": "until stopped" if epochs in (None, -1) else epochs,
+        "shown": shown,
+        "normalization": style.normalization,
+        "colormap": style.colormap,
+        "opacity": style.opacity,
+        "lightning_cam": sys.modules["lightning_cam"].__version__,  # an import would go up the layers
+        "torch": str(torch.__version__),  # plain text, as a checkpoint holds nothing else
+        **{name: found for name in PACKAGES if (found := _version(name))},
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

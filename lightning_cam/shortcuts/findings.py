@@ -1,0 +1,142 @@
+"""What a look found: a cue that decides against the object; at one look a notice, at two in a row a warning."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+Named = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
+LOOKS_TO_WARN = 2
+REST = 2  # looks without stage 2, after one with it, unless stage 1 finds something new
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cue whose rule holds, with its evidence.
+
+    Args:
+        cue: A key of ``CUES``.
+        tier: "A" may warn; "B" is a notice, because honest tasks may be decided by it.
+        level: "notice" at one look, "warning" when it holds at two in a row and may warn, "expected" where the user said so.
+        dominance: Share of the conflicts between cue and object that the cue wins, in (0, 1].
+        donor: Transplants answered by the class that the cue came from.
+        host: Transplants answered by the image's own class.
+        p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this look.
+        classes: Names of the classes whose cue wins more of its conflicts than the cue's row allows.
+        label: The only class that was tested as donor; None where all were.
+        looks: At how many looks in a row the rule held.
+        since: The epoch of the first of them; None outside a fit.
+    """
+
+    cue: str
+    tier: str
+    level: str
+    dominance: float
+    donor: int
+    host: int
+    p_value: float
+    classes: tuple[str, ...]
+    label: int | None = None
+    looks: int = 1
+    since: int | None = None
+
+    @property
+    def key(self) -> Named:
+        """What tells findings of one look apart."""
+        return self.cue, self.label
+
+    @property
+    def rank(self) -> tuple[str, float]:
+        """Sorts those that may warn first, then the strongest."""
+        return self.tier, -self.dominance
+
+    @property
+    def statement(self) -> str:
+        """What was measured, in a sentence, and no more."""
+        whose = f" of class {self.classes[0]!r}" if self.label is not None and self.classes else ""
+        when = [f"{self.looks} looks in a row"] if self.looks > 1 else []
+        if self.since is not None:
+            when.append(f"since epoch {self.since}")
+        counted = f"donor {self.donor}, host {self.host}" + (f"; {', '.join(when)}" if when else "")
+        return f"cue {self.cue!r}{whose} decides {100 * self.dominance:.0f} % of conflicts ({counted})"
+
+    def same(self, other: "Finding") -> bool:
+        """Whether both name the same cue, of the same class where only one was tested."""
+        return self.cue == other.cue and (None in (self.label, other.label) or self.label == other.label)
+
+
+def follow(
+    before: Sequence[Finding],
+    now: Sequence[Finding],
+    tested: Collection[str],
+    epoch: int,
+    expected: Sequence[str] = (),
+    alarming: Sequence[str] = (),
+) -> tuple[Finding, ...]:
+    """The look's findings, with what earlier looks knew of them. A cue that this look did not test is kept as it was.
+
+    Args:
+        before: What the last look left.
+        tested: The cues that this look tested.
+        expected: Cues (keys or prefixes) that may decide here.
+        alarming: Cues (keys or prefixes) of tier B that may warn too.
+    """
+
+    def grown(finding: Finding) -> Finding:
+        known = next((old for old in before if finding.same(old)), None)
+        looks, since = (1, epoch) if known is None else (known.looks + 1, known.since)
+        may_warn = finding.tier == "A" or is_among(finding.cue, alarming)
+        level = "warning" if may_warn and looks >= LOOKS_TO_WARN else "notice"
+        return replace(finding, looks=looks, since=since, level="expected" if is_among(finding.cue, expected) else level)
+
+    return (*(grown(finding) for finding in now), *(old for old in before if old.cue not in tested))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the looks so far have shown, and when stage 2 was last made.
+
+    To ask for names at every look would cost five times as much and tell nothing new.
+
+    Args:
+        findings: Cues whose rule held when they were last tested.
+        rested: Looks since stage 2 was last made.
+        asked: What stage 1 pointed at then.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    rested: int = 0
+    asked: Named | None = None
+
+    @property
+    def is_thorough(self) -> bool:
+        """Whether the next look makes stage 2 in any case: after so many that did not, and where a finding has held once only."""
+        return self.rested >= REST or any(finding.looks < LOOKS_TO_WARN for finding in self.findings)
+
+    @property
+    def known(self) -> list[Named]:
+        """What was found."""
+        return [finding.key for finding in self.findings]
+
+    def after(self, findings: tuple[Finding, ...], complete: bool, pointed: Named | None) -> "Standing":
+        """One look later, at which stage 2 was made, if ``complete``, and stage 1 ``pointed`` at a cue."""
+        return Standing(findings, 0, pointed) if complete else replace(self, findings=findings, rested=self.rested + 1)
+
+
+def is_among(cue: str, keys: Sequence[str]) -> bool:
+    """Whether a cue is one of ``keys``, or begins with one."""
+    return any(cue.startswith(key) for key in keys)
+
+
+UNTESTED = Standing()
+
+
+def standing_state(standing: Standing) -> dict[str, Any]:
+    """Primitives that ``standing_from`` reads."""
+    return {**vars(standing), "findings": [dict(vars(finding)) for finding in standing.findings]}
+
+
+def standing_from(state: Mapping[str, Any]) -> Standing:
+    """What ``standing_state`` wrote, or the findings of earlier versions."""
+    asked = state.get("asked")
+    findings = tuple(Finding(**finding) for finding in state.get("findings", ()))
+    return Standing(findings, state.get("rested", 0), None if asked is None else (asked[0], asked[1]))

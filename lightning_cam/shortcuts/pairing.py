@@ -1,0 +1,159 @@
+"""Which probe image receives a cue from which, and what the model answers to the transplants."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from lightning_cam.attribution.targets import probabilities
+from lightning_cam.distributed import ALONE, Ranks
+from lightning_cam.shortcuts.class_means import ClassMeans, Weighted, weighted
+from lightning_cam.shortcuts.cues import Cue, Pair
+from lightning_cam.shortcuts.features import dilated
+from lightning_cam.typing import Images, Index, Labels, Masks, Outputs, PerRow, Rows, Saliency
+
+Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The probe, on the model's device, with all that cues may need.
+
+    Args:
+        predicted: The classes that the model answers to the images as they are.
+        means: Class means, over the validation or over the probe.
+        among: Whether the probe's images are all that is behind the means: then each host is left out of its own class.
+        ranks: The processes among which transplants are shared.
+    """
+
+    images: Images
+    labels: Labels
+    predicted: Labels
+    masks: Masks | None
+    saliency: Saliency | None
+    means: ClassMeans
+    among: bool
+    ranks: Ranks = ALONE
+
+    @property
+    def right(self) -> Tensor:
+        """(n,) which images the model gets right: only these are hosts, as a weak model would seem to follow anything."""
+        return self.predicted == self.labels
+
+    @cached_property
+    def precise(self) -> Images:
+        """The images, at least float32."""
+        return self.images.to(torch.promote_types(self.images.dtype, torch.float32))
+
+    @cached_property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """(1, c, 1, 1) smallest and largest value of each channel."""
+        flat, shape = self.precise.transpose(0, 1).flatten(1), (1, -1, *[1] * (self.images.ndim - 2))
+        return flat.amin(dim=1).reshape(shape), flat.amax(dim=1).reshape(shape)
+
+    @cached_property
+    def objects(self) -> Masks | None:
+        """The masks, grown a little."""
+        return None if self.masks is None else dilated(self.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """m hosts and m donors, as rows of the probe."""
+
+    hosts: Index
+    donors: Index
+
+
+def plan(
+    subjects: Subjects,
+    classes: Collection[int],
+    per_host: int,
+    only: int | None = None,
+) -> Plan:
+    """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a random number.
+
+    Args:
+        only: The only class that donors have.
+    """
+    labels, right = subjects.labels.tolist(), subjects.right.tolist()
+    rows = {label: [i for i, own in enumerate(labels) if own == label] for label in sorted(set(classes) & set(labels))}
+    used = dict.fromkeys(rows, 0)
+    hosts, donors = [], []
+    for place, own in enumerate(rows.values()):
+        others = [other for other in (*list(rows)[place + 1 :], *list(rows)[:place]) if only in (None, other)]
+        turn = 0
+        for host in own:
+            if not right[host]:
+                continue
+            for _ in range(min(per_host, len(others))):
+                other = others[turn % len(others)]
+                turn += 1
+                hosts.append(host)
+                donors.append(rows[other][used[other] % len(rows[other])])
+                used[other] += 1
+    device = subjects.labels.device
+    return Plan(torch.tensor(hosts, dtype=torch.int64, device=device), torch.tensor(donors, dtype=torch.int64, device=device))
+
+
+def shams(cue: Cue, subjects: Subjects, pairs: Plan) -> Plan:
+    """The same hosts, with donors of the hosts' own classes; of class means, which have no donor image, the same pairs."""
+    if cue.feature:
+        return pairs
+    labels = subjects.labels.tolist()
+    rows = {label: [i for i, own in enumerate(labels) if own == label] for label in set(labels)}
+    own = [rows[labels[host]] for host in pairs.hosts.tolist()]
+    several = [
+        (host, row[(row.index(host) + 1) % len(row)]) for host, row in zip(pairs.hosts.tolist(), own, strict=True) if len(row) > 1
+    ]
+    found = torch.tensor(several, dtype=torch.int64, device=pairs.hosts.device).reshape(-1, 2)
+    return Plan(found[:, 0], found[:, 1])
+
+
+def transplants(cue: Cue, subjects: Subjects, pairs: Plan, max_batch: int, sham: bool = False) -> Iterator[tuple[Rows, Index]]:
+    """Hosts with the donors' cue, clamped to the probe's range, batch by batch; and each one's row of the probe.
+
+    Args:
+        sham: Take class means the other way round: a change as large, away from the donor's class.
+    """
+    lowest, highest = subjects.range
+    own = weighted(cue.feature, subjects.images, subjects.masks) if cue.feature and subjects.among else None
+    for hosts, donors in zip(pairs.hosts.split(max_batch), pairs.donors.split(max_batch), strict=True):
+        pair = _pair(cue, subjects, hosts, donors, own)
+        if sham and cue.feature:
+            pair = replace(pair, host_mean=pair.donor_mean, donor_mean=pair.host_mean)
+        made = torch.clamp(cue(pair), lowest, highest)
+        yield (made if subjects.images.is_floating_point() else made.round()).to(subjects.images.dtype), hosts
+
+
+def answers(cue: Cue, subjects: Subjects, pairs: Plan, ask: Ask, max_batch: int, sham: bool = False) -> tuple[Labels, PerRow]:
+    """(m,) the classes that the model answers to the transplants, and (m,) their probabilities, in [0, 1]."""
+    count, ranks = len(pairs.hosts), subjects.ranks
+    if not count:
+        return pairs.hosts, subjects.precise.new_zeros(0)
+    rows = ranks.share(count, pairs.hosts.device)
+    own = Plan(pairs.hosts[rows], pairs.donors[rows])
+
+    def answered() -> tuple[Labels, PerRow]:
+        found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, own, max_batch, sham)]
+        return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+
+    predicted, confidence = ranks.together(answered)
+    return ranks.whole(predicted, count), ranks.whole(confidence, count)
+
+
+def _pair(cue: Cue, subjects: Subjects, hosts: Index, donors: Index, own: Weighted | None) -> Pair:
+    def both(part: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        return (None, None) if part is None else (part[hosts], part[donors])
+
+    means: tuple[Tensor | None, Tensor | None] = (None, None)
+    if cue.feature:
+        without = None if own is None else (own[0][hosts], own[1][hosts])
+        means = (
+            subjects.means.of(cue.feature, subjects.labels[hosts], without),
+            subjects.means.of(cue.feature, subjects.labels[donors]),
+        )
+    images = subjects.precise
+    return Pair(images[hosts], images[donors], *means, *both(subjects.objects), *both(subjects.saliency))

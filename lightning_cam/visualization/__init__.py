@@ -1,0 +1,1 @@
+"""Maps in, pictures out: one file a picture, named as its tag."""

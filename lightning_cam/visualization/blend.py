@@ -1,0 +1,144 @@
+"""Colours over an image: colour tables, overlays, outlines. Tensors in, tensors out."""
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
+
+from lightning_cam.registry import did_you_mean
+from lightning_cam.typing import Cams, ColorTable, FlatMaps, Images, PerImage, Rgb, Saliency, Shown
+from lightning_cam.visualization.projection import flat_saliency, flat_signed
+
+WHITE = (255, 255, 255)
+
+
+# After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
+MOST_OPAQUE = 0.7  # a part, or a signed map, at its strongest: the image is still seen through it
+DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
+PART_COLORS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 114, 178), (0, 158, 115), (213, 94, 0))
+
+
+def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
+    """The 256 colours of a matplotlib colormap, in [0, 1].
+
+    Raises:
+        ValueError: No such colormap; the message names the closest one.
+    """
+    if name not in matplotlib.colormaps:
+        hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
+        raise ValueError(f"colormap: no colormap {name!r}{hint}")
+    return torch.tensor(matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device)
+
+
+def is_diverging(colormap: str) -> bool:
+    """Whether a matplotlib colormap runs from one colour through a middle to another: then maps are drawn with both signs."""
+    return colormap.removesuffix("_r") in DIVERGING.split()
+
+
+def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:
+    """Heatmap in [0, 1]: 0 gets the table's first colour, 1 its last; NaN stays NaN."""
+    index = (saliency.nan_to_num().clamp(0, 1) * 255).round().long()
+    return torch.where(saliency.isnan()[:, None], torch.nan, colors[index].permute(0, 3, 1, 2))
+
+
+def displayable(images: Images, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> tuple[Shown, bool]:
+    """Images in [0, 1] and three colours, and whether their range had to be guessed.
+
+    Undoes the normalization where it is given and fits the channels. Values that lie outside [0, 1] even so are stretched: each
+    channel's range over all images becomes [0, 1]. One channel is shown in grey, of four the first three are shown (alpha is
+    dropped), of any other number the mean. Signals keep their channels, and each is stretched whatever its range.
+    """
+    count, others = images.shape[1], (0, *range(2, images.ndim))
+    if images.dtype == torch.uint8:
+        images = images / 255
+    shown = images.float()
+    if len(mean) in (1, count) and len(mean) == len(std):
+        each = (1, -1, *[1] * (images.ndim - 2))
+        shown = shown * shown.new_tensor(std).reshape(each) + shown.new_tensor(mean).reshape(each)
+    low, high = shown.amin(dim=others, keepdim=True), shown.amax(dim=others, keepdim=True)
+    rounding = 0.02  # low precision and interpolation leave the range by a little
+    is_signal = images.ndim == 3
+    guessed = not is_signal and bool((low.amin() < -rounding) | (high.amax() > 1 + rounding))
+    if is_signal or guessed:
+        shown = (shown - low) / torch.where(high > low, high - low, 1.0)
+    if is_signal:
+        return shown, False
+    if count not in (1, 3, 4):
+        shown = shown.mean(dim=1, keepdim=True)
+    return shown[:, :3].clamp(0, 1).expand(-1, 3, *images.shape[2:]), guessed
+
+
+def overlay(images: Rgb, heatmap: Rgb, opacity: float | Rgb = 0.5) -> Rgb:
+    """The heatmap over the images, in [0, 1]: ``(1 - opacity) image + opacity heatmap``; the image where the heatmap is NaN."""
+    blended = (1 - opacity) * images + opacity * heatmap
+    return torch.where(blended.isnan(), images, blended)
+
+
+def overlay_cams(
+    images: Rgb,
+    cams: Cams,
+    sides: tuple[int, ...],
+    size: tuple[int, ...],
+    colors: ColorTable,
+    opacity: float = 0.5,
+    peaks: PerImage | None = None,
+    signed: bool = False,
+) -> Rgb:
+    """Maps over the pictures of images with these ``sides``, drawn at this ``size``, in [0, 1].
+
+    Args:
+        opacity: Of the heatmap, in [0, 1]; of a signed one at its strongest 1.4 times as much.
+        peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own maximum.
+        signed: The image is as it is where a map is zero; the stronger the map, the more opaque, in colours from the table's ends.
+    """
+    if not signed:
+        return overlay(images, colorize(flat_saliency(cams, sides, size, peaks), colors), opacity)
+    values = flat_signed(cams, sides, size, peaks)
+    strength = (2 * MOST_OPAQUE * opacity * values.abs()).clamp(max=1)
+    return overlay(images, colorize(_outer(values), colors), strength[:, None].expand(-1, 3, -1, -1))
+
+
+def signed_bar(colors: ColorTable) -> ColorTable:
+    """The colours that ``overlay_cams`` gives signed maps over grey, from -1 to 1."""
+    values = torch.linspace(-1, 1, 256, device=colors.device)
+    grey, shown = torch.full_like(colors, 0.6), colors[(_outer(values) * 255).round().long()]
+    return torch.lerp(grey, shown, values.abs()[:, None])
+
+
+def two_colors(below: tuple[int, int, int], above: tuple[int, int, int], device: torch.device | str = "cpu") -> ColorTable:
+    """A table of one colour below zero, and of another above."""
+    return torch.tensor([below, above], dtype=torch.float32, device=device).div(255).repeat_interleave(128, dim=0)
+
+
+def _outer(values: Tensor) -> Tensor:
+    """Places in a diverging table, in [0, 1]. Its middle, often white, is left out: as a halo it would stand for almost nothing."""
+    return (values + values.sign() + 2) / 4
+
+
+def outlined(images: Rgb, inside: Bool[Tensor, "n H W"], color: tuple[int, int, int] = WHITE) -> Rgb:
+    """A line around what is inside, in the colour, with a dark line around it that keeps it legible on bright ground."""
+    grown, core = (_grown(inside, by) for by in (1, -1))
+    dark = torch.where((grown & ~inside)[:, None], 0.25 * images, images)
+    line = torch.tensor(color, dtype=images.dtype, device=images.device)[:, None, None] / 255
+    return torch.where((inside & ~core)[:, None], line, dark)
+
+
+def _grown(inside: Tensor, by: int) -> Tensor:
+    """Grown by a pixel, or shrunk: what lies beyond the picture counts as what is at its edge."""
+    padded = F.pad((inside if by > 0 else ~inside)[:, None].float(), (1, 1, 1, 1), mode="replicate")
+    found = F.max_pool2d(padded, 3, stride=1)[:, 0] > 0
+    return found if by > 0 else ~found
+
+
+def overlay_parts(images: Rgb, strengths: FlatMaps) -> Rgb:
+    """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger the more opaque.
+
+    The first seven parts have a colour; the others are left out. Grey, because colours of the image would change the parts'.
+    """
+    colors = torch.tensor(PART_COLORS, dtype=strengths.dtype, device=strengths.device) / 255
+    strongest, which = strengths[:, : len(PART_COLORS)].max(dim=1, keepdim=True)
+    grey = images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    opacity = MOST_OPAQUE * strongest.expand(-1, 3, -1, -1)
+    return overlay(grey, colors[which[:, 0]].permute(0, 3, 1, 2), opacity)

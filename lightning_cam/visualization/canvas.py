@@ -1,0 +1,186 @@
+"""From tiles and words to one picture: header, captions, frames and symbols, colour bar.
+
+A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as uint8 on the host.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from lightning_cam.typing import ColorTable
+
+INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
+RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
+MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
+TOP, FOOT, SYMBOLS = MARGIN + 2 * LINE + 14, 2 * LINE + 10, 232  # heights of header and key, and the width of the key's symbols
+NARROWEST = 232  # a caption needs this width, however narrow the image
+Color = tuple[int, int, int]
+Draw = Callable[[], Image.Image]  # draws without torch, from tiles on the host: on any thread, some time later
+
+
+@dataclass(frozen=True)
+class Key:
+    """What colours and lines mean; it stands at the foot of a picture.
+
+    Args:
+        colors: Of the colour bar.
+        scale: What its ends stand for.
+        parts: Name and colour of each part, where maps are of parts: they stand in the place of the colour bar.
+        lines: Meaning and colour of each line that is drawn.
+        symbols: Whether right and wrong are told.
+    """
+
+    colors: ColorTable
+    scale: str
+    parts: Sequence[tuple[str, Color]] = ()
+    lines: Sequence[tuple[str, Color]] = ()
+    symbols: bool = True
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return (
+            BAR + 8 + math.ceil(max(text_width(self.scale), SYMBOLS - BAR + sum(34 + text_width(name) for name, _ in self.lines)))
+        )
+
+
+def small_jpeg(picture: Image.Image) -> bytes:
+    """JPEG of quality 80, to be kept in a page or a checkpoint."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=80, optimize=True)
+    return buffer.getvalue()
+
+
+def columns_for(count: int, cell: tuple[int, int]) -> int:
+    """So many cells a row that the grid comes close to three to two and leaves few places empty."""
+
+    def off(columns: int) -> float:
+        rows = -(-count // columns)
+        return abs(columns * cell[0] / (rows * cell[1]) - 1.5) + (rows * columns - count) / count
+
+    return min(range(1, count + 1), key=off)
+
+
+def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
+    """When, and what was asked, at the head."""
+    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True))
+    draw.text((MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT, font())
+
+
+def least_width(header: tuple[str, str], key: Key) -> int:
+    """Wide enough for both lines and for the key, within reason."""
+    lines = max(text_width(header[0], 16, bold=True), text_width(header[1]), 2 * NARROWEST, key.width)
+    return 2 * MARGIN + min(900, math.ceil(lines))
+
+
+def draw_words(draw: ImageDraw.ImageDraw, place: tuple[int, int], words: tuple[str, str, str], room: float, color: Color) -> None:
+    """Three texts in a row, the middle one shortened to fit; apart, because a name written from right to left reorders its line."""
+    x: float = place[0]
+    before, name, after = words
+    for text in (before, fit_text(name, room - text_width(before) - text_width(after)), after):
+        draw.text((x, place[1]), text, color, font())
+        x += text_width(text)
+
+
+def draw_key(picture: Image.Image, key: Key) -> None:
+    """At the foot, in the left corner."""
+    draw, y = ImageDraw.Draw(picture), picture.height - FOOT
+    if key.parts:
+        _legend(draw, (MARGIN, y), key.parts)
+    else:
+        draw_color_bar(picture, (MARGIN, y), key.colors, key.scale)
+    y += LINE
+    for meaning, right, offset in (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ():
+        draw_symbol(draw, (MARGIN + offset, y + 5), right)
+        draw.text((MARGIN + offset + 16, y + 2), meaning, answer_color(right), font())
+    x = MARGIN + SYMBOLS + 8
+    if key.parts:
+        draw.text((x, y + 2), "the stronger, the more opaque", FAINT, font())
+        x += 30 + math.ceil(text_width("the stronger, the more opaque"))
+    for meaning, color in key.lines:
+        draw.line((x, y + 10, x + 18, y + 10), INK, 5)
+        draw.line((x, y + 10, x + 18, y + 10), color, 3)
+        draw.text((x + 24, y + 2), meaning, FAINT, font())
+        x += 34 + math.ceil(text_width(meaning))
+
+
+def draw_color_bar(picture: Image.Image, place: tuple[int, int], colors: ColorTable, words: str) -> None:
+    """A colour table from left to right, and what its ends stand for."""
+    draw = ImageDraw.Draw(picture)
+    x, y = place
+    strip = Image.fromarray((255 * colors.cpu().numpy()).round().astype(np.uint8)[None]).resize((BAR, 12))
+    picture.paste(strip, (x, y + 2))
+    draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
+    draw.text((x + BAR + 8, y - 1), words, FAINT, font())
+
+
+def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], legend: Sequence[tuple[str, Color]]) -> None:
+    x, y = place
+    for name, color in legend:
+        draw.rectangle((x, y + 2, x + 11, y + 13), fill=color, outline=FAINT)
+        draw.text((x + 16, y - 1), name, FAINT, font())
+        x += 26 + math.ceil(text_width(name))
+
+
+def draw_symbol(draw: ImageDraw.ImageDraw, place: tuple[int, int], right: bool | None) -> None:
+    """A tick, a cross or a ring, 12 pixels wide, drawn so that no font has to have it."""
+    x, y = place
+    color = answer_color(right)
+    if right is None:
+        draw.ellipse((x + 1, y + 1, x + 10, y + 10), outline=color, width=2)
+    elif right:
+        draw.line((x, y + 6, x + 4, y + 10, x + 11, y + 1), fill=color, width=3, joint="curve")
+    else:
+        draw.line((x + 1, y + 1, x + 10, y + 10), fill=color, width=3)
+        draw.line((x + 10, y + 1, x + 1, y + 10), fill=color, width=3)
+
+
+def answer_color(right: bool | None) -> Color:
+    """Of a right, a wrong, or an unknown answer."""
+    return UNKNOWN if right is None else RIGHT if right else WRONG
+
+
+def image_of(tile: Tensor) -> Image.Image:
+    """A tile as Pillow has it."""
+    return Image.fromarray(tile.numpy())
+
+
+def fit_text(text: str, room: float, size: int = 13, bold: bool = False) -> str:
+    """The text, some of it left out, nearer to its end than to its beginning, where it is wider than ``room`` pixels."""
+    text = " ".join(text.split())
+    text = text if len(text) < 300 else text[:150] + text[-150:]
+    keep = len(text)
+    shown = text
+    while keep > 1 and text_width(shown, size, bold) > room:
+        keep -= 1
+        end = keep // 3
+        shown = f"{text[: keep - end]}…{text[len(text) - end :]}"
+    return shown
+
+
+def text_width(text: str, size: int = 13, bold: bool = False) -> float:
+    """In pixels."""
+    return font(size, bold).getlength(text)
+
+
+@lru_cache(maxsize=10_000)
+def drawable(text: str) -> bool:
+    """Whether the font has every letter; it lacks, for one, Chinese."""
+    missing = bytes(font().getmask("\U0010ffff"))
+    return all(bytes(font().getmask(letter)) != missing for letter in text if not letter.isspace())
+
+
+@cache
+def font(size: int = 13, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font of all pictures."""
+    # matplotlib's own copy: the same letters on every machine.
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -1,0 +1,231 @@
+"""The overlay: each image beside its map, and below, where label and prediction differ, what speaks for which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from lightning_cam.attribution.maps import BLANK_REASONS
+from lightning_cam.attribution.targets import probabilities
+from lightning_cam.data.history import History
+from lightning_cam.data.probe import Probe
+from lightning_cam.typing import Activations, Cams, ColorTable, Images, Labels, Rgb, Scores, Tiles
+from lightning_cam.visualization.blend import (
+    overlay_parts,
+    signed_bar,
+)
+from lightning_cam.visualization.canvas import (
+    FAINT,
+    FOOT,
+    FRAME,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    PAPER,
+    TOP,
+    WRONG,
+    Color,
+    Draw,
+    Key,
+    answer_color,
+    columns_for,
+    draw_color_bar,
+    draw_header,
+    draw_key,
+    draw_symbol,
+    draw_words,
+    fit_text,
+    font,
+    image_of,
+    least_width,
+)
+from lightning_cam.visualization.projection import flatten_maps
+from lightning_cam.visualization.scene import (
+    CONTRAST,
+    GRID_TILES,
+    NOTHING,
+    Style,
+    drawn_name,
+    is_right,
+    legend_key,
+    part_legend,
+    shared_peaks,
+    shown_labels,
+    sitters,
+    to_tiles,
+    with_layout,
+)
+
+AGAINST = "for the predicted class … 0 … for the label"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands below an image.
+
+    Args:
+        right: Whether the prediction is the label; None where there is no label.
+        label: The true class; None where nobody knows.
+        predicted: The predicted class.
+        confidence: Its probability, in [0, 1]; NaN where the scores are not finite.
+        blank: Why the map is blank; empty where it is not.
+    """
+
+    right: bool | None
+    label: str | None
+    predicted: str
+    confidence: float
+    blank: str = ""
+
+    @property
+    def percent(self) -> str:
+        """The probability in words, after a space."""
+        return f" {100 * self.confidence:.0f} %" if np.isfinite(self.confidence) else " not finite"
+
+
+@dataclass(frozen=True, eq=False)
+class RivalTiles:
+    """Of some images whose prediction is not their label.
+
+    Args:
+        rows: Which images these are.
+        predicted: Overlays of the predicted class' maps, one a row.
+        contrast: Overlays of what speaks for the label, and for the predicted class.
+        colors: From the predicted class to the label.
+    """
+
+    rows: Sequence[int]
+    predicted: Tiles
+    contrast: Tiles
+    colors: ColorTable
+
+
+def overlay_grid(
+    images: Tiles,
+    overlays: Tiles,
+    captions: Sequence[Caption],
+    header: tuple[str, str],
+    key: Key,
+    rivals: RivalTiles | None = None,
+) -> Image.Image:
+    """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
+
+    Args:
+        header: Two lines: when, and what was asked.
+    """
+    height, width = images.shape[1:3]
+    lines = 3 if any(caption.blank for caption in captions) else 2
+    cell = (max(2 * width + 3 * FRAME, NARROWEST), height + 2 * FRAME + lines * LINE + 4)
+    columns = columns_for(len(captions), cell)
+    rows = -(-len(captions) // columns)
+    canvas_width = max(2 * MARGIN + columns * cell[0] + (columns - 1) * GAP, least_width(header, key))
+    below = TOP + rows * (cell[1] + GAP)
+    wide = 4 * width + 5 * FRAME
+    across = max(1, (canvas_width - 2 * MARGIN + GAP) // (wide + GAP))
+    if rivals is not None:
+        canvas_width = max(canvas_width, 2 * MARGIN + wide)
+    deep = height + 2 * FRAME + 3 * LINE + GAP
+    more = 0 if rivals is None else -(-len(rivals.rows) // across) * deep + 2 * LINE + 8
+    picture = Image.new("RGB", (canvas_width, below + more + FOOT), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw_header(draw, header, canvas_width)
+    for i, caption in enumerate(captions):
+        x = MARGIN + i % columns * (cell[0] + GAP)
+        y = TOP + i // columns * (cell[1] + GAP)
+        color = answer_color(caption.right)
+        _framed(picture, [images[i], overlays[i]], (x, y), color)
+        y += height + 2 * FRAME + 4
+        draw_symbol(draw, (x, y + 3), caption.right)
+        indent, room = x + 16, cell[0] - 16
+        draw_words(draw, (indent, y), ("predicted ", caption.predicted, caption.percent), room, color)
+        if caption.label is None:
+            draw_words(draw, (indent, y + LINE), ("", "no label", ""), room, FAINT)
+        else:
+            draw_words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
+        if caption.blank:
+            draw_words(draw, (indent, y + 2 * LINE), ("blank: ", caption.blank, ""), room, INK)
+    if rivals is not None:
+        draw.text((MARGIN, below), "where label and prediction differ", INK, font(14, bold=True))
+        draw_color_bar(picture, (MARGIN, below + LINE + 4), rivals.colors, AGAINST)
+        for i, row in enumerate(rivals.rows):
+            place = MARGIN + i % across * (wide + GAP), below + 2 * LINE + 8 + i // across * deep
+            tiles = [images[row], overlays[row], rivals.predicted[i], rivals.contrast[i]]
+            _framed(picture, tiles, place, WRONG)
+            x, y = place[0] + FRAME, place[1] + height + 2 * FRAME + 2
+            for number, title in enumerate(("image", "label", "predicted", "contrast")):
+                draw.text((x + number * (width + FRAME), y), fit_text(title, width, 11), FAINT, font(11))
+            caption = captions[row]
+            draw_words(draw, (x, y + LINE - 2), ("label ", caption.label or "", ""), wide, INK)
+            draw_words(draw, (x, y + 2 * LINE - 4), ("predicted ", caption.predicted, caption.percent), wide, WRONG)
+    draw_key(picture, key)
+    return picture
+
+
+def _framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int], color: Color) -> None:
+    """Tiles in a row, in one frame."""
+    x, y = place
+    height, width = tiles[0].shape[:2]
+    right, bottom = x + len(tiles) * (width + FRAME) + FRAME - 1, y + height + 2 * FRAME - 1
+    ImageDraw.Draw(picture).rectangle((x, y, right, bottom), fill=color)
+    for number, tile in enumerate(tiles):
+        picture.paste(image_of(tile), (x + FRAME + number * (width + FRAME), y + FRAME))
+
+
+MOST_RIVALS = 4
+
+
+def draw_overlay(
+    images: Images,
+    cams: Cams,
+    scores: Scores,
+    reasons: Labels,
+    probe: Probe,
+    header: tuple[str, str],
+    style: Style,
+    parts: Activations | None = None,
+    rivals: tuple[Cams, Cams] | None = None,
+    history: History = NOTHING,
+) -> tuple[Draw, bool]:
+    """Draws each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
+
+    Args:
+        parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own colour.
+        rivals: Maps of the predicted class, and of the label against it: drawn where the two differ.
+        history: Of looks whose maxima may be the scale.
+    """
+    drawn, count = sitters(images, style, GRID_TILES), len(images)
+    peaks = shared_peaks(history, style, cams)
+    if parts is None:
+        over = drawn.under(cams, peaks)
+    else:
+        reasons = torch.where((parts > 0).flatten(1).any(dim=1), 0, reasons)
+        over = overlay_parts(drawn.pictures, flatten_maps(parts, drawn.sides, drawn.size))
+    confidence, predicted = (values.tolist() for values in probabilities(scores).max(dim=1))
+    labels = shown_labels(probe, count)
+    captions = [
+        Caption(
+            is_right(answer, label),
+            None if label is None else drawn_name(probe, label),
+            drawn_name(probe, answer),
+            share,
+            BLANK_REASONS[reason],
+        )
+        for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
+    ]
+    wrong = sorted((i for i in range(count) if captions[i].right is False), key=lambda i: -captions[i].confidence)[:MOST_RIVALS]
+    apart: list[Rgb] = []
+    if rivals is not None and wrong:
+        rows = torch.tensor(wrong, device=images.device)
+        some = replace(drawn, pictures=drawn.pictures[rows])
+        apart = [some.under(rivals[0][rows], None if peaks is None else peaks[rows]), some.opposed(rivals[1][rows])]
+    masks = None if probe.masks is None else probe.masks[:count]
+    plain, shown, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
+    beside = RivalTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
+    key = legend_key(style, masks is not None, () if parts is None else part_legend(parts.shape[1]))
+    return partial(overlay_grid, plain, shown, captions, with_layout(header, images), key, beside), drawn.guessed

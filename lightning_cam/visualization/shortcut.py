@@ -1,0 +1,292 @@
+"""What shows that a cue decides: images before and after they receive it, where it lies, and the classes it stands for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from lightning_cam.checks import Normalization
+from lightning_cam.typing import ColorTable, Images, Tiles
+from lightning_cam.visualization.blend import color_table, displayable
+from lightning_cam.visualization.canvas import (
+    BAR,
+    FAINT,
+    FRAME,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    PAPER,
+    UNKNOWN,
+    WRONG,
+    Draw,
+    answer_color,
+    draw_symbol,
+    draw_words,
+    fit_text,
+    font,
+    image_of,
+    text_width,
+)
+from lightning_cam.visualization.projection import drawn_size, flatten_to_pictures, tile
+
+MOST_CLASSES, MOST_LINES = 10, 3
+LIGHT = (225, 225, 225)
+NARROWEST_TILE = 172  # its caption needs this width, however narrow the image
+SIGN = 36  # width of the plus and of the arrow between two tiles
+NAME, BETWEEN, COUNT, CELL = 176, 8, 56, 48
+PANEL = NAME + BAR + 2 * BETWEEN + 2 * COUNT
+DONOR_WINS = {True: "the donor's class", False: "the host's class", None: "a third class"}
+
+
+@dataclass(frozen=True)
+class Triple:
+    """What is said of one transplant.
+
+    Args:
+        host: The host's class, which the model answers to the host as it is.
+        donor: The class that gives the cue.
+        answer: What the model answers to the transplant.
+        confidence: That answer's probability, in [0, 1].
+        follows: Whether the answer is the donor's class; None where it is neither the donor's nor the host's.
+    """
+
+    host: str
+    donor: str
+    answer: str
+    confidence: float
+    follows: bool | None
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One line of the table of classes.
+
+    Args:
+        dominance: How often the cue of this class wins, in [0, 1]; NaN where there was no conflict.
+        donor: Conflicts that this class won as the donor.
+        host: Conflicts that the host won against it.
+        named: Whether the rule holds for this class.
+    """
+
+    name: str
+    dominance: float
+    donor: int
+    host: int
+    named: bool
+
+
+def draw_sheet(
+    hosts: Images,
+    donors: Images,
+    transplants: Images,
+    triples: Sequence[Triple],
+    pattern: Float[Tensor, "p c *grid"],
+    pattern_names: Sequence[str],
+    cells: Sequence[Sequence[float]] | None,
+    classes: Sequence[ClassRow],
+    header: tuple[str, str],
+    normalization: Normalization | None,
+) -> Draw:
+    """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the table of classes.
+
+    Args:
+        pattern: At most four differences of class means; mid-grey where there is none, all at one scale.
+        cells: Dominance in each cell of a grid, in [0, 1], NaN where it was not tested; None where none was.
+        header: Title and statement.
+    """
+    tiles = _tiles(torch.cat([hosts, donors, transplants]), normalization)
+    largest = pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny) if len(pattern) else 1.0
+    patterns = _tiles(0.5 + pattern / (2 * largest)) if len(pattern) else tiles[:0]
+    return partial(_sheet, tiles, triples, patterns, pattern_names, cells, color_table("inferno"), classes, header)
+
+
+def _sheet(
+    tiles: Tiles,
+    triples: Sequence[Triple],
+    patterns: UInt8[Tensor, "p h w 3"],
+    pattern_names: Sequence[str],
+    cells: Sequence[Sequence[float]] | None,
+    colors: ColorTable,
+    classes: Sequence[ClassRow],
+    header: tuple[str, str],
+) -> Image.Image:
+    beside = [_patterns(patterns, pattern_names)] if len(patterns) else []
+    table = [_classes(classes)] if classes else []
+    columns = _columns([_triples(tiles, triples), *beside, _cells(cells, colors), *table])
+    widths, heights = zip(*[(max(block.width for block in column), _height(column)) for column in columns], strict=True)
+    width = 2 * MARGIN + widths[0] + 2 * GAP + widths[1]
+    statement = _wrap(header[1], width - 2 * MARGIN)
+    top = MARGIN + (1 + len(statement)) * LINE + 18
+    bottom = top + max(heights)
+    sheet = Image.new("RGB", (width, bottom + LINE + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True))
+    for number, line in enumerate(statement, start=1):
+        draw.text((MARGIN, MARGIN + number * LINE + 4), line, INK, font())
+    for x, column in zip((MARGIN, MARGIN + widths[0] + 2 * GAP), columns, strict=True):
+        for number, block in enumerate(column):
+            sheet.paste(block, (x, top + _height(column[:number])))
+    draw.text((MARGIN, bottom), "A finding says what decides, not whether it may.", FAINT, font())
+    return sheet
+
+
+def _tiles(images: Images, normalization: Normalization | None = None) -> Tiles:
+    shown, _ = displayable(images, *(normalization or ((), ())))
+    return tile(flatten_to_pictures(shown, drawn_size(images))).cpu()
+
+
+def _columns(blocks: Sequence[Image.Image]) -> tuple[Sequence[Image.Image], Sequence[Image.Image]]:
+    """Blocks below each other in two columns, as equal in height as their order allows."""
+    split = min(range(1, len(blocks)), key=lambda count: max(_height(blocks[:count]), _height(blocks[count:])))
+    return blocks[:split], blocks[split:]
+
+
+def _height(blocks: Sequence[Image.Image]) -> int:
+    """Of blocks below each other, each with a gap under it."""
+    return sum(block.height + GAP for block in blocks)
+
+
+def _wrap(text: str, room: float) -> list[str]:
+    """The text in at most three lines; where it needs more, an ellipsis in the last one says so."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        lines.append("")
+        for word in paragraph.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and text_width(longer) > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return [fit_text(line, room) for line in (*lines[: MOST_LINES - 1], " ".join(lines[MOST_LINES - 1 :])) if line]
+
+
+def _panel(title: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    panel = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(panel)
+    draw.text((0, 0), title, INK, font(13, bold=True))
+    return panel, draw
+
+
+def _triples(tiles: Tiles, triples: Sequence[Triple]) -> Image.Image:
+    """Tiles of all hosts, then of all donors, then of all transplants: a row of three for each triple."""
+    height, width = (side + 2 * FRAME for side in tiles.shape[1:3])
+    room = max(width, NARROWEST_TILE)
+    places = [i * (room + SIGN) for i in range(3)]
+    step = height + 2 * LINE + GAP
+    panel, draw = _panel("image", places[2] + room, LINE + 4 + len(triples) * step - GAP)
+    draw.text((places[1], 0), "cue from", INK, font(13, bold=True))
+    draw.text((places[2], 0), "image with the cue", INK, font(13, bold=True))
+    for row, triple in enumerate(triples):
+        y = LINE + 4 + row * step
+        right = None if triple.follows is None else not triple.follows
+        color = answer_color(right)
+        for x, picture, frame in zip(places, tiles[row :: len(triples)], (LIGHT, LIGHT, color), strict=True):
+            draw.rectangle((x, y, x + width - 1, y + height - 1), fill=frame)
+            panel.paste(image_of(picture), (x + FRAME, y + FRAME))
+        _plus(draw, ((places[0] + width + places[1]) // 2, y + height // 2))
+        _arrow(draw, ((places[1] + width + places[2]) // 2, y + height // 2))
+        y += height + 2
+        below = y + LINE - 3
+        percent = f" {100 * triple.confidence:.0f} %"
+        for x, words in zip(places, ("host, answered right:", "gives the cue:"), strict=False):
+            draw.text((x, y), words, FAINT, font(11))
+        draw.text((places[2], y), f"answer, {DONOR_WINS[triple.follows]}:", color, font(11))
+        draw_symbol(draw, (places[0], below + 3), True)
+        draw_words(draw, (places[0] + 16, below), ("", triple.host, ""), room - 16, INK)
+        draw_words(draw, (places[1], below), ("", triple.donor, ""), room, INK)
+        draw_symbol(draw, (places[2], below + 3), right)
+        draw_words(draw, (places[2] + 16, below), ("", triple.answer, percent), room - 16, color)
+    return panel
+
+
+def _plus(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
+    x, y = center
+    draw.rectangle((x - 8, y - 1, x + 8, y + 1), fill=INK)
+    draw.rectangle((x - 1, y - 8, x + 1, y + 8), fill=INK)
+
+
+def _arrow(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
+    x, y = center
+    draw.rectangle((x - 10, y - 1, x + 4, y + 1), fill=INK)
+    draw.polygon(((x + 4, y - 7), (x + 4, y + 7), (x + 11, y)), fill=INK)
+
+
+def _patterns(tiles: Tiles, names: Sequence[str]) -> Image.Image:
+    height, width = tiles.shape[1:3]
+    room = max(width, PANEL // 2 - GAP)
+    rows = -(-len(names) // 2)
+    top = 2 * LINE + 2
+    step = height + LINE + BETWEEN
+    panel, draw = _panel("mean pattern", max(PANEL, 2 * room + GAP), top + rows * step)
+    draw.text((0, LINE - 2), "mid-grey: no difference", FAINT, font(11))
+    for i, name in enumerate(names):
+        x, y = i % 2 * (room + GAP), top + i // 2 * step
+        panel.paste(image_of(tiles[i]), (x, y))
+        draw.text((x, y + height + 2), fit_text(name, room), INK, font())
+    return panel
+
+
+def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.Image:
+    title = "who wins, cell by cell"
+    if cells is None:
+        panel, draw = _panel(title, PANEL, 2 * LINE + 4)
+        draw.text((0, LINE + 2), "not tested", FAINT, font())
+        return panel
+    colors = (255 * table.numpy()).round().astype(np.uint8)
+    top = LINE + 4
+    panel, draw = _panel(title, PANEL, top + len(cells) * CELL + LINE + 6)
+    for row, values in enumerate(cells):
+        for column, value in enumerate(values):
+            x, y = column * CELL, top + row * CELL
+            tested = math.isfinite(value)
+            color = tuple(colors[round(255 * value)].tolist()) if tested else LIGHT
+            draw.rectangle((x, y, x + CELL - 3, y + CELL - 3), fill=color)
+            ink = INK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else PAPER
+            words = f"{100 * value:.0f} %" if tested else "–"
+            draw.text((x + CELL // 2 - 1, y + CELL // 2 - 1), words, ink, font(), anchor="mm")
+    y = panel.height - LINE
+    panel.paste(Image.fromarray(colors[None]).resize((BAR, 12)), (0, y))
+    untested = "" if all(math.isfinite(value) for values in cells for value in values) else " · – not tested"
+    draw.text((BAR + BETWEEN, y - 3), f"0 % host … 100 % donor{untested}", FAINT, font())
+    return panel
+
+
+def _classes(classes: Sequence[ClassRow]) -> Image.Image:
+    """The named classes first, then those whose cue wins most often."""
+    ranked = sorted(classes, key=lambda row: (not row.named, 1.0 if math.isnan(row.dominance) else -row.dominance))
+    shown = ranked[:MOST_CLASSES]
+    more = len(ranked) - len(shown)
+    top = 2 * LINE + 4
+    panel, draw = _panel("how often the cue of each class wins", PANEL, top + (len(shown) + bool(more)) * LINE)
+    bar, colon = NAME + BETWEEN, PANEL - COUNT
+    for x, words, anchor in (
+        (bar, "0 %", "la"),
+        (bar + BAR // 2, "50 %", "ma"),
+        (bar + BAR, "100 %", "ra"),
+        (colon, "donor : host", "ma"),
+    ):
+        draw.text((x, LINE + 4), words, FAINT, font(11), anchor=anchor)
+    for number, row in enumerate(shown):
+        y = top + number * LINE
+        draw.text((0, y), fit_text(row.name, NAME, bold=row.named), INK, font(bold=row.named))
+        if math.isnan(row.dominance):
+            draw.text((bar, y), "no conflict", FAINT, font())
+            continue
+        draw.rectangle((bar, y + 2, bar + BAR - 1, y + LINE - 4), fill=LIGHT)
+        length = round(BAR * row.dominance)
+        if length:
+            draw.rectangle((bar, y + 2, bar + length - 1, y + LINE - 4), fill=WRONG if row.named else UNKNOWN)
+        draw.line((bar + BAR // 2, y, bar + BAR // 2, y + LINE - 1), fill=INK)
+        draw.text((colon - 5, y), str(row.donor), INK, font(), anchor="ra")
+        draw.text((colon, y), ":", INK, font(), anchor="ma")
+        draw.text((colon + 5, y), str(row.host), INK, font())
+    if more:
+        draw.text((0, top + len(shown) * LINE), f"… and {more} more", FAINT, font())
+    return panel
