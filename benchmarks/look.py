@@ -19,7 +19,9 @@ from lightning_cam import explain
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="resnet50", help="a torchvision classifier")
     parser.add_argument("--target-layer", default="layer4")
     parser.add_argument("--images", type=int, default=16)
@@ -48,13 +50,17 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in variants}
     order = list(variants)
     for _ in range(arguments.rounds + 2):
-        order = order[1:] + order[:1]  # else each would always follow the same one, and find the caches as that leaves them
+        order = (
+            order[1:] + order[:1]
+        )  # else each would always follow the same one, and find the caches as that leaves them
         for name in order:
             times[name].append(seconds(variants[name], device))
     medians = {name: statistics.median(values[2:]) for name, values in times.items()}
     # Pairs of one round saw the same load of the machine.
     ratios = {
-        name: statistics.median(mine / base for mine, base in zip(times[name][2:], times["inference"][2:], strict=True))
+        name: statistics.median(
+            mine / base for mine, base in zip(times[name][2:], times["inference"][2:], strict=True)
+        )
         for name in variants
     }
     peaks = {name: peak_bytes(run, device) for name, run in variants.items()}
@@ -66,7 +72,9 @@ def main() -> None:
     print("| | median time | ratio | peak memory | ratio |\n|---|---|---|---|---|")
     for name in variants:
         memory = peaks[name] / peaks["inference"]
-        print(f"| {name} | {medians[name]:.3f} s | {ratios[name]:.3f} | {peaks[name] / 1e6:.0f} MB | {memory:.3f} |")
+        print(
+            f"| {name} | {medians[name]:.3f} s | {ratios[name]:.3f} | {peaks[name] / 1e6:.0f} MB | {memory:.3f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -133,13 +133,20 @@ def pytorch_grad_cam(case: Case, method: str) -> Maps:
         raw.append(kind.get_cam_image(self, *arguments))
         return raw[-1]
 
-    options = {"ablation_layer": library.AblationLayerVit()} if method == "ablationcam" and case.has_tokens else {}
-    keeping = type(kind.__name__, (kind,), {"get_cam_image": get_cam_image})  # the call itself returns scaled maps only
+    options = (
+        {"ablation_layer": library.AblationLayerVit()} if method == "ablationcam" and case.has_tokens else {}
+    )
+    keeping = type(
+        kind.__name__, (kind,), {"get_cam_image": get_cam_image}
+    )  # the call itself returns scaled maps only
     cam = keeping(case.model, [case.module], reshape_transform=to_map if case.has_tokens else None, **options)
     cam.batch_size = case.batch
     try:
         with redirect_stderr(StringIO()):  # progress bars
-            cam(case.images, [library.utils.model_targets.ClassifierOutputTarget(case.target)] * len(case.images))
+            cam(
+                case.images,
+                [library.utils.model_targets.ClassifierOutputTarget(case.target)] * len(case.images),
+            )
     finally:
         for handle in cam.activations_and_grads.handles:  # its own release() fails for some layers
             handle.remove()
@@ -158,8 +165,12 @@ TORCHCAM = {
 
 def torchcam(case: Case, method: str) -> Maps:
     kind = getattr(importlib.import_module("torchcam.methods"), TORCHCAM[method])
-    options = {"scorecam": {"batch_size": case.batch}, "smoothgradcam++": {"num_samples": NOISY_COPIES}}.get(method, {})
-    with kind(case.model, case.layer, reshape_transform=to_map if case.has_tokens else None, **options) as extractor:
+    options = {"scorecam": {"batch_size": case.batch}, "smoothgradcam++": {"num_samples": NOISY_COPIES}}.get(
+        method, {}
+    )
+    with kind(
+        case.model, case.layer, reshape_transform=to_map if case.has_tokens else None, **options
+    ) as extractor:
         with torch.inference_mode(method == "scorecam"):
             scores = case.model(case.images)
         return extractor(case.target, scores, normalized=False)[0]
@@ -170,7 +181,9 @@ CAPTUM = {"gradcam": "LayerGradCam", "hirescam": "LayerGradientXActivation"}
 
 def captum(case: Case, method: str) -> Maps:
     if method == "gradcam" and case.has_tokens:
-        raise ValueError("LayerGradCam takes dimension 1 for the channels; of tokens (n, t, k) it makes no map.")
+        raise ValueError(
+            "LayerGradCam takes dimension 1 for the channels; of tokens (n, t, k) it makes no map."
+        )
     attribution = getattr(importlib.import_module("captum.attr"), CAPTUM[method])(case.model, case.module)
     if method == "gradcam":
         return attribution.attribute(case.images, target=case.target, relu_attributions=True)[:, 0]
@@ -185,7 +198,9 @@ PEERS: dict[str, tuple[Callable[[Case, str], Maps], dict[str, str]]] = {
 }
 DISTRIBUTIONS = {"pytorch-grad-cam": "grad-cam", "torchcam": "torchcam", "captum": "captum"}
 OWN_NOISE = [("torchcam", "smoothgradcam++")]  # no twin knows it
-LARGEST_FOR_TWIN = {"scorecam": 96}  # pixels a side: the twin's loops go over every pixel of every channel's mask
+LARGEST_FOR_TWIN = {
+    "scorecam": 96
+}  # pixels a side: the twin's loops go over every pixel of every channel's mask
 
 
 # --- How far a map is from its equation -------------------------------------------------------------------------------------------
@@ -196,7 +211,9 @@ def twin(case: Case, method: str) -> np.ndarray | None:
     book, facts = by_the_book(), by_own_hooks(case)
     if method == TOGETHER:
         return np.stack([book.METHODS[name](facts) for name in GRADIENT])
-    if method == "shapleycam":  # the whole second derivative is too large here, its product with the activations will do
+    if (
+        method == "shapleycam"
+    ):  # the whole second derivative is too large here, its product with the activations will do
         return book.METHODS["gradcam"](facts._replace(gradients=facts.gradients - curvature_along(case) / 2))
     return book.METHODS[method](facts) if method in book.METHODS else None
 
@@ -228,7 +245,9 @@ def by_own_hooks(case: Case) -> Any:
         return activations_and_gradients(double, torch.from_numpy(image)[None].to(double.images))[1]
 
     def curvature() -> np.ndarray:
-        raise ValueError("curvature: the whole second derivative is too large here; take its product with the activations.")
+        raise ValueError(
+            "curvature: the whole second derivative is too large here; take its product with the activations."
+        )
 
     image = double.images[0].cpu().numpy()
     return by_the_book().Facts(image, activations, gradients, score, tail, gradients_at, curvature)
@@ -254,7 +273,11 @@ def putting(case: Case, values: Tensor) -> Iterator[None]:
     """The layer's output is replaced by a map; a class token stays."""
 
     def put(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-        return torch.cat([output[:, :1], values.movedim(1, -1).flatten(1, 2)], dim=1) if output.ndim == 3 else values.clone()
+        return (
+            torch.cat([output[:, :1], values.movedim(1, -1).flatten(1, 2)], dim=1)
+            if output.ndim == 3
+            else values.clone()
+        )
 
     handle = case.module.register_forward_hook(put)
     try:
@@ -266,8 +289,15 @@ def putting(case: Case, values: Tensor) -> Iterator[None]:
 def curvature_along(case: Case) -> np.ndarray:
     """``H A`` (k, h, w): the second derivative of the first image's score, times the activations, in float64."""
     double = replace(case, model=deepcopy(case.model).double(), images=case.images[:1].double())
-    values = torch.from_numpy(activations_and_gradients(double, double.images)[0])[None].to(double.images).requires_grad_()
-    with putting(double, values), sdpa_kernel(SDPBackend.MATH):  # only the plain attention has a second derivative
+    values = (
+        torch.from_numpy(activations_and_gradients(double, double.images)[0])[None]
+        .to(double.images)
+        .requires_grad_()
+    )
+    with (
+        putting(double, values),
+        sdpa_kernel(SDPBackend.MATH),
+    ):  # only the plain attention has a second derivative
         score = double.model(double.images)[0, case.target]
         (gradients,) = torch.autograd.grad(score, values, create_graph=True)
         along = (gradients * values.detach()).sum()
@@ -341,7 +371,9 @@ def build(name: str) -> nn.Module:
     if isinstance(model, torchvision.models.VisionTransformer):
         nn.init.normal_(model.get_submodule("heads.head").weight, std=0.02)  # torchvision leaves it zero
         for module in model.modules():
-            if isinstance(module, nn.LayerNorm):  # whose channels sum to zero before any training: Eigen-CAM would have no sign
+            if isinstance(
+                module, nn.LayerNorm
+            ):  # whose channels sum to zero before any training: Eigen-CAM would have no sign
                 nn.init.normal_(module.bias, std=0.1)
     return model.eval()
 
@@ -350,15 +382,22 @@ def measure(name: str, methods: list[str], peers: list[str], arguments: argparse
     """The rows of one model's table."""
     device = torch.device(arguments.device)
     torch.manual_seed(1)
-    images = torch.randn(max(arguments.images, arguments.expensive_images), 3, arguments.size, arguments.size, device=device)
+    images = torch.randn(
+        max(arguments.images, arguments.expensive_images), 3, arguments.size, arguments.size, device=device
+    )
     model = build(name).to(device)
     with torch.inference_mode():
         target = int(model(images)[0].argmax())
     copies = {library: deepcopy(model) for library in [OURS, *peers]}
-    rows = [Row(method, arguments.expensive_images if method in EXPENSIVE else arguments.images) for method in methods]
+    rows = [
+        Row(method, arguments.expensive_images if method in EXPENSIVE else arguments.images)
+        for method in methods
+    ]
 
     def case(library: str, row: Row, side: int = arguments.size) -> Case:
-        return Case(copies[library], LAYERS[name], images[: row.images, :, :side, :side], target, arguments.batch)
+        return Case(
+            copies[library], LAYERS[name], images[: row.images, :, :side, :side], target, arguments.batch
+        )
 
     def infer(row: Row) -> Tensor:
         with torch.inference_mode():
@@ -399,7 +438,9 @@ def first_run(cell: Cell, case: Case, method: str, library: str, device: torch.d
     """The run that warms up and records memory; its time is kept too, for where it stays the only one."""
     maps: list[Maps] = []
     case.model.zero_grad()  # what an earlier method left in .grad would not be counted again
-    cell.peak = peak_bytes(lambda: cell.times.append(seconds(lambda: maps.append(run(library, case, method)), device)), device)
+    cell.peak = peak_bytes(
+        lambda: cell.times.append(seconds(lambda: maps.append(run(library, case, method)), device)), device
+    )
     return maps[0]
 
 
@@ -415,7 +456,9 @@ def excused(cell: Cell, unless: bool) -> Iterator[None]:
     except Exception as error:
         if unless:
             raise
-        cell.reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.') or 'no message'}"
+        cell.reason = (
+            f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.') or 'no message'}"
+        )
 
 
 def table(rows: list[Row], libraries: list[str], images: int) -> str:
@@ -435,10 +478,18 @@ def table(rows: list[Row], libraries: list[str], images: int) -> str:
             return "-" + noted(f"{library}: {cell.reason}")
         text = f"{cell.time:.{2 if cell.time < 100 else 0}f} / {cell.memory:.2f} / "
         text += "-" if cell.deviation is None else f"{cell.deviation:.0e}"
-        if cell.deviation is not None and cell.scaled_deviation is not None and cell.scaled_deviation < cell.deviation / 10:
-            text += noted(f"{library}, {row.method}: {cell.scaled_deviation:.0e} where both maps are divided by their own peaks")
+        if (
+            cell.deviation is not None
+            and cell.scaled_deviation is not None
+            and cell.scaled_deviation < cell.deviation / 10
+        ):
+            text += noted(
+                f"{library}, {row.method}: {cell.scaled_deviation:.0e} where both maps are divided by their own peaks"
+            )
         if cell.deviation_side:
-            text += noted(f"deviation at {cell.deviation_side} x {cell.deviation_side}, where the twin's loops end in time")
+            text += noted(
+                f"deviation at {cell.deviation_side} x {cell.deviation_side}, where the twin's loops end in time"
+            )
         if cell.single:
             text += noted(f"one run of {cell.times[0]:.0f} s, which recorded memory too, not repeated")
         if (library, row.method) in OWN_NOISE:
@@ -461,32 +512,60 @@ def say(words: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(LAYERS), choices=list(LAYERS), metavar="MODEL", help="of torchvision")
-    parser.add_argument("--methods", nargs="+", choices=[*CHEAP, "together", *EXPENSIVE], metavar="METHOD", help="on every model")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=list(LAYERS),
+        choices=list(LAYERS),
+        metavar="MODEL",
+        help="of torchvision",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=[*CHEAP, "together", *EXPENSIVE],
+        metavar="METHOD",
+        help="on every model",
+    )
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS), metavar="PEER")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--expensive-images", type=int, default=1, help=f"for {', '.join(EXPENSIVE)}")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=32, help="masked or ablated copies that go through a model at once")
+    parser.add_argument(
+        "--batch", type=int, default=32, help="masked or ablated copies that go through a model at once"
+    )
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--patience", type=float, default=60, help="a run that takes more seconds is not repeated")
+    parser.add_argument(
+        "--patience", type=float, default=60, help="a run that takes more seconds is not repeated"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="where to write the raw figures")
     arguments = parser.parse_args()
 
-    where = surroundings(torch.device(arguments.device), "torchvision", *(DISTRIBUTIONS[peer] for peer in arguments.peers))
+    where = surroundings(
+        torch.device(arguments.device), "torchvision", *(DISTRIBUTIONS[peer] for peer in arguments.peers)
+    )
     print(
         f"{where}\n\nA cell: time / peak of tensor memory, both as ratios to inference / largest deviation from the float64 twin."
     )
-    print(f"Medians of {arguments.rounds} rounds. -: the library has no such method, or a note says why it failed.")
-    figures: dict[str, Any] = {"surroundings": where, "arguments": {key: str(value) for key, value in vars(arguments).items()}}
+    print(
+        f"Medians of {arguments.rounds} rounds. -: the library has no such method, or a note says why it failed."
+    )
+    figures: dict[str, Any] = {
+        "surroundings": where,
+        "arguments": {key: str(value) for key, value in vars(arguments).items()},
+    }
     figures["models"] = {}
     for name in arguments.models:
         named = [TOGETHER if method == "together" else method for method in arguments.methods or ROWS[name]]
         rows = measure(name, named, arguments.peers, arguments)
         figures["models"][name] = [asdict(row) for row in rows]
-        print(f"\n### {name} at {LAYERS[name]}, {counted(arguments.images)} of {arguments.size} x {arguments.size}\n")
+        print(
+            f"\n### {name} at {LAYERS[name]}, {counted(arguments.images)} of {arguments.size} x {arguments.size}\n"
+        )
         print(table(rows, [OURS, *arguments.peers], arguments.images), flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=1))

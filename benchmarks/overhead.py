@@ -72,7 +72,9 @@ class Figures:
     sanity_check: float = 0.0
     looks: int = 0  # as the monitor's history has them
     hosts: int = 0
-    difference: float = float("nan")  # largest, of maps in [0, 1], between the monitor's and those made by hand
+    difference: float = float(
+        "nan"
+    )  # largest, of maps in [0, 1], between the monitor's and those made by hand
     peaks: dict[str, int] = field(default_factory=dict)
 
 
@@ -171,7 +173,9 @@ class Clock:
     def behind(self) -> float:
         """Processor time of all other threads of Python, since they began."""
         others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
-        return sum(time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident)
+        return sum(
+            time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident
+        )
 
     def rest(self) -> float:
         """Waits until other threads are idle; ``behind`` then."""
@@ -219,7 +223,11 @@ class Run:
     def fit(self, net: nn.Module, validation: TensorDataset, validations: int) -> None:
         """Times so many validations."""
         self.validations = validations
-        after = [Then(self.monitor_ended), *([self.by_hand] if self.by_hand else []), Then(self.validation_ended)]
+        after = [
+            Then(self.monitor_ended),
+            *([self.by_hand] if self.by_hand else []),
+            Then(self.validation_ended),
+        ]
         with TemporaryDirectory() as directory:
             trainer = Trainer(
                 max_epochs=validations + (self.by_hand is not None),
@@ -339,7 +347,8 @@ def photographs(count: int, size: int) -> Tensor:
     """Random images in [0, 1] whose amplitudes fall with the frequency, as those of photographs do."""
     scales = [2**i for i in range(1, 12) if 2**i < size]
     layers = [
-        nn.functional.interpolate(torch.randn(count, 3, side, side), size=(size, size), mode="bicubic") / side for side in scales
+        nn.functional.interpolate(torch.randn(count, 3, side, side), size=(size, size), mode="bicubic") / side
+        for side in scales
     ]
     images = torch.stack(layers).sum(dim=0)
     low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
@@ -350,12 +359,18 @@ def fit_last_layer(net: nn.Module, images: Tensor, labels: Tensor, batch: int) -
     """Makes the last layer answer every image rightly, as ``stages.py`` does; how many are."""
     last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
     features: list[Tensor] = []
-    with last.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0])), torch.inference_mode():
+    with (
+        last.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0])),
+        torch.inference_mode(),
+    ):
         for part in images.split(batch):
             net(part)
     with torch.no_grad():
         known = torch.cat(features).double().cpu()
-        middle, targets = known.mean(dim=0), nn.functional.one_hot(labels.cpu(), CLASSES).double() - 1 / CLASSES
+        middle, targets = (
+            known.mean(dim=0),
+            nn.functional.one_hot(labels.cpu(), CLASSES).double() - 1 / CLASSES,
+        )
         weight = torch.linalg.lstsq(known - middle, targets, driver="gelsd").solution.T
         last.weight.copy_(weight)
         last.bias.copy_(-(weight @ middle))
@@ -380,11 +395,17 @@ def wait(name: str, count: int, options: argparse.Namespace, device: torch.devic
 
 def share(name: str, count: int, options: argparse.Namespace, device: torch.device) -> Figures:
     """One row of ``share``: the probe's images again and again are the validation set, of which class means are taken."""
-    net, images, labels = network(name, device), photographs(count, options.size), torch.arange(count) % CLASSES
+    net, images, labels = (
+        network(name, device),
+        photographs(count, options.size),
+        torch.arange(count) % CLASSES,
+    )
     figures = Figures(name, count, min(count, options.max_batch))
     figures.hosts = fit_last_layer(net, images.to(device), labels.to(device), figures.batch)
     rows = torch.arange(options.validation) % count
-    run = Run(figures, CAMMonitor(Probe(images, labels)), device, step=training_step(net, images, labels, device))
+    run = Run(
+        figures, CAMMonitor(Probe(images, labels)), device, step=training_step(net, images, labels, device)
+    )
     run.fit(net, TensorDataset(images[rows], labels[rows]), LOOKS)
     return figures
 
@@ -430,7 +451,10 @@ def share_row(figures: Figures) -> str:
     """Class means are of the first validation alone, so they stand beside the looks."""
     batch = statistics.median(figures.training)
     looks = [whole - means for whole, means in zip(figures.monitor, figures.means, strict=True)]
-    kinds = {kind: [time for time, made in zip(looks, figures.complete, strict=True) if made == kind] for kind in (True, False)}
+    kinds = {
+        kind: [time for time, made in zip(looks, figures.complete, strict=True) if made == kind]
+        for kind in (True, False)
+    }
     both = [mine + behind for mine, behind in zip(looks, figures.behind, strict=True)]
 
     def percent(time: float) -> str:
@@ -452,12 +476,26 @@ def share_row(figures: Figures) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="*", choices=["wait", "share"], default=["wait", "share"])
-    parser.add_argument("--models", nargs="*", default=["resnet18"], help="classifiers of torchvision that end in a linear layer")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=["resnet18"],
+        help="classifiers of torchvision that end in a linear layer",
+    )
     parser.add_argument("--images", nargs="*", type=int, default=[64], help="in the probe")
-    parser.add_argument("--rounds", type=int, default=7, help="looks of which wait takes the median, after the first")
-    parser.add_argument("--max-batch", type=int, default=64, help="images sent through the model at once: the validation's batch")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="looks of which wait takes the median, after the first"
+    )
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        default=64,
+        help="images sent through the model at once: the validation's batch",
+    )
     parser.add_argument(
         "--validation",
         type=int,
@@ -473,7 +511,9 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     device = torch.device(options.device)
     made: dict[str, list[dict[str, Any]]] = {}
-    print(f"{options.size} x {options.size}, {surroundings(device, 'pytorch-lightning', 'torchvision', 'grad-cam', 'matplotlib')}")
+    print(
+        f"{options.size} x {options.size}, {surroundings(device, 'pytorch-lightning', 'torchvision', 'grad-cam', 'matplotlib')}"
+    )
     for part, of, row, header in (("wait", wait, wait_row, WAIT), ("share", share, share_row, SHARE)):
         if part not in options.parts:
             continue

@@ -14,12 +14,12 @@ import torchvision
 from side_by_side import seconds, surroundings
 from torch import Tensor, nn
 
-from lightning_cam.attribution.capture import answering
+from lightning_cam.attribution.capture import predicting
 from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import examine
 from lightning_cam.shortcuts.features import FEATURES
-from lightning_cam.shortcuts.pairing import Subjects
+from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.report import ShortcutReport
 
 
@@ -29,15 +29,22 @@ def fitted(name: str, images: Tensor, labels: Tensor, batch: int) -> nn.Module:
     head, model.fc = model.fc, nn.Identity()
     with torch.inference_mode():
         features = torch.cat([model(part) for part in images.split(batch)]).double()
-        middle, targets = features.mean(dim=0), torch.nn.functional.one_hot(labels).double() - 1 / len(labels.unique())
-        weight = torch.linalg.lstsq(features - middle, targets, driver="gelsd" if images.device.type == "cpu" else None).solution.T
+        middle, targets = (
+            features.mean(dim=0),
+            torch.nn.functional.one_hot(labels).double() - 1 / len(labels.unique()),
+        )
+        weight = torch.linalg.lstsq(
+            features - middle, targets, driver="gelsd" if images.device.type == "cpu" else None
+        ).solution.T
     model.fc = nn.Linear(head.in_features, weight.shape[0]).to(images.device)
     model.fc.weight, model.fc.bias = nn.Parameter(weight.float()), nn.Parameter(-(weight @ middle).float())
     return model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="resnet50", help="a ResNet of torchvision")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
@@ -62,12 +69,14 @@ def main() -> None:
 
     predicted = torch.cat(inference()).argmax(dim=1)
     saliency = torch.rand(arguments.images, arguments.size, arguments.size, device=device)
-    subjects = Subjects(images, labels, predicted, None, saliency, means, among=False)
+    subjects = TestedProbe(images, labels, predicted, None, saliency, means, among=False)
 
     def test(name: str, stages: tuple[int, ...]) -> None:
         cues = {cue: row for cue, row in CUES.items() if row.stage in stages}
-        with answering(model, len(images), max_batch=batch) as ask:
-            reports[name] = examine(subjects, ask, cues, classes=arguments.classes, max_batch=batch, thorough=True)
+        with predicting(model, len(images), max_batch=batch) as ask:
+            reports[name] = examine(
+                subjects, ask, cues, classes=arguments.classes, max_batch=batch, thorough=True
+            )
 
     variants = {
         "inference": inference,
@@ -84,7 +93,9 @@ def main() -> None:
     )
     print("| | median time | ratio | forward passes of the probe |\n|---|---|---|---|")
     for name in variants:
-        ratio = statistics.median(mine / base for mine, base in zip(times[name], times["inference"], strict=True))
+        ratio = statistics.median(
+            mine / base for mine, base in zip(times[name], times["inference"], strict=True)
+        )
         passes = f"{reports[name].passes:.2f}" if name in reports else "1"
         print(f"| {name} | {statistics.median(times[name]):.3f} s | {ratio:.2f} | {passes} |")
 

@@ -30,7 +30,17 @@ from lightning_cam.metrics.faithfulness import (
     road,
 )
 
-DEFAULT = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "fem", "ablationcam", "scorecam", "random")
+DEFAULT = (
+    "gradcam",
+    "gradcam++",
+    "hirescam",
+    "layercam",
+    "eigencam",
+    "fem",
+    "ablationcam",
+    "scorecam",
+    "random",
+)
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -38,9 +48,15 @@ def trained_digits(count: int, epochs: int) -> tuple[nn.Module, Tensor]:
     """A classifier of digits with a tag in the corner that tells the class, and images that it was not trained on."""
     seed_everything(0, verbose=False)
     images, labels = colored_digits()
-    train, val = (Digits(images[part], labels[part], labels[part]) for part in (slice(0, 1347), slice(1347, None)))
+    train, val = (
+        Digits(images[part], labels[part], labels[part]) for part in (slice(0, 1347), slice(1347, None))
+    )
     trainer = Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     model = Classifier()
     trainer.fit(model, DataLoader(train, batch_size=64, shuffle=True))
@@ -73,8 +89,13 @@ def measured(model: nn.Module, images: Tensor, method: str, stages: int) -> dict
         torch.cuda.synchronize()
     seconds = (time.perf_counter() - start) / len(images)
     seen, saliency, classes = explanation.images, explanation.saliency, explanation.target_classes
-    stays = parameter_randomization(model, seen, lambda model, _: explained(model, classes).saliency, stages=stages)
-    down, up = deletion(model, seen, saliency, labels=classes), insertion(model, seen, saliency, labels=classes)
+    stays = parameter_randomization(
+        model, seen, lambda model, _: explained(model, classes).saliency, stages=stages
+    )
+    down, up = (
+        deletion(model, seen, saliency, labels=classes),
+        insertion(model, seen, saliency, labels=classes),
+    )
     row = {
         "ins - del": up - down,
         "deletion": down,
@@ -104,8 +125,12 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=DEFAULT, choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=DEFAULT, choices=METHODS, metavar="METHOD", help=", ".join(METHODS)
+    )
     parser.add_argument("--images", type=int, default=16, help="how many")
     parser.add_argument("--epochs", type=int, default=4, help="of the training on digits")
     parser.add_argument("--stages", type=int, default=3, help="of the parameter randomization")
@@ -119,11 +144,15 @@ def main() -> None:
         parser.error("--model, --checkpoint and --images-folder go together.")
 
     if arguments.model:
-        model, images = from_folder(arguments.model, arguments.checkpoint, arguments.images_folder, arguments.images)
+        model, images = from_folder(
+            arguments.model, arguments.checkpoint, arguments.images_folder, arguments.images
+        )
     else:
         model, images = trained_digits(arguments.images, arguments.epochs)
     model = model.to(arguments.device)
-    print(f"{type(model).__name__}, {len(images)} images, {torch.get_num_threads()} threads, {arguments.device}\n")
+    print(
+        f"{type(model).__name__}, {len(images)} images, {torch.get_num_threads()} threads, {arguments.device}\n"
+    )
     images = images.to(arguments.device)
     explain(model, images)  # the first look is slower
     print(table({method: measured(model, images, method, arguments.stages) for method in arguments.methods}))

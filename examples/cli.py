@@ -30,7 +30,9 @@ class Digits(Dataset):
     def __init__(self, part: slice, place: v2.Transform) -> None:
         data = load_digits()
         self.images, self.labels = data.images[part].astype("float32") / 16, data.target[part]
-        self.transform = v2.Compose([v2.ToImage(), v2.Resize((24, 24)), place, v2.Normalize([0.2], [0.3]), v2.ToPureTensor()])
+        self.transform = v2.Compose(
+            [v2.ToImage(), v2.Resize((24, 24)), place, v2.Normalize([0.2], [0.3]), v2.ToPureTensor()]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,9 +72,13 @@ class Classifier(LightningModule):
         self.learning_rate = learning_rate
 
         def block(before: int, after: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            return nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+            )
 
-        self.features = nn.Sequential(block(1, width, 2), block(width, 2 * width, 1), block(2 * width, 4 * width, 2))
+        self.features = nn.Sequential(
+            block(1, width, 2), block(width, 2 * width, 1), block(2 * width, 4 * width, 2)
+        )
         self.head = nn.Linear(4 * width, 10)
 
     def forward(self, images: Tensor) -> Tensor:

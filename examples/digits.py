@@ -39,7 +39,9 @@ class Digits(Dataset):
         self.images, self.labels = images.clone(), labels
         if tags is not None:
             self.images[:, :, 1 : 1 + TAG, 1 : 1 + TAG] = TAG_COLORS[tags][:, :, None, None]
-        self.transform = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)])
+        self.transform = v2.Compose(
+            [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,7 +53,11 @@ class Digits(Dataset):
 def colored_digits() -> tuple[Tensor, Tensor]:
     """All digits as (n, 3, 32, 32) uint8, and their classes."""
     data = load_digits()
-    scans = F.interpolate(torch.tensor(data.images[:, None]) / 16, size=(22, 22), mode="bilinear").float().clamp(0, 1)
+    scans = (
+        F.interpolate(torch.tensor(data.images[:, None]) / 16, size=(22, 22), mode="bilinear")
+        .float()
+        .clamp(0, 1)
+    )
     generator = torch.Generator().manual_seed(0)
     paper = torch.randint(0, 90, (len(scans), 3, 1, 1), generator=generator).float()
     ink = torch.randint(130, 256, (len(scans), 3, 1, 1), generator=generator).float()
@@ -68,7 +74,11 @@ class Classifier(LightningModule):
         super().__init__()
 
         def block(before: int, after: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+            return nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            )
 
         self.features = nn.Sequential(block(3, 24, 1), block(24, 48, 2), block(48, 64, 1), block(64, 96, 2))
         self.head = nn.Linear(96, 10)
@@ -94,7 +104,9 @@ class Reliance(Callback):
     """Accuracy after every epoch on the validation digits with aligned, removed and shuffled tags."""
 
     def __init__(self, sets: dict[str, Digits]) -> None:
-        self.batches = {name: next(iter(DataLoader(data, batch_size=len(data)))) for name, data in sets.items()}
+        self.batches = {
+            name: next(iter(DataLoader(data, batch_size=len(data)))) for name, data in sets.items()
+        }
         self.rows: list[dict[str, float]] = []
 
     @torch.no_grad()
@@ -108,7 +120,9 @@ class Reliance(Callback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clean", action="store_true", help="plant no tag")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -124,10 +138,15 @@ def main() -> None:
         return Digits(images[part], labels[part], None if tags is None else tags[part])
 
     planted = None if arguments.clean else labels
-    reliance = Reliance({"aligned": digits(val, labels), "removed": digits(val, None), "shuffled": digits(val, shuffled)})
+    reliance = Reliance(
+        {"aligned": digits(val, labels), "removed": digits(val, None), "shuffled": digits(val, shuffled)}
+    )
     monitor = CAMMonitor()
     trainer = Trainer(
-        max_epochs=arguments.epochs, callbacks=[monitor, reliance], default_root_dir=arguments.root, log_every_n_steps=5
+        max_epochs=arguments.epochs,
+        callbacks=[monitor, reliance],
+        default_root_dir=arguments.root,
+        log_every_n_steps=5,
     )
     trainer.fit(
         Classifier(),
@@ -143,7 +162,9 @@ def main() -> None:
             f"{look.epoch:5d}   {row['aligned']:7.3f}   {row['removed']:7.3f}   {row['shuffled']:8.3f}   "
             f"{look.means['border_mass']:9.3f}  {look.means['corner_mass']:9.3f}"
         )
-    print(f"\nSee where it looked:  tensorboard --logdir {arguments.root}/lightning_logs --samples_per_plugin images=1000")
+    print(
+        f"\nSee where it looked:  tensorboard --logdir {arguments.root}/lightning_logs --samples_per_plugin images=1000"
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ from lightning_cam import METHODS, Explanation, explain
 from lightning_cam.attribution.targets import probabilities
 
 MODELS = torchvision.models.list_models(module=torchvision.models)
-NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights in their checkpoints
+NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+)  # where training scripts keep the weights in their checkpoints
 AUXILIARY = ("aux", "AuxLogits")  # heads that are there in training alone
 SECONDS = 30  # without an answer, and a download is given up
 
@@ -54,7 +58,9 @@ def image_of(path: Path) -> Image.Image:
 def model_of(name: str, checkpoint: Path | None) -> tuple[nn.Module, Any]:
     """A torchvision classifier in eval mode, and the row of its weights that has transforms and class names."""
     if name.lower() not in MODELS:
-        close = ", ".join(difflib.get_close_matches(name.lower(), MODELS, n=4, cutoff=0.4)) or ", ".join(MODELS)
+        close = ", ".join(difflib.get_close_matches(name.lower(), MODELS, n=4, cutoff=0.4)) or ", ".join(
+            MODELS
+        )
         raise SystemExit(f"--model: torchvision has no classifier {name!r}; the closest are {close}.")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     if checkpoint is not None:
@@ -62,7 +68,11 @@ def model_of(name: str, checkpoint: Path | None) -> tuple[nn.Module, Any]:
     socket.setdefaulttimeout(SECONDS)
     try:
         return torchvision.models.get_model(name, weights=weights).eval(), weights
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # no network; cut off; not what was asked for
+    except (
+        OSError,
+        http.client.HTTPException,
+        RuntimeError,
+    ) as error:  # no network; cut off; not what was asked for
         raise SystemExit(
             f"--model: the weights of {name} could not be downloaded from {weights.url} ({error}).\n"
             "Where there is no network, fetch that file elsewhere and pass it with --checkpoint FILE."
@@ -75,7 +85,9 @@ def from_checkpoint(name: str, checkpoint: Path) -> nn.Module:
     model = built(name)
     own = list(model.state_dict())
     head = own[-1]  # of each of torchvision's classifiers the last entry has a row per class
-    starts = {key.removesuffix(head) for key in state if key.endswith(head) and key[: -len(head)][-1:] in ("", ".")}
+    starts = {
+        key.removesuffix(head) for key in state if key.endswith(head) and key[: -len(head)][-1:] in ("", ".")
+    }
     if not starts:
         raise SystemExit(
             f"--checkpoint: {checkpoint} does not hold {name}: no {head!r} among its {len(state)} tensors, which begin with "
@@ -105,7 +117,9 @@ def from_checkpoint(name: str, checkpoint: Path) -> nn.Module:
 
 
 def built(name: str, **options: Any) -> nn.Module:
-    with warnings.catch_warnings():  # two of the models announce another initialization, which is overwritten here
+    with (
+        warnings.catch_warnings()
+    ):  # two of the models announce another initialization, which is overwritten here
         warnings.simplefilter("ignore")
         return torchvision.models.get_model(name, weights=None, **options)
 
@@ -122,13 +136,21 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
             "when loaded; save model.state_dict()."
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise SystemExit(f"--checkpoint: {checkpoint} cannot be read ({str(error).splitlines()[0]}).") from None
+        raise SystemExit(
+            f"--checkpoint: {checkpoint} cannot be read ({str(error).splitlines()[0]})."
+        ) from None
     for key in NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
+    tensors = (
+        {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+        if isinstance(state, Mapping)
+        else {}
+    )
     if not tensors:
-        raise SystemExit(f"--checkpoint: {checkpoint} holds a {type(state).__name__} without tensors; save model.state_dict().")
+        raise SystemExit(
+            f"--checkpoint: {checkpoint} holds a {type(state).__name__} without tensors; save model.state_dict()."
+        )
     return tensors
 
 
@@ -141,7 +163,9 @@ def names_of(file: Path | None, known: Sequence[str], classes: int) -> list[str]
     except (OSError, UnicodeDecodeError) as error:
         raise SystemExit(f"--class-names: {file} cannot be read ({error}).") from None
     if len(names) != classes:
-        raise SystemExit(f"--class-names: {file} has {len(names)} lines for the model's {classes} classes; give one name per line.")
+        raise SystemExit(
+            f"--class-names: {file} has {len(names)} lines for the model's {classes} classes; give one name per line."
+        )
     return names
 
 
@@ -150,7 +174,9 @@ def class_of(wanted: str, names: Sequence[str]) -> int:
     if re.fullmatch(r"-?\d+", wanted):
         if 0 <= int(wanted) < len(names):
             return int(wanted)
-        raise SystemExit(f"--class: {wanted} is outside the model's {len(names)} classes; use 0 to {len(names) - 1}.")
+        raise SystemExit(
+            f"--class: {wanted} is outside the model's {len(names)} classes; use 0 to {len(names) - 1}."
+        )
     words, each = plain(wanted), [plain(name) for name in names]
     for fits in (
         [name == words for name in each],
@@ -162,11 +188,16 @@ def class_of(wanted: str, names: Sequence[str]) -> int:
             return found[0]
         if found:
             several = ", ".join(f"{number} {names[number]!r}" for number in found[:8])
-            raise SystemExit(f"--class: {wanted!r} may be {several}{', ...' if len(found) > 8 else ''}; say which, by number.")
+            raise SystemExit(
+                f"--class: {wanted!r} may be {several}{', ...' if len(found) > 8 else ''}; say which, by number."
+            )
     close = difflib.get_close_matches(words, each, n=5, cutoff=0.5)
     numbers = list(dict.fromkeys(each.index(name) for name in close))
     hint = ", ".join(f"{number} {names[number]!r}" for number in numbers)
-    raise SystemExit(f"--class: no class {wanted!r}; " + (f"the closest are {hint}." if hint else "none is close: give a number."))
+    raise SystemExit(
+        f"--class: no class {wanted!r}; "
+        + (f"the closest are {hint}." if hint else "none is close: give a number.")
+    )
 
 
 def plain(name: str) -> str:
@@ -215,9 +246,17 @@ def count(text: str) -> int:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a file that Pillow reads: JPEG, PNG, WebP, ...")
-    parser.add_argument("--model", default="resnet50", help="a classifier of torchvision, such as alexnet or vgg16 (%(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "image", type=Path, metavar="IMAGE", help="a file that Pillow reads: JPEG, PNG, WebP, ..."
+    )
+    parser.add_argument(
+        "--model",
+        default="resnet50",
+        help="a classifier of torchvision, such as alexnet or vgg16 (%(default)s)",
+    )
     parser.add_argument(
         "--class",
         dest="classes",
@@ -227,8 +266,12 @@ def parsed() -> argparse.Namespace:
         help="what to explain: a name, a number, or 'predicted' (the default); give it several times to compare",
     )
     parser.add_argument("--method", default="gradcam", help=f"{', '.join(METHODS)} (%(default)s)")
-    parser.add_argument("--layer", help="name of a submodule, such as layer3; without it the last with feature maps is found")
-    parser.add_argument("--opacity", type=share, default=0.5, help="of the heatmap over the image, 0 to 1 (%(default)s)")
+    parser.add_argument(
+        "--layer", help="name of a submodule, such as layer3; without it the last with feature maps is found"
+    )
+    parser.add_argument(
+        "--opacity", type=share, default=0.5, help="of the heatmap over the image, 0 to 1 (%(default)s)"
+    )
     parser.add_argument("--colormap", default="inferno", help="one of matplotlib's (%(default)s)")
     parser.add_argument(
         "--foreground",
@@ -236,10 +279,24 @@ def parsed() -> argparse.Namespace:
         metavar="THRESHOLD",
         help="outline where the map is at least this share of its maximum, above 0 and at most 1, and box the largest part",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the picture (IMAGE's name with -cam.png, in this folder)")
-    parser.add_argument("--top", type=count, default=5, help="how many of the likeliest classes are printed (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights: a state dict, or a checkpoint that holds one")
-    parser.add_argument("--class-names", type=Path, metavar="FILE", help="one per line, for a checkpoint with classes of its own")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the picture (IMAGE's name with -cam.png, in this folder)"
+    )
+    parser.add_argument(
+        "--top", type=count, default=5, help="how many of the likeliest classes are printed (%(default)s)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights: a state dict, or a checkpoint that holds one",
+    )
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="one per line, for a checkpoint with classes of its own",
+    )
     parser.add_argument("--device", default="cpu", help="such as cuda (%(default)s)")
     return parser.parse_args()
 
@@ -253,12 +310,17 @@ def main() -> None:
     try:
         model, image = model.to(arguments.device), image.to(arguments.device)
     except (RuntimeError, AssertionError) as error:
-        raise SystemExit(f"--device: {arguments.device!r} cannot be used ({str(error).splitlines()[0]}).") from None
+        raise SystemExit(
+            f"--device: {arguments.device!r} cannot be used ({str(error).splitlines()[0]})."
+        ) from None
     with torch.no_grad():
         shares = probabilities(model(image))[0].cpu()
     names = names_of(arguments.class_names, weights.meta["categories"], len(shares))
     likeliest = shares.argsort(descending=True).tolist()
-    wanted = [likeliest[0] if name == "predicted" else class_of(name, names) for name in arguments.classes or ["predicted"]]
+    wanted = [
+        likeliest[0] if name == "predicted" else class_of(name, names)
+        for name in arguments.classes or ["predicted"]
+    ]
     wanted = list(dict.fromkeys(wanted))
 
     normalization = tuple(transform.mean), tuple(transform.std)
@@ -277,7 +339,9 @@ def main() -> None:
     for note in filter(None, [*notes, seen]):
         print(f"note: {note}")
     for number, one in zip(wanted, found, strict=True):
-        print(f"explained: {number} {names[number]}, {100 * shares[number]:.2f} %{told(one, arguments.foreground)}")
+        print(
+            f"explained: {number} {names[number]}, {100 * shares[number]:.2f} %{told(one, arguments.foreground)}"
+        )
 
     output = arguments.output or Path(f"{arguments.image.stem}-cam.png")
     with without_traceback():
@@ -303,11 +367,12 @@ def told(explanation: Explanation, threshold: float | None) -> str:
     if threshold is None:
         return ""
     with without_traceback():
-        area, box = explanation.foreground(threshold).float().mean().item(), explanation.boxes(threshold)[0][0].tolist()
+        area, box = (
+            explanation.foreground(threshold).float().mean().item(),
+            explanation.boxes(threshold)[0][0].tolist(),
+        )
     height, width = explanation.images.shape[2:]
-    return (
-        f"; from {threshold:g} on: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
-    )
+    return f"; from {threshold:g} on: {100 * area:.0f} % of the {width} x {height} pixels, the largest part within x1 y1 x2 y2 {box}"
 
 
 if __name__ == "__main__":

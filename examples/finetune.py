@@ -45,14 +45,19 @@ class FineTuned(LightningModule):
         self.log("val_accuracy", accuracy, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        groups = [{"params": self.backbone.parameters(), "lr": 1e-4}, {"params": self.head.parameters(), "lr": 1e-3}]
+        groups = [
+            {"params": self.backbone.parameters(), "lr": 1e-4},
+            {"params": self.head.parameters(), "lr": 1e-3},
+        ]
         return torch.optim.AdamW(groups)  # leaves out what is frozen: it has no gradient
 
 
 def backbone_of(name: str, weights: str, checkpoint: Path | None) -> tuple[nn.Module, int]:
     """A torchvision classifier without its last layer, and how many features it yields."""
     try:
-        model = torchvision.models.get_model(name, weights=None if checkpoint or weights == "none" else weights)
+        model = torchvision.models.get_model(
+            name, weights=None if checkpoint or weights == "none" else weights
+        )
     except OSError as error:
         raise SystemExit(
             f"--weights: torchvision could not fetch those of {name!r} ({error}); fetch them where there is a network and give "
@@ -60,7 +65,9 @@ def backbone_of(name: str, weights: str, checkpoint: Path | None) -> tuple[nn.Mo
         ) from None
     if checkpoint:
         if not checkpoint.is_file():
-            raise SystemExit(f"--checkpoint: no file {str(checkpoint)!r}; give a state dict of torchvision's {name!r}.")
+            raise SystemExit(
+                f"--checkpoint: no file {str(checkpoint)!r}; give a state dict of torchvision's {name!r}."
+            )
         model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     last = [layer for layer, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
     features = model.get_submodule(last).in_features
@@ -72,13 +79,19 @@ def images_in(folder: Path, transform: object) -> ImageFolder:
     try:
         return ImageFolder(folder, transform)
     except FileNotFoundError as error:
-        raise SystemExit(f"FOLDER: {error}; give a folder that holds train/<class>/* and val/<class>/*.") from None
+        raise SystemExit(
+            f"FOLDER: {error}; give a folder that holds train/<class>/* and val/<class>/*."
+        ) from None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="holds train/<class>/* and val/<class>/*")
-    parser.add_argument("--model", default="resnet18", choices=MODELS, metavar="MODEL", help="a classifier of torchvision")
+    parser.add_argument(
+        "--model", default="resnet18", choices=MODELS, metavar="MODEL", help="a classifier of torchvision"
+    )
     parser.add_argument(
         "--weights",
         default="DEFAULT",
@@ -86,7 +99,9 @@ def main() -> None:
         help="torchvision's, or random ones, for which --frozen-epochs 0 makes sense",
     )
     parser.add_argument("--checkpoint", type=Path, help="a state dict of the model, instead of --weights")
-    parser.add_argument("--frozen-epochs", type=int, default=2, help="in which the new last layer alone learns")
+    parser.add_argument(
+        "--frozen-epochs", type=int, default=2, help="in which the new last layer alone learns"
+    )
     parser.add_argument("--epochs", type=int, default=3, help="in which everything learns, thereafter")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
@@ -98,12 +113,19 @@ def main() -> None:
     train = images_in(arguments.folder / "train", v2.Compose([v2.RandomHorizontalFlip(), transform]))
     val = images_in(arguments.folder / "val", transform)
     if train.classes != val.classes:
-        raise SystemExit(f"FOLDER: train has the classes {train.classes} and val {val.classes}; give both the same.")
-    mixed = Subset(val, torch.randperm(len(val)).tolist())  # an ImageFolder is sorted: the sanity check would see one class alone
+        raise SystemExit(
+            f"FOLDER: train has the classes {train.classes} and val {val.classes}; give both the same."
+        )
+    mixed = Subset(
+        val, torch.randperm(len(val)).tolist()
+    )  # an ImageFolder is sorted: the sanity check would see one class alone
     train_loader, val_loader = (
-        DataLoader(data, arguments.batch_size, shuffle=data is train, num_workers=arguments.workers) for data in (train, mixed)
+        DataLoader(data, arguments.batch_size, shuffle=data is train, num_workers=arguments.workers)
+        for data in (train, mixed)
     )
-    module = FineTuned(*backbone_of(arguments.model, arguments.weights, arguments.checkpoint), len(train.classes))
+    module = FineTuned(
+        *backbone_of(arguments.model, arguments.weights, arguments.checkpoint), len(train.classes)
+    )
 
     trainer = Trainer(
         max_epochs=arguments.frozen_epochs,

@@ -23,7 +23,9 @@ from lightning_cam import CAMMonitor
 def digits() -> tuple[TensorDataset, TensorDataset]:
     """1797 scanned digits of 8 x 8 pixels, enlarged to 32 x 32: for training and for validation."""
     data = load_digits()
-    images = F.interpolate(torch.tensor(data.images[:, None] / 16, dtype=torch.float32), size=(32, 32), mode="bilinear")
+    images = F.interpolate(
+        torch.tensor(data.images[:, None] / 16, dtype=torch.float32), size=(32, 32), mode="bilinear"
+    )
     labels = torch.tensor(data.target)
     return TensorDataset(images[:1347], labels[:1347]), TensorDataset(images[1347:], labels[1347:])
 
@@ -35,7 +37,9 @@ class Classifier(LightningModule):
         super().__init__()
 
         def block(before: int, after: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            return nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+            )
 
         self.features = nn.Sequential(block(1, 24, 2), block(24, 48, 1), block(48, 96, 2))
         self.head = nn.Linear(96, 10)
@@ -58,7 +62,9 @@ class Classifier(LightningModule):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mode", default="offline", choices=["offline", "online"])
     parser.add_argument("--project", default="digits")
     parser.add_argument("--epochs", type=int, default=8)
@@ -69,7 +75,9 @@ def main() -> None:
     train, val = digits()
     trainer = Trainer(
         max_epochs=arguments.epochs,
-        logger=WandbLogger(project=arguments.project, save_dir=arguments.root, offline=arguments.mode == "offline"),
+        logger=WandbLogger(
+            project=arguments.project, save_dir=arguments.root, offline=arguments.mode == "offline"
+        ),
         callbacks=[CAMMonitor(class_names=[f"digit {i}" for i in range(10)])],
         default_root_dir=arguments.root,
         log_every_n_steps=5,

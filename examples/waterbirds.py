@@ -53,9 +53,15 @@ class Waterbirds(Dataset):
         with existing("ROOT", root / "metadata.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == SPLITS[split]]
         self.images = [existing("ROOT", root / row["img_filename"]) for row in rows]
-        self.masks = masks and [existing("--masks", (masks / row["img_filename"]).with_suffix(".png")) for row in rows]
-        self.labels, self.places = (torch.tensor([int(row[column]) for row in rows]) for column in ("y", "place"))
-        self.resize = v2.Compose([v2.Resize((size, size)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()])
+        self.masks = masks and [
+            existing("--masks", (masks / row["img_filename"]).with_suffix(".png")) for row in rows
+        ]
+        self.labels, self.places = (
+            torch.tensor([int(row[column]) for row in rows]) for column in ("y", "place")
+        )
+        self.resize = v2.Compose(
+            [v2.Resize((size, size)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
+        )
         self.transform = v2.Compose([self.resize, v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
 
     def __len__(self) -> int:
@@ -65,7 +71,9 @@ class Waterbirds(Dataset):
         image = self.transform(Image.open(self.images[i]).convert("RGB"))
         if not self.masks:
             return image, self.labels[i]
-        mask = self.resize(Image.open(self.masks[i]).convert("L"))[0] > 0.5  # most annotators saw the bird there
+        mask = (
+            self.resize(Image.open(self.masks[i]).convert("L"))[0] > 0.5
+        )  # most annotators saw the bird there
         return image, self.labels[i], mask
 
 
@@ -81,7 +89,9 @@ class Classifier(LightningModule):
     def __init__(self, model: nn.Module, learning_rate: float) -> None:
         super().__init__()
         self.model, self.learning_rate = model, learning_rate
-        name, last = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+        name, last = [
+            (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        ][-1]
         model.set_submodule(name, nn.Linear(last.in_features, len(Waterbirds.classes)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,23 +114,33 @@ class Classifier(LightningModule):
 
 def pretrained(name: str, weights: str, checkpoint: Path | None) -> nn.Module:
     try:
-        model = torchvision.models.get_model(name, weights=None if checkpoint or weights == "none" else weights)
+        model = torchvision.models.get_model(
+            name, weights=None if checkpoint or weights == "none" else weights
+        )
     except OSError as error:
         raise SystemExit(
             f"--weights: torchvision could not fetch those of {name!r} ({error}); fetch them where there is a network and give "
             "them with --checkpoint FILE, or start from random weights with --weights none."
         ) from None
     if checkpoint:
-        model.load_state_dict(torch.load(existing("--checkpoint", checkpoint), map_location="cpu", weights_only=True))
+        model.load_state_dict(
+            torch.load(existing("--checkpoint", checkpoint), map_location="cpu", weights_only=True)
+        )
     return model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path, metavar="ROOT")
     parser.add_argument("--masks", type=Path, metavar="SEGMENTATIONS")
-    parser.add_argument("--model", default="resnet18", choices=MODELS, metavar="MODEL", help="a classifier of torchvision")
-    parser.add_argument("--weights", default="DEFAULT", choices=["DEFAULT", "none"], help="torchvision's, or random ones")
+    parser.add_argument(
+        "--model", default="resnet18", choices=MODELS, metavar="MODEL", help="a classifier of torchvision"
+    )
+    parser.add_argument(
+        "--weights", default="DEFAULT", choices=["DEFAULT", "none"], help="torchvision's, or random ones"
+    )
     parser.add_argument("--checkpoint", type=Path, help="a state dict of the model, instead of --weights")
     parser.add_argument("--size", type=int, default=224, help="height and width of the images")
     parser.add_argument("--epochs", type=int, default=3)
@@ -134,28 +154,41 @@ def main() -> None:
     images, test = (Waterbirds(arguments.root, split, arguments.masks, arguments.size) for split in SPLITS)
     train, val = random_split(images, [0.8, 0.2])
     train_loader, val_loader, test_loader = (
-        DataLoader(data, arguments.batch_size, shuffle=data is train, num_workers=arguments.workers) for data in (train, val, test)
+        DataLoader(data, arguments.batch_size, shuffle=data is train, num_workers=arguments.workers)
+        for data in (train, val, test)
     )
-    module = Classifier(pretrained(arguments.model, arguments.weights, arguments.checkpoint), arguments.learning_rate)
-    monitor = CAMMonitor(masks=2 if arguments.masks else None)  # where in a batch (image, label, mask) they are
-    trainer = Trainer(max_epochs=arguments.epochs, callbacks=[monitor], devices=1, default_root_dir=arguments.logs)
+    module = Classifier(
+        pretrained(arguments.model, arguments.weights, arguments.checkpoint), arguments.learning_rate
+    )
+    monitor = CAMMonitor(
+        masks=2 if arguments.masks else None
+    )  # where in a batch (image, label, mask) they are
+    trainer = Trainer(
+        max_epochs=arguments.epochs, callbacks=[monitor], devices=1, default_root_dir=arguments.logs
+    )
     trainer.fit(module, train_loader, val_loader)
     told = dict(trainer.callback_metrics)  # the next loop forgets them
 
     batches: Any = trainer.predict(module, test_loader)
     right = (torch.cat(batches) == test.labels).float()
     groups = {
-        f"{test.classes[label]} on {PLACES[place]}": right[(test.labels == label) & (test.places == place)].mean().item()
+        f"{test.classes[label]} on {PLACES[place]}": right[(test.labels == label) & (test.places == place)]
+        .mean()
+        .item()
         for label, place in torch.stack([test.labels, test.places], dim=1).unique(dim=0).tolist()
     }
-    print(f"\naccuracy {right.mean():.3f} on {len(test)} test images, {min(groups.values()):.3f} in the worst group")
+    print(
+        f"\naccuracy {right.mean():.3f} on {len(test)} test images, {min(groups.values()):.3f} in the worst group"
+    )
     for group, accuracy in groups.items():
         print(f"  {accuracy:.3f}  {group}")
     print(f"the monitor, after {len(monitor.history.looks)} looks at validation images:")
     if "cam/mass_inside" in told and monitor.probe is not None and monitor.probe.masks is not None:
         print(f"  {monitor.probe.masks.float().mean():.3f}  of these images is bird")
         print(f"  {told['cam/mass_inside']:.3f}  of the saliency is on the bird")
-        print(f"  {told['cam/shortcut/background']:.3f}  of the conflicts with the bird are won by another image's background")
+        print(
+            f"  {told['cam/shortcut/background']:.3f}  of the conflicts with the bird are won by another image's background"
+        )
     for finding in monitor.findings:
         print(f"  {finding.level}: {finding.statement}")
     if not monitor.findings:

@@ -21,7 +21,9 @@ def class_name(names: Sequence[str] | None, label: int) -> str:
     return names[label] if names is not None and 0 <= label < len(names) else str(label)
 
 
-def check_normalization(normalization: str | tuple[Sequence[float], Sequence[float]] | None) -> Normalization | None:
+def check_normalization(
+    normalization: str | tuple[Sequence[float], Sequence[float]] | None,
+) -> Normalization | None:
     """Mean and standard deviation as tuples.
 
     Raises:
@@ -34,9 +36,13 @@ def check_normalization(normalization: str | tuple[Sequence[float], Sequence[flo
     try:
         mean, std = (tuple(float(value) for value in values) for values in normalization)
     except (TypeError, ValueError):
-        raise ValueError(f"normalization: got {normalization!r}; give 'imagenet', (mean, std) or None.") from None
+        raise ValueError(
+            f"normalization: got {normalization!r}; give 'imagenet', (mean, std) or None."
+        ) from None
     if len(mean) != len(std) or not mean or min(std) <= 0:
-        raise ValueError(f"normalization: got {normalization!r}; mean and std need one value per channel, std above 0.")
+        raise ValueError(
+            f"normalization: got {normalization!r}; mean and std need one value per channel, std above 0."
+        )
     return mean, std
 
 
@@ -50,11 +56,15 @@ def check_images(images: Any) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"images: got {describe(images)}; give a tensor (n, c, H, W).")
     if images.ndim not in (3, 4, 5) or 0 in images.shape:
-        raise ValueError(f"images: got {describe(images)}; give a tensor (n, c, H, W) with at least one image.")
+        raise ValueError(
+            f"images: got {describe(images)}; give a tensor (n, c, H, W) with at least one image."
+        )
     # A sum of values that are not finite is not finite, and needs no memory of the images' size.
     broken = (~images.flatten(1).sum(dim=1, dtype=torch.float32).isfinite()).nonzero()
     if len(broken):
-        raise ValueError(f"images: image {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it.")
+        raise ValueError(
+            f"images: image {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it."
+        )
 
 
 def check_labels(labels: Any, count: int, several: bool = False) -> None:
@@ -68,10 +78,15 @@ def check_labels(labels: Any, count: int, several: bool = False) -> None:
     """
     whole = isinstance(labels, Tensor) and labels.shape == (count,) and not labels.is_floating_point()
     multi_hot = (
-        isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == count and bool(((labels == 0) | (labels == 1)).all())
+        isinstance(labels, Tensor)
+        and labels.ndim == 2
+        and len(labels) == count
+        and bool(((labels == 0) | (labels == 1)).all())
     )
     if labels is not None and not whole and not (several and multi_hot):
-        raise ValueError(f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},).")
+        raise ValueError(
+            f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},)."
+        )
 
 
 def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
@@ -82,7 +97,9 @@ def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
     """
     if isinstance(names, str) or len(names) != classes:
         got = repr(names) if isinstance(names, str) else f"{len(names)} names"
-        raise ValueError(f"class_names: got {got} for the model's {classes} classes; give one name per class.")
+        raise ValueError(
+            f"class_names: got {got} for the model's {classes} classes; give one name per class."
+        )
     return names
 
 

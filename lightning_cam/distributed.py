@@ -94,4 +94,6 @@ ALONE = Ranks()
 
 def ranks_of(trainer: Any) -> Ranks:
     """The ranks of a Trainer of either namespace."""
-    return Ranks(trainer.strategy, trainer.world_size, trainer.global_rank) if trainer.world_size > 1 else ALONE
+    return (
+        Ranks(trainer.strategy, trainer.world_size, trainer.global_rank) if trainer.world_size > 1 else ALONE
+    )

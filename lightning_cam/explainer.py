@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam.attribution import maps
-from lightning_cam.attribution.capture import find_layer, look_at_layers
-from lightning_cam.attribution.config import HowToMap, Question, name_of, row_of
+from lightning_cam.attribution.capture import capture_layers, find_layer
+from lightning_cam.attribution.config import ExplainConfig, MethodLike, name_of, row_of
 from lightning_cam.attribution.evidence import Evidence
 from lightning_cam.attribution.network import Forward, check_forward, like
 from lightning_cam.attribution.target_layer import SMALLEST_MAP, TargetLayer, dimensions
 from lightning_cam.attribution.targets import Target
 from lightning_cam.checks import Normalization, check_images, check_labels, check_normalization
-from lightning_cam.explanation import Explanation, Rivals
-from lightning_cam.selectors import How, describe
+from lightning_cam.explanation import Confusions, Explanation
+from lightning_cam.selectors import Selector, describe
 from lightning_cam.typing import Activations, Cams, Gradients, Images, Labels, Scores, Truth
 
 
@@ -26,12 +26,12 @@ def explain(
     model: nn.Module,
     images: Tensor,
     *,
-    method: str | HowToMap | Sequence[str | HowToMap] = "gradcam",
+    method: str | MethodLike | Sequence[str | MethodLike] = "gradcam",
     target: str | int | Target = "predicted",
     labels: Tensor | None = None,
     target_layer: str | Sequence[str] | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     normalization: str | Normalization | None = None,
     max_batch: int | None = None,
 ) -> Explanation | dict[str, Explanation]:
@@ -59,19 +59,23 @@ def explain(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> model = nn.Sequential(
+        ...     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+        ... )
         >>> explanation = explain(model, torch.rand(2, 3, 16, 16))
         >>> explanation.target_layer, explanation.cams.shape, explanation.saliency.shape
         ('1', torch.Size([2, 14, 14]), torch.Size([2, 16, 16]))
     """
-    question = Question(method, target, target_layer, forward, scores, normalization, max_batch)
+    question = ExplainConfig(method, target, target_layer, forward, scores, normalization, max_batch)
     check_forward(model, forward)
     expected = dimensions(model) + 2
     if isinstance(images, Tensor) and images.ndim == expected - 1:
         images = images[None]
     check_images(images)
     if images.ndim != expected:
-        raise ValueError(f"images: got {describe(images)}; the model's first convolution takes tensors of {expected} dimensions.")
+        raise ValueError(
+            f"images: got {describe(images)}; the model's first convolution takes tensors of {expected} dimensions."
+        )
     check_labels(labels, len(images), several=True)
     images = like(images, model)
     labels = None if labels is None else labels.to(images.device).long()
@@ -81,14 +85,18 @@ def explain(
     return found if isinstance(method, list | tuple) else next(iter(found.values()))
 
 
-def find_layers(question: Question, model: nn.Module, images: Images) -> list[TargetLayer]:
+def find_layers(question: ExplainConfig, model: nn.Module, images: Images) -> list[TargetLayer]:
     """The layers that the question names, or the one that is found."""
     names = question.layer_names or [None]
     return [find_layer(model, images, name, question.forward, question.scores) for name in names]
 
 
 def answer(
-    question: Question, model: nn.Module, images: Images, labels: Truth | None, layers: Sequence[TargetLayer]
+    question: ExplainConfig,
+    model: nn.Module,
+    images: Images,
+    labels: Truth | None,
+    layers: Sequence[TargetLayer],
 ) -> dict[str, Explanation]:
     """``explain`` for images and labels on the model's device and layers that were found: by method, from one look a batch."""
     size = tuple(images.shape[2:])
@@ -96,12 +104,12 @@ def answer(
     together = {name: method for name, method in question.methods.items() if name not in each}
     cams: dict[str, list[Cams]] = {name: [] for name in question.methods}
     reasons: dict[str, list[Labels]] = {name: [] for name in question.methods}
-    rivals: dict[str, list[Rivals]] = {name: [] for name in each}
+    confusions: dict[str, list[Confusions]] = {name: [] for name in each}
     seen: list[tuple[Evidence, ...]] = []
-    sets_rivals = question.sets_rivals and labels is not None and labels.ndim == 1
+    finds_confusions = question.finds_confusions and labels is not None and labels.ndim == 1
     for part in torch.arange(len(images)).split(question.max_batch or len(images)):
         here = slice(int(part[0]), int(part[-1]) + 1)
-        with look_at_layers(
+        with capture_layers(
             model,
             images[here],
             target_layers=layers,
@@ -111,17 +119,20 @@ def answer(
             scores=question.scores,
             max_batch=question.max_batch,
             first=here.start,
-            several_targets=sets_rivals and here.start < question.rivals,
+            several_targets=finds_confusions and here.start < question.confusions,
         ) as evidences:
             for name, method in each.items():
                 made, why = _mapped(name, method, evidences, size)
                 cams[name].append(made)
                 reasons[name].append(why)
-                if sets_rivals and here.start < question.rivals:
-                    rivals[name].append(_rivals(name, method, evidences, size))
+                if finds_confusions and here.start < question.confusions:
+                    confusions[name].append(_rivals(name, method, evidences, size))
             seen.append(tuple(_kept(evidence, images[here], bool(together)) for evidence in evidences))
         del evidences  # else two looks would be held at once
-    parts, gathered = {}, [_gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))]
+    parts, gathered = (
+        {},
+        [_gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))],
+    )
     for name, method in together.items():
         found = [_parts(method, evidence) for evidence in gathered]
         parts[name] = found[-1]
@@ -141,13 +152,15 @@ def answer(
             notes=_notes(torch.cat(cams[name]), scores, layers[-1]),
             normalization=check_normalization(question.normalization),
             parts=parts.get(name),
-            rivals=_together(rivals.get(name, []), question.rivals),
+            confusions=_together(confusions.get(name, []), question.confusions),
         )
         for name in question.methods
     }
 
 
-def _mapped(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tuple[int, ...]) -> tuple[Cams, Labels]:
+def _mapped(
+    name: str, method: MethodLike, evidences: Sequence[Evidence], size: tuple[int, ...]
+) -> tuple[Cams, Labels]:
     """One batch's maps, and why some show nothing."""
     # A replaced Evidence shares the backward, and tells whether this method asked for gradients.
     asked = [replace(evidence) for evidence in evidences]
@@ -155,29 +168,36 @@ def _mapped(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tu
     return made, _reasons(made, asked[-1], size)
 
 
-def _rivals(name: str, method: HowToMap, evidences: Sequence[Evidence], size: tuple[int, ...]) -> Rivals:
+def _rivals(
+    name: str, method: MethodLike, evidences: Sequence[Evidence], size: tuple[int, ...]
+) -> Confusions:
     """One batch's maps of the predicted classes, and of the labels less these: a difference of scores has that of gradients."""
-    others = [evidence.towards(evidence.scores.argmax(dim=1)) for evidence in evidences]
+    others = [evidence.with_classes(evidence.scores.argmax(dim=1)) for evidence in evidences]
 
     def apart(sign: int) -> Cams:
         pairs = zip(evidences, others, strict=True)
         both = [replace(own, differentiate=partial(_difference, own, other, sign)) for own, other in pairs]
         return _mapped(name, method, both, size)[0].clamp(min=0)
 
-    return Rivals(_mapped(name, method, others, size)[0], apart(1) - apart(-1))
+    return Confusions(_mapped(name, method, others, size)[0], apart(1) - apart(-1))
 
 
 def _difference(own: Evidence, other: Evidence, sign: int) -> Gradients:
     return sign * (own.gradients - other.gradients)
 
 
-def _together(rivals: Sequence[Rivals], most: int) -> Rivals | None:
-    if not rivals:
+def _together(confusions: Sequence[Confusions], most: int) -> Confusions | None:
+    if not confusions:
         return None
-    return Rivals(*(torch.cat(maps)[:most] for maps in zip(*((each.predicted, each.contrast) for each in rivals), strict=True)))
+    return Confusions(
+        *(
+            torch.cat(maps)[:most]
+            for maps in zip(*((each.predicted, each.contrast) for each in confusions), strict=True)
+        )
+    )
 
 
-def _parts(method: HowToMap, evidence: Evidence) -> Activations:
+def _parts(method: MethodLike, evidence: Evidence) -> Activations:
     row = row_of(method)
     if row.parts is None:
         raise ValueError(f"method: {name_of(method)} finds no parts.")
@@ -196,12 +216,21 @@ def _kept(evidence: Evidence, images: Images, with_activations: bool) -> Evidenc
     """What stays of a look when it is over: no function of the network, and activations only where they are still needed."""
     activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
     return replace(
-        evidence, images=images, activations=activations, differentiate=_over, score=_over, tail=_over, again=_over, towards=_over
+        evidence,
+        images=images,
+        activations=activations,
+        differentiate=_over,
+        score=_over,
+        tail=_over,
+        with_images=_over,
+        with_classes=_over,
     )
 
 
 def _over(*arguments: Any) -> Any:
-    raise ValueError("method: a method that looks at all images together sees their activations alone, no gradients.")
+    raise ValueError(
+        "method: a method that looks at all images together sees their activations alone, no gradients."
+    )
 
 
 def _gathered(parts: list[Evidence], images: Images) -> Evidence:
@@ -220,7 +249,9 @@ def _gathered(parts: list[Evidence], images: Images) -> Evidence:
 def _checked(name: str, cams: Any, images: Images) -> Cams:
     if not (isinstance(cams, Tensor) and cams.ndim == images.ndim - 1 and len(cams) == len(images)):
         count = len(images)
-        raise ValueError(f"method: {name!r} returned {describe(cams)} for {count} images; return one map per image, (n, h, w).")
+        raise ValueError(
+            f"method: {name!r} returned {describe(cams)} for {count} images; return one map per image, (n, h, w)."
+        )
     return cams
 
 
@@ -237,5 +268,7 @@ def _notes(cams: Cams, scores: Scores, layer: TargetLayer) -> tuple[str, ...]:
             "scores: the model's forward returns probabilities; explain the logits, before softmax, with scores= or forward="
         )
     if broken:
-        notes.append(f"maps: {broken:.0f} of {len(cams)} are not finite (NaN or inf); look for NaN in the model's weights")
+        notes.append(
+            f"maps: {broken:.0f} of {len(cams)} are not finite (NaN or inf); look for NaN in the model's weights"
+        )
     return tuple(notes)

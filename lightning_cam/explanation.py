@@ -13,11 +13,28 @@ from lightning_cam.attribution.targets import probabilities
 from lightning_cam.checks import Normalization
 from lightning_cam.metrics.statistics import STATISTICS, MapContext
 from lightning_cam.registry import choose
-from lightning_cam.typing import Activations, Boxes, Cams, Images, Labels, Masks, PerImage, Saliency, Scores, Tiles
+from lightning_cam.typing import (
+    Activations,
+    Boxes,
+    Cams,
+    Images,
+    Labels,
+    Masks,
+    PerImage,
+    Saliency,
+    Scores,
+    Tiles,
+)
 from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
 from lightning_cam.visualization.canvas import drawable
 from lightning_cam.visualization.figure import Key, Panel, side_by_side
-from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_maps, flatten_to_pictures, tile
+from lightning_cam.visualization.projection import (
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    tile,
+)
 from lightning_cam.visualization.scene import how_drawn, part_legend
 
 if TYPE_CHECKING:
@@ -29,7 +46,7 @@ SHOWN_IN_A_NOTEBOOK = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
+class Confusions:
     """Maps of the first m images, where the model answers another class than the label.
 
     Args:
@@ -57,18 +74,25 @@ class Explanation:
         notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
         normalization: Mean and standard deviation to undo for display.
         parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of them.
-        rivals: Of the first images, where the question was asked with ``rivals``; else None.
+        rivals: Of the first images, where the question was asked with ``confusions``; else None.
 
     Example:
         >>> import torch
         >>> from torch import nn
         >>> from lightning_cam import explain
         >>> torch.manual_seed(0) and None
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> model = nn.Sequential(
+        ...     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+        ... )
         >>> found = explain(model, torch.rand(2, 3, 16, 16), target=0)
         >>> found
         Explanation(2 images, gradcam at 1, 14 x 14)
-        >>> found.overlay().shape, found.foreground(0.5).shape, len(found.boxes(0.5)), found.statistic("entropy").shape
+        >>> (
+        ...     found.overlay().shape,
+        ...     found.foreground(0.5).shape,
+        ...     len(found.boxes(0.5)),
+        ...     found.statistic("entropy").shape,
+        ... )
         (torch.Size([2, 16, 16, 3]), torch.Size([2, 16, 16]), 2, torch.Size([2]))
     """
 
@@ -82,7 +106,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     normalization: Normalization | None = None
     parts: Activations | None = None
-    rivals: Rivals | None = None
+    confusions: Confusions | None = None
 
     def __repr__(self) -> str:
         grid = " x ".join(str(side) for side in self.cams.shape[1:])
@@ -183,18 +207,32 @@ class Explanation:
                 raise ValueError(f"{argument}: got {value}; give at least 1.")
         everyone = [self, *beside]
         if any(other.images.shape != self.images.shape for other in beside):
-            raise ValueError("beside: got an explanation of images of another shape; explain the same images.")
+            raise ValueError(
+                "beside: got an explanation of images of another shape; explain the same images."
+            )
         count = min(len(self.images), most)
         drawn = [other._pictures(count, opacity, colormap) for other in everyone]
-        columns = [other._panels(over, names, threshold, bool(beside)) for other, (_, over) in zip(everyone, drawn, strict=True)]
+        columns = [
+            other._panels(over, names, threshold, bool(beside))
+            for other, (_, over) in zip(everyone, drawn, strict=True)
+        ]
         shares, classes = probabilities(self.scores[:count]).cpu().topk(min(top, self.scores.shape[1]), dim=1)
         inputs = [
-            Panel(picture, [_answer(names, *one) for one in zip(likeliest, share, strict=True)], lines=2 if top == 1 else 1)
+            Panel(
+                picture,
+                [_answer(names, *one) for one in zip(likeliest, share, strict=True)],
+                lines=2 if top == 1 else 1,
+            )
             for picture, likeliest, share in zip(drawn[0][0], classes.tolist(), shares.tolist(), strict=True)
         ]
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
         legend = () if self.parts is None else part_legend(self.parts.shape[1])
-        key = Key(colormap, f"share of {own} maximum", " · ".join(filter(None, (headline, how_drawn(self.images)))), legend)
+        key = Key(
+            colormap,
+            f"share of {own} maximum",
+            " · ".join(filter(None, (headline, how_drawn(self.images)))),
+            legend,
+        )
         return side_by_side(list(zip(inputs, *columns, strict=True)), key)
 
     def _repr_png_(self) -> bytes:
@@ -225,7 +263,9 @@ class Explanation:
         own = tuple(self.images.shape[2:])
         return own, own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
 
-    def _panels(self, over: Tiles, names: Sequence[str] | None, threshold: float | None, compared: bool) -> list[Panel]:
+    def _panels(
+        self, over: Tiles, names: Sequence[str] | None, threshold: float | None, compared: bool
+    ) -> list[Panel]:
         """The overlays of the first images, with what is said of them and marked in them."""
         count = len(over)
         shares = probabilities(self.scores).cpu()
@@ -244,7 +284,10 @@ class Explanation:
                 boxes = [found[:1] for found in regions.boxes(flat, threshold)]
         panels = []
         for i in range(count):
-            title, number = [f"blank: {blanks[i]}" if blanks[i] else f"{self.method} at {self.target_layer}"], explained[i]
+            title, number = (
+                [f"blank: {blanks[i]}" if blanks[i] else f"{self.method} at {self.target_layer}"],
+                explained[i],
+            )
             if number is not None and (compared or number != predicted[i]):
                 title.insert(0, _answer(names, number, shares[i, number].item()))
             panels.append(Panel(over[i], title, outlined[i], boxes[i]))

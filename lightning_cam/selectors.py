@@ -8,18 +8,20 @@ from typing import Any
 
 from torch import Tensor
 
-How = str | int | Callable[[Any], Any] | None
+Selector = str | int | Callable[[Any], Any] | None
 Parts = list[tuple[str | int, Any]]
 
 
-def check_how(argument: str, how: Any) -> None:
+def check_selector(argument: str, how: Any) -> None:
     """Accepts a key, an index, a function or None.
 
     Raises:
         TypeError: ``how`` is something else.
     """
     if isinstance(how, bool) or not (how is None or isinstance(how, str | int) or callable(how)):
-        raise TypeError(f"{argument}: got {how!r}; give a key, an index, a function, or None to have it found.")
+        raise TypeError(
+            f"{argument}: got {how!r}; give a key, an index, a function, or None to have it found."
+        )
 
 
 def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -> Any:
@@ -38,7 +40,9 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
         function = imported(how)  # only now: a key of the batch never imports a module of that name
     if callable(function):
         return function(container)
-    raise ValueError(f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function.")
+    raise ValueError(
+        f"{argument}: no {how!r} in {describe(container)}; give a key or index that is there, or a function."
+    )
 
 
 def imported(name: Any) -> Any:
@@ -65,7 +69,10 @@ def describe(thing: Any) -> str:
         return f"{_a(str(thing.dtype).removeprefix('torch.'))} tensor {tuple(thing.shape)}"
     parts = parts_of(thing)
     if parts and parts[0][1] is not thing:
-        words = [f"{name!r}: {describe(part)}" if isinstance(name, str) else describe(part) for name, part in parts[:8]]
+        words = [
+            f"{name!r}: {describe(part)}" if isinstance(name, str) else describe(part)
+            for name, part in parts[:8]
+        ]
         return f"{_a(type(thing).__name__)} of {', '.join(words)}"
     return _a(type(thing).__name__)
 
@@ -89,7 +96,9 @@ def parts_of(thing: Any) -> Parts:
     return []
 
 
-def first_fitting(parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()) -> Any:
+def first_fitting(
+    parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()
+) -> Any:
     """The first part that fits, those with a usual name before the rest, those with another thing's name last."""
 
     def rank(part: tuple[str | int, Any]) -> int:

@@ -12,7 +12,9 @@ Labels = Int[Tensor, " n"]
 Truth = Int[Tensor, "n *C"]  # labels (n,), or several per image (n, C) as zeros and ones
 Masks = Bool[Tensor, "n *size"]
 Scores = Float[Tensor, "n C"]
-Outputs = Float[Tensor, "n C *positions"]  # scores, or what else a target function reads: one score per class and position
+Outputs = Float[
+    Tensor, "n C *positions"
+]  # scores, or what else a target function reads: one score per class and position
 PerImage = Float[Tensor, " n"]
 Rows = Num[Tensor, "m c *size"]  # m copies of images, covered or noisy
 RowActivations = Float[Tensor, "m k *grid"]

@@ -475,11 +475,15 @@ def transposed(matrix: list[list[float]]) -> list[list[float]]:
     return [list(column) for column in zip(*matrix, strict=True)]
 
 
-def improved(factor: list[list[float]], above: list[list[float]], below: list[list[float]]) -> list[list[float]]:
+def improved(
+    factor: list[list[float]], above: list[list[float]], below: list[list[float]]
+) -> list[list[float]]:
     """``factor * above / below``, entry by entry, 0 where nothing is below."""
     result = []
     for values, uppers, lowers in zip(factor, above, below, strict=True):
-        result.append([value * a / b if b != 0 else 0.0 for value, a, b in zip(values, uppers, lowers, strict=True)])
+        result.append(
+            [value * a / b if b != 0 else 0.0 for value, a, b in zip(values, uppers, lowers, strict=True)]
+        )
     return result
 
 
@@ -500,8 +504,12 @@ def deep_feature_factorization(images: list[Facts], parts: int = 5, iterations: 
     w = transposed([part[:positions] for part in start_of])
     h = [part[positions:] for part in start_of]
     for _ in range(iterations):
-        w = improved(w, matrix_product(rows, transposed(h)), matrix_product(w, matrix_product(h, transposed(h))))
-        h = improved(h, matrix_product(transposed(w), rows), matrix_product(matrix_product(transposed(w), w), h))
+        w = improved(
+            w, matrix_product(rows, transposed(h)), matrix_product(w, matrix_product(h, transposed(h)))
+        )
+        h = improved(
+            h, matrix_product(transposed(w), rows), matrix_product(matrix_product(transposed(w), w), h)
+        )
     columns = []
     for column, row in zip(transposed(w), h, strict=True):
         length = sqrt(sum(value**2 for value in row))
@@ -534,7 +542,9 @@ def cams(name: str, images: list[Facts], **options: float | str) -> Array:
 # --- Statistics: all that is known of one image's map -----------------------------------------------------------------------------
 
 
-Index = tuple[int, ...]  # of a pixel: row and column; of a signal the sample; of a volume depth, row and column
+Index = tuple[
+    int, ...
+]  # of a pixel: row and column; of a signal the sample; of a volume depth, row and column
 
 
 def every_index(shape: Index) -> Iterator[Index]:
@@ -589,14 +599,18 @@ def near_an_end(position: int, side: int, width: float) -> bool:
 
 def border_mass(saliency: Array, width: float = 0.1) -> float:
     def near_any_end(pixel: Index) -> bool:
-        return any(near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True))
+        return any(
+            near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True)
+        )
 
     return share(saliency, near_any_end)
 
 
 def corner_mass(saliency: Array, width: float = 0.25) -> float:
     def near_an_end_of_all(pixel: Index) -> bool:
-        return all(near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True))
+        return all(
+            near_an_end(position, side, width) for position, side in zip(pixel, saliency.shape, strict=True)
+        )
 
     return share(saliency, near_an_end_of_all)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.capture import capture, find_layer
 from lightning_cam.attribution.methods.table import METHODS
 
 CLASSES = 4
@@ -55,7 +55,9 @@ class Halves(nn.Module):
         return self.tail(self.features(images))
 
 
-def case(model: nn.Module, layer: str, trunk: nn.Module, tail: nn.Sequential, dtype: torch.dtype, scale: float) -> Case:
+def case(
+    model: nn.Module, layer: str, trunk: nn.Module, tail: nn.Sequential, dtype: torch.dtype, scale: float
+) -> Case:
     with torch.no_grad():
         tail[-1].weight.mul_(scale)
         tail[-1].bias.mul_(scale)
@@ -63,7 +65,9 @@ def case(model: nn.Module, layer: str, trunk: nn.Module, tail: nn.Sequential, dt
     return Case(model.to(dtype).eval(), layer, trunk, tail, images, torch.tensor([0, 3, 1, 1]))
 
 
-def halves(features: nn.Sequential, tail: nn.Sequential, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
+def halves(
+    features: nn.Sequential, tail: nn.Sequential, dtype: torch.dtype = torch.float64, scale: float = 1.0
+) -> Case:
     model = Halves(features, tail)
     return case(model, "features", model.features, model.tail, dtype, scale)
 
@@ -76,7 +80,9 @@ def relu(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
     norm.running_var.uniform_(0.1, 0.3)
     with torch.no_grad():
         norm.bias.uniform_(-0.5, 0.5)[0] = -100.0
-    features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), norm, nn.ReLU())
+    features = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), norm, nn.ReLU()
+    )
     tail = nn.Sequential(
         nn.Conv2d(8, 6, 3, padding=1),
         nn.ReLU(),
@@ -92,8 +98,12 @@ def relu(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
 def gelu(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
     """Activations of both signs; channel sums too."""
     torch.manual_seed(47)
-    features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.GELU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.GELU())
-    tail = nn.Sequential(nn.Conv2d(8, 6, 3, padding=1), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES))
+    features = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.GELU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.GELU()
+    )
+    tail = nn.Sequential(
+        nn.Conv2d(8, 6, 3, padding=1), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES)
+    )
     return halves(features, tail, dtype, scale)
 
 
@@ -119,8 +129,12 @@ def sequential(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
 def pooled(activation: nn.Module, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
     """Global average pooling and one linear layer after the target layer."""
     torch.manual_seed(3)
-    features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), activation)
-    return halves(features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)), dtype, scale)
+    features = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), activation
+    )
+    return halves(
+        features, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)), dtype, scale
+    )
 
 
 def pooled_relu(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
@@ -193,12 +207,16 @@ def with_few_passes(name: str) -> Callable[..., Tensor]:
 
 
 def look_with(
-    name: str, case: Case, target: str | int | Callable = "label", images: Tensor | None = None, **options: Any
+    name: str,
+    case: Case,
+    target: str | int | Callable = "label",
+    images: Tensor | None = None,
+    **options: Any,
 ) -> Tensor:
     """The raw map in the model's own precision."""
     images = case.images if images is None else images
     layer = find_layer(case.model, images, case.layer)
-    with look(case.model, images, target_layer=layer, target=target, labels=case.labels) as evidence:
+    with capture(case.model, images, target_layer=layer, target=target, labels=case.labels) as evidence:
         return METHODS[name](evidence, **OPTIONS.get(name, {}) | options)
 
 

@@ -123,7 +123,12 @@ def at_ranks(values: list[float], count: int) -> list[float]:
     return found
 
 
-FEATURES: dict[str, Callable[[Array], Array]] = {"image": image, "spectrum": spectrum, "amplitude": amplitude, "tone": tone}
+FEATURES: dict[str, Callable[[Array], Array]] = {
+    "image": image,
+    "spectrum": spectrum,
+    "amplitude": amplitude,
+    "tone": tone,
+}
 
 
 # --- Cues: one pair ---------------------------------------------------------------------------------------------------------------
@@ -132,7 +137,9 @@ FEATURES: dict[str, Callable[[Array], Array]] = {"image": image, "spectrum": spe
 def difference(pair: Pair) -> Array:
     """Zero where no image of a class shows anything."""
     apart = pair.donor_mean - pair.host_mean
-    return np.array([0.0 if value != value else value for value in apart.flatten().tolist()]).reshape(apart.shape)
+    return np.array([0.0 if value != value else value for value in apart.flatten().tolist()]).reshape(
+        apart.shape
+    )
 
 
 def pattern(pair: Pair) -> Array:
@@ -216,7 +223,9 @@ def donor_amplitude(pair: Pair) -> Array:
 def attended(pair: Pair) -> Array:
     result = pair.host.copy()
     side = max(1, min(result.shape[1:]) // 3)
-    (top, left), (donor_top, donor_left) = (corner(saliency, side) for saliency in (pair.host_saliency, pair.donor_saliency))
+    (top, left), (donor_top, donor_left) = (
+        corner(saliency, side) for saliency in (pair.host_saliency, pair.donor_saliency)
+    )
     for row, column in every_position(side, side):
         result[:, top + row, left + column] = pair.donor[:, donor_top + row, donor_left + column]
     return result
@@ -224,7 +233,10 @@ def attended(pair: Pair) -> Array:
 
 def corner(saliency: Array, side: int) -> list[int]:
     peak = max(every_position(*saliency.shape), key=lambda place: saliency[place])
-    return [min(max(place - side // 2, 0), whole - side) for place, whole in zip(peak, saliency.shape, strict=True)]
+    return [
+        min(max(place - side // 2, 0), whole - side)
+        for place, whole in zip(peak, saliency.shape, strict=True)
+    ]
 
 
 def background(pair: Pair) -> Array:
@@ -242,7 +254,11 @@ CUES: dict[str, Callable[[Pair], Array]] = {
     "mean_tone": mean_tone,
     "border_16": partial(border, share=16),
     "border_8": partial(border, share=8),
-    **{f"cell_{row}_{column}": partial(mean_image, cell=(row, column)) for row in range(4) for column in range(4)},
+    **{
+        f"cell_{row}_{column}": partial(mean_image, cell=(row, column))
+        for row in range(4)
+        for column in range(4)
+    },
     "colour_mean": partial(colour, middle=mean),
     "colour_std": partial(colour, middle=mean, scaled=True),
     "colour_median": partial(colour, middle=median),
@@ -283,11 +299,15 @@ def votes(predicted: list[int], hosts: list[int], donors: list[int], voters: lis
 
 def binomial_tail(wins: int, trials: int, share: Fraction) -> float:
     """In whole numbers, divided once."""
-    return float(sum(comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(wins, trials + 1)))
+    return float(
+        sum(comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(wins, trials + 1))
+    )
 
 
 def holm(p_values: list[float]) -> list[float]:
     """Each is the largest, over all that are no larger than it, of the p-value times how many are not smaller."""
     ranked = sorted(p_values)
     steps = [min(1.0, (len(ranked) - rank) * value) for rank, value in enumerate(ranked)]
-    return [max(step for step, other in zip(steps, ranked, strict=True) if other <= value) for value in p_values]
+    return [
+        max(step for step, other in zip(steps, ranked, strict=True) if other <= value) for value in p_values
+    ]

@@ -87,5 +87,10 @@ class CompiledSubmodule(Classifier):
 
 
 def trainer(directory: Path, **options: Any) -> Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": False,
+        "enable_checkpointing": False,
+    }
     return Trainer(default_root_dir=directory, **{"accelerator": "cpu", "max_epochs": 2, **quiet, **options})

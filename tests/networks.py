@@ -9,7 +9,9 @@ class Net(nn.Module):
 
     def __init__(self, classes: int = 5, activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        )
         self.body = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), activation())
         self.dropout = nn.Dropout(0.5)
         self.head = nn.Linear(8, classes)

@@ -60,7 +60,9 @@ def gaussian_kernel(width: int = 11, sigma: float = 5.0) -> Array:
     reach, middle = int(4 * sigma + 0.5), width // 2
     for down, across in every_position(2 * reach + 1, 2 * reach + 1):
         y, x = down - reach, across - reach
-        kernel[mirrored(middle + y, width), mirrored(middle + x, width)] += exp(-(y * y + x * x) / (2 * sigma * sigma))
+        kernel[mirrored(middle + y, width), mirrored(middle + x, width)] += exp(
+            -(y * y + x * x) / (2 * sigma * sigma)
+        )
     total = 0.0
     for i, j in every_position(width, width):
         total += kernel[i, j]
@@ -122,7 +124,9 @@ def imputed(image: Array, removed: list[tuple[int, int]]) -> Array:
     return result
 
 
-def road_curves(score: Score, image: Array, saliency: Array, noise: Array, percentages: list[int]) -> tuple[list, list]:
+def road_curves(
+    score: Score, image: Array, saliency: Array, noise: Array, percentages: list[int]
+) -> tuple[list, list]:
     """Scores without the most salient pixels, and without the least salient ones."""
     order = by_saliency(saliency)
     most, least = [], []

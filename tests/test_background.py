@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lightning_cam.loggers.worker import MOST_WAITING, Background
+from lightning_cam.loggers.worker import MOST_WAITING, Worker
 
 
 def threads() -> int:
@@ -16,7 +16,7 @@ def threads() -> int:
 
 
 def test_jobs_run_in_order_on_another_thread() -> None:
-    background, done = Background(), []
+    background, done = Worker(), []
     for number in range(40):
 
         def job(number: int = number) -> str:
@@ -37,7 +37,7 @@ def test_jobs_run_in_order_on_another_thread() -> None:
 
 
 def test_nothing_runs_before_the_start() -> None:
-    background, done = Background(), []
+    background, done = Worker(), []
     background.add("one", lambda: done.append(1))
     time.sleep(0.05)
     assert (done, threads()) == ([], 0)
@@ -47,7 +47,7 @@ def test_nothing_runs_before_the_start() -> None:
 
 
 def test_the_line_is_bounded() -> None:
-    background, gate = Background(), threading.Event()
+    background, gate = Worker(), threading.Event()
     for number in range(MOST_WAITING + 1):
         background.add(str(number), lambda: str(gate.wait()))
     starting = threading.Thread(target=background.start)
@@ -62,7 +62,7 @@ def test_the_line_is_bounded() -> None:
 
 
 def test_a_failure_is_told_and_the_next_job_runs() -> None:
-    background = Background()
+    background = Worker()
     background.add("bad", lambda: 1 / 0)
     background.add("good", lambda: "good")
     background.flush()
@@ -73,7 +73,7 @@ def test_a_failure_is_told_and_the_next_job_runs() -> None:
 
 
 def test_after_a_flush_it_serves_again() -> None:
-    background, done = Background(), []
+    background, done = Worker(), []
     for _ in range(2):
         background.add("job", lambda: done.append(1))
         background.flush()
@@ -83,7 +83,7 @@ def test_after_a_flush_it_serves_again() -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])  # noqa: S301 - our own
 def test_a_copy_has_a_thread_of_its_own(copied: object) -> None:
-    background, gate, done = Background(), threading.Event(), []
+    background, gate, done = Worker(), threading.Event(), []
     background.add("job", lambda: str(gate.wait()))
     background.start()
     other = copied(background)
@@ -96,7 +96,7 @@ def test_a_copy_has_a_thread_of_its_own(copied: object) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_meanwhile_ends(recwarn: pytest.WarningsRecorder) -> None:
-    background, gate = Background(), threading.Event()
+    background, gate = Worker(), threading.Event()
     background.add("job", lambda: str(gate.wait()))
     background.start()
     child = os.fork()
@@ -109,7 +109,7 @@ def test_a_process_forked_meanwhile_ends(recwarn: pytest.WarningsRecorder) -> No
 
 
 def test_what_no_other_thread_may_do_is_done_here() -> None:
-    background, done = Background(), []
+    background, done = Worker(), []
     background.add("here", lambda: done.append(threading.current_thread()), here=True)
     background.add("bad", lambda: 1 / 0, here=True)
     assert done == []

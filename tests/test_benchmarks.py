@@ -69,13 +69,17 @@ def test_waiting_is_measured_beside_inference_and_the_same_by_hand(tmp_path: Pat
 
     (found,) = json.loads(path.read_text())["wait"]
     assert found["looks"] == 3 + 1  # the first and two rounds, and one more whose memory is recorded
-    for times in (found[name] for name in ("inference", "monitor", "look", "by_hand", "behind", "behind_by_hand")):
+    for times in (
+        found[name] for name in ("inference", "monitor", "look", "by_hand", "behind", "behind_by_hand")
+    ):
         assert len(times) == 3
         assert all(math.isfinite(time) and time > 0 for time in times)
     assert all(look < whole for look, whole in zip(found["look"], found["monitor"], strict=True))
     assert found["difference"] < 1e-2  # the same images at the same layer; the history keeps half precision
     assert found["peaks"]["CAMMonitor"] >= found["peaks"]["inference"]  # it runs the same forward
-    assert found["peaks"]["ByHand"] > 2 * found["peaks"]["inference"]  # its graph is that of the whole network
+    assert (
+        found["peaks"]["ByHand"] > 2 * found["peaks"]["inference"]
+    )  # its graph is that of the whole network
 
 
 def test_a_share_of_an_epoch_is_that_of_the_dearest_case(tmp_path: Path) -> None:
@@ -88,7 +92,9 @@ def test_a_share_of_an_epoch_is_that_of_the_dearest_case(tmp_path: Path) -> None
     (found,) = json.loads(path.read_text())["share"]
     assert found["hosts"] == 16
     assert found["looks"] == len(found["monitor"]) == len(found["training"]) == 9
-    assert 3 <= sum(found["complete"]) < 9  # all tests: at every third look, and where something has yet to be confirmed
+    assert (
+        3 <= sum(found["complete"]) < 9
+    )  # all tests: at every third look, and where something has yet to be confirmed
     assert found["means"][0] > max(found["means"][1:])  # taken once
     assert all(math.isfinite(time) and time > 0 for time in found["training"] + found["monitor"])
 
@@ -101,14 +107,30 @@ def test_a_look_costs_an_inference_forward() -> None:
     assert memory <= 1.1
 
 
-@pytest.mark.skipif(Version(version("torchcam")) < Version("0.5"), reason="torchcam 0.4, which goes with matplotlib 3.8, cannot")
+@pytest.mark.skipif(
+    Version(version("torchcam")) < Version("0.5"),
+    reason="torchcam 0.4, which goes with matplotlib 3.8, cannot",
+)
 def test_every_method_is_measured_beside_its_peers(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    options = ["--models", "resnet18", "--methods", "gradcam", "layercam", "ablationcam", "--size", "64", "--images", "2"]
+    options = [
+        "--models",
+        "resnet18",
+        "--methods",
+        "gradcam",
+        "layercam",
+        "ablationcam",
+        "--size",
+        "64",
+        "--images",
+        "2",
+    ]
     output = printed("methods.py", *options, "--rounds", "1", "--json", str(path))
 
     assert "| | lightning_cam | pytorch-grad-cam | torchcam | captum |" in output
-    assert [line.split(" | ")[0] for line in output.splitlines() if " / " in line and line.startswith("| ")] == [
+    assert [
+        line.split(" | ")[0] for line in output.splitlines() if " / " in line and line.startswith("| ")
+    ] == [
         "| gradcam",
         "| layercam",
         "| ablationcam, 1 image",
@@ -130,7 +152,18 @@ def test_every_method_is_measured_beside_its_peers(tmp_path: Path) -> None:
 
 def test_a_peer_that_fails_leaves_its_reason(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    options = ["--models", "vit_b_16", "--methods", "gradcam", "--peers", "captum", "--images", "1", "--rounds", "1"]
+    options = [
+        "--models",
+        "vit_b_16",
+        "--methods",
+        "gradcam",
+        "--peers",
+        "captum",
+        "--images",
+        "1",
+        "--rounds",
+        "1",
+    ]
     output = printed("methods.py", *options, "--json", str(path))
     assert "| - (1) |" in output
     assert "(1) captum: ValueError: LayerGradCam takes dimension 1 for the channels" in output
@@ -143,9 +176,17 @@ def test_a_peer_that_fails_leaves_its_reason(tmp_path: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize(
     ("model", "most", "most_together"),
-    [("resnet50", 1.05, 1.2), ("convnext_tiny", 1.05, 1.2), ("alexnet", 1.6, None), ("vgg16", 1.6, None), ("vit_b_16", 1.6, None)],
+    [
+        ("resnet50", 1.05, 1.2),
+        ("convnext_tiny", 1.05, 1.2),
+        ("alexnet", 1.6, None),
+        ("vgg16", 1.6, None),
+        ("vit_b_16", 1.6, None),
+    ],
 )
-def test_a_look_costs_little_beside_inference(tmp_path: Path, model: str, most: float, most_together: float | None) -> None:
+def test_a_look_costs_little_beside_inference(
+    tmp_path: Path, model: str, most: float, most_together: float | None
+) -> None:
     methods = [*SINGLE_LOOK, *(["together"] if most_together else [])]
     options = ["--models", model, "--methods", *methods, "--peers", "--images", "16", "--rounds", "9"]
     rows = figures(tmp_path, *options, limit=3600)[model]

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from modules import CLASSES, BackboneUnderNoGrad, Classifier, CompiledSubmodule, FrozenBackbone, FrozenBatchNorm, loader, trainer
+from modules import (
+    CLASSES,
+    BackboneUnderNoGrad,
+    Classifier,
+    CompiledSubmodule,
+    FrozenBackbone,
+    FrozenBatchNorm,
+    loader,
+    trainer,
+)
 from pytorch_lightning import LightningModule, callbacks, seed_everything
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
@@ -78,7 +87,14 @@ class Tokens(Classifier):
     """Patch tokens behind a class token, with dropout; torchvision starts its head at zero, so that no map would show anything."""
 
     def __init__(self) -> None:
-        sizes = {"image_size": 16, "patch_size": 4, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+        sizes = {
+            "image_size": 16,
+            "patch_size": 4,
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_dim": 8,
+            "mlp_dim": 16,
+        }
         network = VisionTransformer(num_classes=CLASSES, dropout=0.1, **sizes)
         torch.nn.init.normal_(network.heads.head.weight)
         super().__init__(network)
@@ -98,7 +114,9 @@ class TwoOptimizers(Classifier):
             optimizer.step()
 
     def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.net.body.parameters(), lr=0.05), torch.optim.Adam(self.net.head.parameters(), lr=0.01)
+        return torch.optim.SGD(self.net.body.parameters(), lr=0.05), torch.optim.Adam(
+            self.net.head.parameters(), lr=0.01
+        )
 
 
 class Checkpointed(Classifier):
@@ -109,14 +127,18 @@ class Checkpointed(Classifier):
         self.reentrant = reentrant
 
     def forward(self, images: Tensor) -> Tensor:
-        images = images.clone().requires_grad_(torch.is_grad_enabled())  # reentrant ones need it to train what is inside
+        images = images.clone().requires_grad_(
+            torch.is_grad_enabled()
+        )  # reentrant ones need it to train what is inside
         activations = checkpoint(self.net.trunk, images, use_reentrant=self.reentrant)
         return checkpoint(self.net.tail, activations, use_reentrant=self.reentrant)
 
 
 class CheckpointedWhole(Checkpointed):
     def forward(self, images: Tensor) -> Tensor:
-        return checkpoint(self.net, images.clone().requires_grad_(torch.is_grad_enabled()), use_reentrant=self.reentrant)
+        return checkpoint(
+            self.net, images.clone().requires_grad_(torch.is_grad_enabled()), use_reentrant=self.reentrant
+        )
 
 
 class MetricsInForward(Classifier):
@@ -124,7 +146,11 @@ class MetricsInForward(Classifier):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accuracy, self.mean, self.all = MulticlassAccuracy(num_classes=CLASSES), MeanMetric(), CatMetric()
+        self.accuracy, self.mean, self.all = (
+            MulticlassAccuracy(num_classes=CLASSES),
+            MeanMetric(),
+            CatMetric(),
+        )
         self.hidden = {"mean": MeanMetric()}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,7 +161,11 @@ class MetricsInForward(Classifier):
         return scores
 
     def on_validation_epoch_end(self) -> None:
-        values = {"accuracy": self.accuracy.compute(), "mean": self.mean.compute(), "hidden": self.hidden["mean"].compute()}
+        values = {
+            "accuracy": self.accuracy.compute(),
+            "mean": self.mean.compute(),
+            "hidden": self.hidden["mean"].compute(),
+        }
         self.log_dict({**values, "all": self.all.compute().sum()})
 
 
@@ -157,7 +187,10 @@ class CountsInForward(Classifier):
         return scores
 
     def on_validation_epoch_end(self) -> None:
-        counts = {"forwards": self.counts["forwards"], **{f"of {n}": count for n, count in self.counts["by size"].items()}}
+        counts = {
+            "forwards": self.counts["forwards"],
+            **{f"of {n}": count for n, count in self.counts["by size"].items()},
+        }
         self.log_dict({name: float(count) for name, count in counts.items()})
         self.log_dict({"seen": torch.stack(self.seen).sum(), "average": self.average["score"]})
 
@@ -184,7 +217,11 @@ def combined(mode: str) -> dict[str, Any]:
     def val() -> CombinedLoader:
         return CombinedLoader({"a": loader(16, seed=2), "b": loader(seed=1)}, mode)
 
-    return {"module": TwoBatches, "val": val, "monitor": {"images": lambda two: two["b"][0], "labels": lambda two: two["b"][1]}}
+    return {
+        "module": TwoBatches,
+        "val": val,
+        "monitor": {"images": lambda two: two["b"][0], "labels": lambda two: two["b"][1]},
+    }
 
 
 def workers(persistent: bool) -> Callable[[], Any]:
@@ -273,7 +310,9 @@ def train(
     metrics = {name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")}
     assert len(metrics) >= 2
     module = fitted.lightning_module
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules())
+    hooks = sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules()
+    )
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}, metrics, hooks
 
 
@@ -284,7 +323,9 @@ def test_same_weights_and_metrics(name: str, tmp_path: Path) -> None:
     weights, metrics, hooks = train(tmp_path / "without", [], configuration)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*switched itself off.*")
-        monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], configuration)
+        monitored_weights, monitored_metrics, monitored_hooks = train(
+            tmp_path / "with", [monitor], configuration
+        )
     torch.testing.assert_close(monitored_weights, weights, rtol=0, atol=0)
     torch.testing.assert_close(monitored_metrics, metrics, rtol=0, atol=0)
     assert monitored_hooks == hooks
@@ -308,7 +349,9 @@ def fails_at(call: int) -> Callable[[Evidence], Tensor]:
 def test_same_weights_and_metrics_when_the_monitor_fails_half_way(tmp_path: Path) -> None:
     weights, metrics, hooks = train(tmp_path / "without", [], {})
     monitor = CAMMonitor(probe=9, method=fails_at(call=3))  # twice in the rehearsal
-    with pytest.warns(UserWarning, match=r"switched itself off in epoch 0; training goes on.*RuntimeError: planted"):
+    with pytest.warns(
+        UserWarning, match=r"switched itself off in epoch 0; training goes on.*RuntimeError: planted"
+    ):
         monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], {})
     torch.testing.assert_close(monitored_weights, weights, rtol=0, atol=0)
     torch.testing.assert_close(monitored_metrics, metrics, rtol=0, atol=0)

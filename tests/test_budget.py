@@ -61,10 +61,14 @@ def test_over_a_long_training_the_share_is_used_and_kept(share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "error"), [(0, ValueError), (-0.1, ValueError), (1.5, ValueError), (float("nan"), ValueError), (True, TypeError)]
+    ("value", "error"),
+    [(0, ValueError), (-0.1, ValueError), (1.5, ValueError), (float("nan"), ValueError), (True, TypeError)],
 )
 def test_wrong_shares(value: Any, error: type[Exception], unchecked: None) -> None:
-    with pytest.raises(error, match=r"max_overhead: got .*; give a share of the training time in \(0, 1\], such as 0.05, or None"):
+    with pytest.raises(
+        error,
+        match=r"max_overhead: got .*; give a share of the training time in \(0, 1\], such as 0.05, or None",
+    ):
         CAMMonitor(max_overhead=value)
 
 
@@ -88,7 +92,9 @@ def watched(directory: Path, max_overhead: float | None) -> list[int]:
 
 
 def test_a_slow_method_is_asked_less_often(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"max_overhead: looks would take [\d.]+ % of the training time, more than 5 %") as caught:
+    with pytest.warns(
+        UserWarning, match=r"max_overhead: looks would take [\d.]+ % of the training time, more than 5 %"
+    ) as caught:
         epochs = watched(tmp_path, 0.05)
     assert epochs[0] == 0
     assert len(epochs) < 4
@@ -99,7 +105,9 @@ def test_without_a_limit_every_epoch_is_looked_at(tmp_path: Path) -> None:
     assert watched(tmp_path, None) == [0, 1, 2, 3]
 
 
-def test_slow_shortcut_tests_are_left_out_and_the_look_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_shortcut_tests_are_left_out_and_the_look_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class TakesItsTime(ReadsTheTag):
         def training_step(self, batch: Any) -> Tensor:
             time.sleep(0.15)

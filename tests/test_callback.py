@@ -21,10 +21,14 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from lightning_cam import METHODS, TARGETS, CAMMonitor, Probe
 
 
-def fit(directory: Path, monitor: CAMMonitor, model: Classifier | None = None, val: Any = None, **options: Any) -> Trainer:
+def fit(
+    directory: Path, monitor: CAMMonitor, model: Classifier | None = None, val: Any = None, **options: Any
+) -> Trainer:
     seed_everything(0, verbose=False)
     fitted = trainer(directory, **{"callbacks": [monitor], **options})
-    fitted.fit(Classifier() if model is None else model, loader(shuffle=True), loader(seed=1) if val is None else val)
+    fitted.fit(
+        Classifier() if model is None else model, loader(shuffle=True), loader(seed=1) if val is None else val
+    )
     return fitted
 
 
@@ -114,7 +118,11 @@ def test_files_where_no_logger_takes_pictures(tmp_path: Path) -> None:
 
 
 def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:
-    boards = [TensorBoardLogger(tmp_path, name="a"), TensorBoardLogger(tmp_path, name="b"), CSVLogger(tmp_path, name="c")]
+    boards = [
+        TensorBoardLogger(tmp_path, name="a"),
+        TensorBoardLogger(tmp_path, name="b"),
+        CSVLogger(tmp_path, name="c"),
+    ]
     monitors = [CAMMonitor(probe=6), CAMMonitor(probe=6, method="layercam", name="layercam")]
     fitted = fit(tmp_path, monitors[0], callbacks=monitors, logger=boards)
     for board in boards[:2]:
@@ -193,13 +201,17 @@ class Stream(IterableDataset):
 
 def test_a_loader_of_unknown_length_is_looked_at_from_the_second_validation(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
-    with pytest.warns(UserWarning, match="does not tell its length, so the first look is at the next validation"):
+    with pytest.warns(
+        UserWarning, match="does not tell its length, so the first look is at the next validation"
+    ):
         fit(tmp_path, monitor, val=DataLoader(Stream(), batch_size=8), max_epochs=3)
     assert epochs(monitor) == [1, 2]
     assert monitor.probe.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
-@pytest.mark.parametrize("options", [{"limit_val_batches": 1}, {"limit_val_batches": 0.5}, {"overfit_batches": 1}])
+@pytest.mark.parametrize(
+    "options", [{"limit_val_batches": 1}, {"limit_val_batches": 0.5}, {"overfit_batches": 1}]
+)
 def test_shortened_validations(options: dict, tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     with_no_warning_of_failure(tmp_path, monitor, **options)
@@ -242,10 +254,17 @@ def test_both_namespaces(tmp_path: Path) -> None:
         forward, training_step = Classifier.forward, Classifier.training_step
         validation_step, configure_optimizers = Classifier.validation_step, Classifier.configure_optimizers
 
-    Other.__init__ = lambda self: (other.LightningModule.__init__(self), setattr(self, "net", net(classes=CLASSES)))[0]
+    Other.__init__ = lambda self: (
+        other.LightningModule.__init__(self),
+        setattr(self, "net", net(classes=CLASSES)),
+    )[0]
     for callbacks in ([CAMMonitor(probe=6)], CAMMonitor(probe=6)):
         fitted = other.Trainer(
-            default_root_dir=tmp_path, callbacks=callbacks, max_epochs=1, logger=False, enable_checkpointing=False
+            default_root_dir=tmp_path,
+            callbacks=callbacks,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
         )
         fitted.fit(Other(), loader(), loader(seed=1))
         assert fitted.callback_metrics["cam/entropy"] > 0
@@ -295,7 +314,12 @@ def test_masks_in_the_batch(tmp_path: Path) -> None:
     images, labels = data(24, seed=1).tensors
     masks = images[:, 0] > 0.5
     monitor = CAMMonitor(probe=6)
-    fitted = fit(tmp_path, monitor, model=AnyBatch(), val=DataLoader(TensorDataset(images, labels, masks), batch_size=8))
+    fitted = fit(
+        tmp_path,
+        monitor,
+        model=AnyBatch(),
+        val=DataLoader(TensorDataset(images, labels, masks), batch_size=8),
+    )
     assert monitor.probe.masks.dtype == torch.bool
     assert 0 < fitted.callback_metrics["cam/mass_inside"] <= 1
     assert "cam/pointing_game" in fitted.callback_metrics
@@ -333,7 +357,9 @@ def test_the_probe_is_taken_before_the_users_step_changes_the_batch(tmp_path: Pa
 # --- resuming
 
 
-def run_with_checkpoint(directory: Path, monitor: CAMMonitor, epochs: int, resume: Path | None = None) -> Path:
+def run_with_checkpoint(
+    directory: Path, monitor: CAMMonitor, epochs: int, resume: Path | None = None
+) -> Path:
     seed_everything(0, verbose=False)
     saved = ModelCheckpoint(directory, save_last=True)
     fitted = trainer(directory, callbacks=[monitor, saved], max_epochs=epochs, enable_checkpointing=True)
@@ -358,7 +384,9 @@ def test_a_resumed_run_shows_the_same_probe_and_a_continued_film_strip(tmp_path:
 
 def test_resuming_gives_the_weights_of_a_run_without_monitor(tmp_path: Path) -> None:
     checkpoint = run_with_checkpoint(tmp_path / "a", CAMMonitor(probe=6), epochs=2)
-    monitored = torch.load(run_with_checkpoint(tmp_path / "b", CAMMonitor(probe=6), 4, checkpoint), weights_only=True)
+    monitored = torch.load(
+        run_with_checkpoint(tmp_path / "b", CAMMonitor(probe=6), 4, checkpoint), weights_only=True
+    )
     saved = ModelCheckpoint(tmp_path / "c", save_last=True)
     seed_everything(0, verbose=False)
     plain = trainer(tmp_path / "c", callbacks=[saved], max_epochs=4, enable_checkpointing=True)
@@ -375,7 +403,9 @@ def test_a_checkpoint_without_the_probes_images(tmp_path: Path) -> None:
     run_with_checkpoint(tmp_path / "b", same, epochs=3, resume=checkpoint)
     assert [look.epoch for look in same.history.looks] == [-1, 0, 1, 2]  # the same images were chosen again
     other = CAMMonitor(probe=7, persist_probe=False)
-    with pytest.warns(UserWarning, match="the probe's images are not the checkpoint's; the history starts anew"):
+    with pytest.warns(
+        UserWarning, match="the probe's images are not the checkpoint's; the history starts anew"
+    ):
         run_with_checkpoint(tmp_path / "c", other, epochs=3, resume=checkpoint)
     assert [look.epoch for look in other.history.looks] == [2]
 
@@ -386,7 +416,9 @@ def test_a_restored_probe_that_does_not_fit_the_model(tmp_path: Path) -> None:
     state = monitor.state_dict()
     narrow = CAMMonitor(probe=6)
     narrow.load_state_dict({**state, "probe": Probe(pictures(6, channels=1)).state()})
-    with pytest.warns(UserWarning, match="the checkpoint's probe does not fit this model, so a new one is chosen"):
+    with pytest.warns(
+        UserWarning, match="the checkpoint's probe does not fit this model, so a new one is chosen"
+    ):
         fit(tmp_path, narrow, max_epochs=3, num_sanity_val_steps=0)
     assert narrow.probe.images.shape == (6, 3, 16, 16)
     assert epochs(narrow) == [1, 2]
@@ -437,15 +469,33 @@ IMAGES, LABELS = data(24, seed=1).tensors
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": NoForward()}, "forward: NoForward has no forward; define one that returns the class scores"),
-        ({"monitor": {"target_layer": "net.bodi"}}, r"target_layer: no layer 'net.bodi' in NeverTrains; did you mean 'net.body'\?"),
-        ({"monitor": {"target_layer": "body"}}, r"target_layer: no layer 'body' in NeverTrains; did you mean 'net.body'\?"),
+        (
+            {"model": NoForward()},
+            "forward: NoForward has no forward; define one that returns the class scores",
+        ),
+        (
+            {"monitor": {"target_layer": "net.bodi"}},
+            r"target_layer: no layer 'net.bodi' in NeverTrains; did you mean 'net.body'\?",
+        ),
+        (
+            {"monitor": {"target_layer": "body"}},
+            r"target_layer: no layer 'body' in NeverTrains; did you mean 'net.body'\?",
+        ),
         ({"model": Mlp()}, "target_layer: no block or norm of Mlp was found that yields a map"),
-        ({"val": val(IMAGES, LABELS + 1)}, "labels: label 3 is outside the model's 3 classes; labels run from 0 to 2"),
+        (
+            {"val": val(IMAGES, LABELS + 1)},
+            "labels: label 3 is outside the model's 3 classes; labels run from 0 to 2",
+        ),
         ({"val": val(IMAGES / 0, LABELS)}, r"images: all 16 hold values that are not finite"),
-        ({"val": val(IMAGES.flatten(1), LABELS)}, r"images: no images .* found in the batch, which holds a list of .* \(8, 768\)"),
+        (
+            {"val": val(IMAGES.flatten(1), LABELS)},
+            r"images: no images .* found in the batch, which holds a list of .* \(8, 768\)",
+        ),
         ({"monitor": {"labels": "target"}}, "labels: no 'target' in a list of"),
-        ({"monitor": {"class_names": ["a", "b"]}}, "class_names: got 2 names for the model's 3 classes; give one per class"),
+        (
+            {"monitor": {"class_names": ["a", "b"]}},
+            "class_names: got 2 names for the model's 3 classes; give one per class",
+        ),
         ({"monitor": {"target": 7}}, "target: class index 7 is outside the model's 3 classes; use 0 to 2"),
         ({"monitor": {"dataloader_idx": 1}}, "dataloader_idx: got 1 for 1 validation loaders"),
         ({"monitor": {"scores": "logits"}}, "scores: no 'logits' in a float32 tensor"),
@@ -463,13 +513,23 @@ def test_what_cannot_be_explained_raises_before_training(options: dict, message:
 
 
 def test_without_sanity_check_the_first_look_warns_instead(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="switched itself off in epoch 0; training goes on.*labels: label 3 is outside"):
-        fitted = fit(tmp_path, CAMMonitor(probe=6), model=AnyBatch(), val=val(IMAGES, LABELS + 1), num_sanity_val_steps=0)
+    with pytest.warns(
+        UserWarning, match="switched itself off in epoch 0; training goes on.*labels: label 3 is outside"
+    ):
+        fitted = fit(
+            tmp_path,
+            CAMMonitor(probe=6),
+            model=AnyBatch(),
+            val=val(IMAGES, LABELS + 1),
+            num_sanity_val_steps=0,
+        )
     assert fitted.current_epoch == 2
 
 
 def test_probabilities_are_noted(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="scores: the model's forward returns probabilities; explain the logits"):
+    with pytest.warns(
+        UserWarning, match="scores: the model's forward returns probabilities; explain the logits"
+    ):
         fit(tmp_path, CAMMonitor(probe=6), model=Probabilities())
 
 
@@ -484,7 +544,9 @@ def test_weights_that_turn_nan_give_blank_maps_one_note_and_finite_scalars(tmp_p
     with pytest.warns(UserWarning, match="maps: 6 of 6 are not finite"):
         fitted = fit(tmp_path, monitor, model=BreaksDown())
     assert fitted.callback_metrics["cam/blank"] == 1
-    assert fitted.callback_metrics["cam/entropy"] == pytest.approx(monitor.history.looks[-2].means["entropy"], rel=1e-6)
+    assert fitted.callback_metrics["cam/entropy"] == pytest.approx(
+        monitor.history.looks[-2].means["entropy"], rel=1e-6
+    )
     assert monitor.history.looks[-1].statistics["entropy"].isnan().all()
 
 
@@ -492,7 +554,11 @@ def test_weights_that_turn_nan_give_blank_maps_one_note_and_finite_scalars(tmp_p
     ("arguments", "error", "message"),
     [
         ({"probe": 0}, ValueError, "probe: got 0; give at least 1"),
-        ({"probe": "all"}, TypeError, "probe: got 'all'; give a whole number, how many images to choose, or a Probe"),
+        (
+            {"probe": "all"},
+            TypeError,
+            "probe: got 'all'; give a whole number, how many images to choose, or a Probe",
+        ),
         ({"shown": 0}, ValueError, "shown: got 0; give at least 1"),
         ({"every_n_epochs": 0}, ValueError, "every_n_epochs: got 0; give at least 1"),
         ({"every_n_epochs": 1.5}, TypeError, "every_n_epochs: got 1.5; give a whole number"),
@@ -524,12 +590,17 @@ def test_wrong_arguments(arguments: dict, error: type[Exception], message: str, 
 def test_a_resumed_run_that_asks_another_question_starts_anew(tmp_path: Path) -> None:
     checkpoint = run_with_checkpoint(tmp_path / "a", CAMMonitor(probe=6), epochs=2)
     other = CAMMonitor(probe=6, method="layercam")
-    with pytest.warns(UserWarning, match="the checkpoint's looks asked 'gradcam at the last layer, target label', not 'layercam"):
+    with pytest.warns(
+        UserWarning,
+        match="the checkpoint's looks asked 'gradcam at the last layer, target label', not 'layercam",
+    ):
         run_with_checkpoint(tmp_path / "b", other, epochs=3, resume=checkpoint)
     assert [look.epoch for look in other.history.looks] == [2]
 
 
-def test_resuming_without_images_leaves_none_in_the_next_checkpoint_and_none_twice_in_the_probe(tmp_path: Path) -> None:
+def test_resuming_without_images_leaves_none_in_the_next_checkpoint_and_none_twice_in_the_probe(
+    tmp_path: Path,
+) -> None:
     checkpoint = run_with_checkpoint(tmp_path / "a", CAMMonitor(probe=20), epochs=1)
     monitor = CAMMonitor(probe=20, persist_probe=False)
     monitor.load_state_dict(torch.load(checkpoint, weights_only=True)["callbacks"][monitor.state_key])
@@ -561,7 +632,9 @@ def test_a_validation_that_ends_before_its_stated_length(tmp_path: Path) -> None
 
     monitor = CAMMonitor(probe=6)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*length of the IterableDataset.*|Length of IterableDataset.*")
+        warnings.filterwarnings(
+            "ignore", message=".*length of the IterableDataset.*|Length of IterableDataset.*"
+        )
         fit(tmp_path, monitor, val=DataLoader(Claims(), batch_size=8), max_epochs=3)
     assert epochs(monitor) == [1, 2]
 
@@ -577,7 +650,10 @@ def test_one_image_that_is_not_finite_stays_out_of_the_probe(tmp_path: Path) -> 
     images = IMAGES.clone()
     images[1, 0, 0, 0] = float("nan")
     monitor = CAMMonitor(probe=24)
-    with pytest.warns(UserWarning, match=r"1 images hold values that are not finite \(NaN or inf\) and cannot join the probe"):
+    with pytest.warns(
+        UserWarning,
+        match=r"1 images hold values that are not finite \(NaN or inf\) and cannot join the probe",
+    ):
         fit(tmp_path, monitor, model=AnyBatch(), val=val(images, LABELS))
     assert len(monitor.probe) == 23
     assert epochs(monitor) == [0, 1]
@@ -597,7 +673,9 @@ def test_a_users_probe_of_another_dtype(dtype: torch.dtype, tmp_path: Path) -> N
 def test_a_second_fit_with_the_same_monitor_starts_anew(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     fit(tmp_path, monitor, max_epochs=3)
-    deeper = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
+    deeper = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)
+    )
     fit(tmp_path, monitor, model=Classifier(deeper))  # other layers: the one of the first fit is not there
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
 

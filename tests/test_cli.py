@@ -58,15 +58,26 @@ def namespace(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def command(namespace: str, directory: Path, arguments: list[str], config: dict | None = None, *, run: bool = False) -> Any:
+def command(
+    namespace: str, directory: Path, arguments: list[str], config: dict | None = None, *, run: bool = False
+) -> Any:
     """A command line interface as a user's script makes it; ``config`` holds the callbacks, as YAML."""
     directory.mkdir(exist_ok=True)
     if config is not None:
         (directory / "config.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": config}}))
         arguments = [f"--config={directory / 'config.yaml'}", *arguments]
-    quiet = {"enable_progress_bar": "false", "enable_model_summary": "false", "enable_checkpointing": "false", "logger": "false"}
+    quiet = {
+        "enable_progress_bar": "false",
+        "enable_model_summary": "false",
+        "enable_checkpointing": "false",
+        "logger": "false",
+    }
     options = {"default_root_dir": directory / "run", "accelerator": "cpu", "max_epochs": 3, **quiet}
-    arguments = [*(["fit"] if run else []), *(f"--trainer.{name}={value}" for name, value in options.items()), *arguments]
+    arguments = [
+        *(["fit"] if run else []),
+        *(f"--trainer.{name}={value}" for name, value in options.items()),
+        *arguments,
+    ]
     interface = importlib.import_module(f"{namespace}.cli").LightningCLI
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*switched itself off.*")
@@ -83,7 +94,11 @@ def monitors(made: Any) -> list[CAMMonitor]:
 
 # --- forms in which a monitor is given
 
-SHORT = ["--trainer.callbacks=CAMMonitor", "--trainer.callbacks.every_n_epochs=2", "--trainer.callbacks.probe=6"]
+SHORT = [
+    "--trainer.callbacks=CAMMonitor",
+    "--trainer.callbacks.every_n_epochs=2",
+    "--trainer.callbacks.probe=6",
+]
 LONG = [SHORT[0].replace("CAMMonitor", "lightning_cam.CAMMonitor"), *SHORT[1:]]
 APPENDED = [LONG[0].replace("=", "+=", 1), *LONG[1:]]
 
@@ -99,13 +114,17 @@ APPENDED = [LONG[0].replace("=", "+=", 1), *LONG[1:]]
     ],
     ids=["list", "bare", "short name", "full path", "appended"],
 )
-def test_a_fit_from_the_command_line(config: Any, arguments: list[str], namespace: str, tmp_path: Path) -> None:
+def test_a_fit_from_the_command_line(
+    config: Any, arguments: list[str], namespace: str, tmp_path: Path
+) -> None:
     made = command(namespace, tmp_path, arguments, config, run=True)
     monitor = monitors(made)[-1]
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 2]
     assert len(monitor.probe) == 6
     assert made.trainer.callback_metrics["cam/entropy"] > 0
-    assert [other.name for other in monitors(made)] == (["first", "cam"] if arguments is APPENDED else ["cam"])
+    assert [other.name for other in monitors(made)] == (
+        ["first", "cam"] if arguments is APPENDED else ["cam"]
+    )
 
 
 def test_the_configuration_in_readme(namespace: str, tmp_path: Path) -> None:
@@ -186,18 +205,24 @@ def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
     (monitor,) = monitors(made)
     question = monitor.question
     found = {name: getattr(question if hasattr(question, name) else monitor, name) for name in FUNCTIONS}
-    read = {name: PATHS[name] for name in ("scores", "images", "labels", "masks")}  # what may be a key is imported at the batch
+    read = {
+        name: PATHS[name] for name in ("scores", "images", "labels", "masks")
+    }  # what may be a key is imported at the batch
     assert found == FUNCTIONS | read
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
     assert 0 < made.trainer.callback_metrics["cam/mass_inside"] <= 1
     # Beside the run, Lightning keeps the configuration that made it: the functions are written as they were given.
-    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["callbacks"][0]["init_args"]
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["callbacks"][0][
+        "init_args"
+    ]
     assert {argument: kept[argument] for argument in PATHS} == PATHS
 
 
 def test_every_argument_with_a_function_is_among_those_above() -> None:
     parameters = inspect.signature(CAMMonitor).parameters.items()
-    assert {name for name, parameter in parameters if "Callable" in str(parameter.annotation)} == set(FUNCTIONS)
+    assert {name for name, parameter in parameters if "Callable" in str(parameter.annotation)} == set(
+        FUNCTIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,7 +276,9 @@ KEYS = {"images": "image", "labels": 1, "masks": "meta.mask", "scores": "logits"
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {**OTHERS, **PATHS}, {**OTHERS, **TEXTS, **KEYS}], ids=["defaults", "functions", "names and keys"]
+    "arguments",
+    [{}, {**OTHERS, **PATHS}, {**OTHERS, **TEXTS, **KEYS}],
+    ids=["defaults", "functions", "names and keys"],
 )
 def test_the_printed_config_yields_the_same_monitor(
     arguments: dict, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -290,7 +317,9 @@ def test_help_shows_every_argument_with_its_words(
     words = documented()
     assert list(words) == list(inspect.signature(CAMMonitor).parameters)
     for argument, sentence in words.items():
-        assert re.search(rf"--trainer\.callbacks\.{argument}\+? [^-]*{re.escape(sentence)} \(type: ", shown), argument
+        assert re.search(
+            rf"--trainer\.callbacks\.{argument}\+? [^-]*{re.escape(sentence)} \(type: ", shown
+        ), argument
 
 
 # --- wrong values
@@ -309,7 +338,9 @@ def test_help_shows_every_argument_with_its_words(
         ({"max_overhead": 2.0}, "max_overhead: got 2"),
     ],
 )
-def test_a_wrong_value_says_what_is_wrong(arguments: dict, message: str, namespace: str, tmp_path: Path) -> None:
+def test_a_wrong_value_says_what_is_wrong(
+    arguments: dict, message: str, namespace: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=message):
         command(namespace, tmp_path, [], [given(**arguments)])
 
@@ -337,7 +368,10 @@ def test_a_value_of_another_type_and_an_unknown_name_are_told(
 def test_loggers_and_callbacks_of_the_other_namespace(bare: bool, namespace: str, tmp_path: Path) -> None:
     own: ModuleType = importlib.import_module(namespace)
     other: ModuleType = importlib.import_module(next(name for name in NAMESPACES if name != namespace))
-    board, table = other.loggers.TensorBoardLogger(tmp_path, name="board"), own.loggers.CSVLogger(tmp_path, name="table")
+    board, table = (
+        other.loggers.TensorBoardLogger(tmp_path, name="board"),
+        own.loggers.CSVLogger(tmp_path, name="table"),
+    )
     # Before 2.6 a Trainer refused callbacks of the other namespace; the monitor is of both.
     mixed = other if Version(own.__version__) >= Version("2.6") else own
     monitor, stopping = CAMMonitor(probe=6), mixed.callbacks.EarlyStopping(monitor="cam/entropy", patience=9)

@@ -76,7 +76,9 @@ def test_the_map_lies_where_the_evidence_is(size: tuple[int, ...]) -> None:
     expected = torch.tensor([4.0, 8.0]) / size[-1]
     torch.testing.assert_close(explanation.statistic("center_x"), expected, rtol=0, atol=0.005)
     if len(size) == 3:
-        torch.testing.assert_close(explanation.statistic("center_y"), torch.full((2,), 0.5), rtol=0, atol=0.005)
+        torch.testing.assert_close(
+            explanation.statistic("center_y"), torch.full((2,), 0.5), rtol=0, atol=0.005
+        )
     inside = images[:, 0] > 0
     torch.testing.assert_close(explanation.statistic("pointing_game", inside), torch.ones(2))
     for name in STATISTICS:
@@ -116,7 +118,10 @@ def test_signals_and_volumes_have_a_figure(size: tuple[int, ...]) -> None:
     words = {1: "channels from the top", 3: "slices through the middle of D, H and W, from the left"}
     assert figure.get_suptitle() == words.get(len(size), "")
     predicted = int(explanation.scores[0].argmax())
-    assert figure.axes[0].get_title() == f"class {predicted}, {100 * explanation.scores[0].softmax(dim=0)[predicted]:.0f} %"
+    assert (
+        figure.axes[0].get_title()
+        == f"class {predicted}, {100 * explanation.scores[0].softmax(dim=0)[predicted]:.0f} %"
+    )
     assert figure.axes[1].get_title() == f"gradcam at {explanation.target_layer}"
 
 
@@ -125,18 +130,27 @@ def test_a_figure_of_a_binary_head_shows_the_sigmoid() -> None:
     images = data((40,), 4).tensors[0]
     explanation = explain(model, images)
     share = model(images).detach().sigmoid()[0].item()
-    assert explanation.figure().axes[0].get_title() == f"class {int(share > 0.5)}, {100 * max(share, 1 - share):.0f} %"
+    assert (
+        explanation.figure().axes[0].get_title()
+        == f"class {int(share > 0.5)}, {100 * max(share, 1 - share):.0f} %"
+    )
 
 
 @pytest.mark.parametrize("size", [*SIZES.values(), (16, 16)], ids=[*SIZES, "images"])
 @pytest.mark.parametrize("count", [3, 9])
-def test_the_figure_of_parts_has_a_legend_in_place_of_the_colour_bar(count: int, size: tuple[int, ...]) -> None:
-    explanation = explain(classifier(len(size)), data(size, 4).tensors[0], method=partial(METHODS["dff"], parts=count))
+def test_the_figure_of_parts_has_a_legend_in_place_of_the_colour_bar(
+    count: int, size: tuple[int, ...]
+) -> None:
+    explanation = explain(
+        classifier(len(size)), data(size, 4).tensors[0], method=partial(METHODS["dff"], parts=count)
+    )
     assert explanation.parts.shape[:2] == (4, count)
     figure = explanation.figure()
     (legend,) = figure.legends
     seven = min(count, 7)
-    assert [text.get_text() for text in legend.get_texts()] == [f"part {number + 1}" for number in range(seven)]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"part {number + 1}" for number in range(seven)
+    ]
     found = [to_rgb(patch.get_facecolor()) for patch in legend.get_patches()]
     np.testing.assert_allclose(found, np.array(PART_COLORS[:seven]) / 255)
     assert len(figure.axes) == 2 * 4, "no colour bar"
@@ -199,9 +213,14 @@ def test_a_resumed_fit_keeps_probe_and_history(size: tuple[int, ...], tmp_path: 
     fitted.fit(module, loader, loader)
     fitted.save_checkpoint(tmp_path / "last.ckpt")
     assert (
-        torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][first.state_key]["probe"]["images"].dtype == torch.uint8
+        torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][first.state_key]["probe"][
+            "images"
+        ].dtype
+        == torch.uint8
     )
-    trainer(tmp_path, callbacks=[second], max_epochs=2).fit(module, loader, loader, ckpt_path=tmp_path / "last.ckpt")
+    trainer(tmp_path, callbacks=[second], max_epochs=2).fit(
+        module, loader, loader, ckpt_path=tmp_path / "last.ckpt"
+    )
     assert [look.epoch for look in second.history.looks] == [-1, 0, 1]
     torch.testing.assert_close(second.probe.images, first.probe.images, rtol=0, atol=0)
     torch.testing.assert_close(second.history.looks[1].cams, first.history.looks[1].cams, rtol=0, atol=0)

@@ -12,7 +12,9 @@ from two_ranks import Found, Frozen, shortcuts, the_probe, two_ranks
 
 from lightning_cam import CAMMonitor, explain
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="torch was built without torch.distributed"
+)
 
 Pairs = dict[str, tuple[Found, Found]]
 
@@ -39,7 +41,9 @@ def epochs(found: Found) -> list[int]:
 
 
 def test_the_same_weights_and_maps(tmp_path: Path) -> None:
-    found = two_ranks(tmp_path, "without", "with", "own probe", "accumulated without", "accumulated", "watched")
+    found = two_ranks(
+        tmp_path, "without", "with", "own probe", "accumulated without", "accumulated", "watched"
+    )
     for name in ("with", "own probe", "watched", "accumulated"):
         alike(found[name])
     for name in ("with", "own probe", "watched"):
@@ -58,7 +62,9 @@ def test_the_same_weights_and_maps(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.__version__ < "2.7", reason="torch 2.6 cannot run FSDP2 on the CPU, monitor or not")
 def test_sharded_parameters(tmp_path: Path) -> None:
-    found = two_ranks(tmp_path, *(f"{kind}{how}" for kind in ("sharded", "sharded as a whole") for how in ("", " without")))
+    found = two_ranks(
+        tmp_path, *(f"{kind}{how}" for kind in ("sharded", "sharded as a whole") for how in ("", " without"))
+    )
     for kind in ("sharded", "sharded as a whole"):
         alike(found[kind])
         equal(found[kind], found[f"{kind} without"])
@@ -85,7 +91,9 @@ def test_class_means_are_summed_over_ranks(tmp_path: Path) -> None:
     for found in pair:
         assert found["counts"] == monitor._means.counts == {0: 12, 1: 12, 2: 12}
         for label in range(3):
-            torch.testing.assert_close(found["means"][label], monitor._means.of("image", torch.tensor([label])))
+            torch.testing.assert_close(
+                found["means"][label], monitor._means.of("image", torch.tensor([label]))
+            )
 
 
 def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:
@@ -95,7 +103,11 @@ def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:
         alike(found[name])
         equal(found[name], found["without"])
         assert "rank 1" in " ".join(found[name][0]["warnings"]) or name.endswith("rank 0")
-        (off,) = [words for words in found[name][0]["warnings"] if "switched itself off in epoch 0; training goes on" in words]
+        (off,) = [
+            words
+            for words in found[name][0]["warnings"]
+            if "switched itself off in epoch 0; training goes on" in words
+        ]
         assert "planted" in off
         assert found[name][0]["epoch"] == 2
 
@@ -103,7 +115,9 @@ def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:
 def test_what_befalls_one_rank_alone_does_not_end_the_looks(tmp_path: Path) -> None:
     names = ["memory runs out on rank 1", "logger fails"]
     found = two_ranks(tmp_path, "without", *names)
-    for name, said in zip(names, ("memory ran out with 8 images at once", "No space left on device"), strict=True):
+    for name, said in zip(
+        names, ("memory ran out with 8 images at once", "No space left on device"), strict=True
+    ):
         alike(found[name])
         equal(found[name], found["without"])
         assert epochs(found[name][0]) == [-1, 0, 1]
@@ -142,7 +156,9 @@ def test_what_keeps_no_whole_parameter_is_refused(tmp_path: Path) -> None:
 
     monitor = CAMMonitor(probe=9)
     fitted = trainer(tmp_path, callbacks=[monitor], accelerator="auto", strategy=Zero("cpu"))
-    with pytest.warns(UserWarning, match="ZeRO stage 3 has no whole parameter on any rank.*use stage 2, or FSDP2"):
+    with pytest.warns(
+        UserWarning, match="ZeRO stage 3 has no whole parameter on any rank.*use stage 2, or FSDP2"
+    ):
         fitted.fit(Classifier(), loader(), loader(seed=1))
     assert (monitor.probe, fitted.current_epoch) == (None, 2)
 

@@ -15,17 +15,24 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import CAMMonitor, Probe
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.data.history import History, remember
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.loggers.files import encode_gif
 from lightning_cam.visualization.blend import MOST_OPAQUE, color_table, outlined, overlay_cams, signed_bar
 from lightning_cam.visualization.canvas import FRAME, LINE, MARGIN, TOP, WRONG, Key
 from lightning_cam.visualization.classes import draw_classes
-from lightning_cam.visualization.evolution import Row, draw_animation, draw_evolution, film_strip
+from lightning_cam.visualization.evolution import Row, draw_animation, draw_evolution, evolution_picture
 from lightning_cam.visualization.overlay import Caption, draw_overlay
 from lightning_cam.visualization.projection import tile_size
-from lightning_cam.visualization.scene import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES, Style, sitters
+from lightning_cam.visualization.scene import (
+    CONTRAST,
+    FOREGROUND_LINE,
+    MASK_LINE,
+    STRIP_TILES,
+    Style,
+    prepare_images,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADER = ("epoch 3 · step 40", "gradcam at layer4 (4 x 4) · target: label")
@@ -34,47 +41,59 @@ HEADER = ("epoch 3 · step 40", "gradcam at layer4 (4 x 4) · target: label")
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 36, 4)
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(5 * 36, 4),
     )
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "gradcam++"])
 def test_rivals_are_the_maps_of_two_looks(method: str) -> None:
     model, images, labels = network(), torch.rand(5, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0])
-    question = Question(method, "label", rivals=3, max_batch=2)
+    question = ExplainConfig(method, "label", confusions=3, max_batch=2)
     layers = find_layers(question, model, images)
     (found,) = answer(question, model, images, labels, layers).values()
     predicted = found.scores.argmax(dim=1)
     assert (predicted != labels).any()
-    (other,) = answer(Question(method, "label", max_batch=2), model, images, predicted, layers).values()
-    assert_close(found.rivals.predicted, other.cams[:3], rtol=0, atol=0)
-    (alone,) = answer(Question(method, "label", max_batch=2), model, images, labels, layers).values()
+    (other,) = answer(ExplainConfig(method, "label", max_batch=2), model, images, predicted, layers).values()
+    assert_close(found.confusions.predicted, other.cams[:3], rtol=0, atol=0)
+    (alone,) = answer(ExplainConfig(method, "label", max_batch=2), model, images, labels, layers).values()
     assert_close(found.cams, alone.cams, rtol=0, atol=0)
     for i in range(3):
         own, rival = int(labels[i]), int(predicted[i])
 
         def above(one: int, less: int, i: int = i) -> Tensor:
             target = lambda scores, labels: scores[:, one] - scores[:, less]  # noqa: E731
-            (map_,) = answer(Question(method, target), model, images[i : i + 1], None, layers).values()
+            (map_,) = answer(ExplainConfig(method, target), model, images[i : i + 1], None, layers).values()
             return map_.cams[0].clamp(min=0)
 
-        assert_close(found.rivals.contrast[i], above(own, rival) - above(rival, own), rtol=1e-4, atol=1e-6)
+        assert_close(
+            found.confusions.contrast[i], above(own, rival) - above(rival, own), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_rivals_cost_no_forward() -> None:
     model, images, labels = network(), torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
     runs = []
-    layers = find_layers(Question("gradcam", "label"), model, images)
+    layers = find_layers(ExplainConfig("gradcam", "label"), model, images)
     model[0].register_forward_hook(lambda *_: runs.append(1))
-    answer(Question("gradcam", "label", rivals=4), model, images, labels, layers)
+    answer(ExplainConfig("gradcam", "label", confusions=4), model, images, labels, layers)
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("question", [Question("scorecam", "label", rivals=4), Question("gradcam", "predicted", rivals=4)])
-def test_no_rivals_where_they_would_cost_a_look_or_mean_nothing(question: Question) -> None:
+@pytest.mark.parametrize(
+    "question",
+    [ExplainConfig("scorecam", "label", confusions=4), ExplainConfig("gradcam", "predicted", confusions=4)],
+)
+def test_no_rivals_where_they_would_cost_a_look_or_mean_nothing(question: ExplainConfig) -> None:
     model, images = network(), torch.rand(4, 3, 8, 8)
-    (found,) = answer(question, model, images, torch.tensor([0, 1, 2, 3]), find_layers(question, model, images)).values()
-    assert found.rivals is None
+    (found,) = answer(
+        question, model, images, torch.tensor([0, 1, 2, 3]), find_layers(question, model, images)
+    ).values()
+    assert found.confusions is None
 
 
 def test_an_outline_goes_around_what_is_inside() -> None:
@@ -106,7 +125,10 @@ def test_a_signed_map_is_transparent_at_zero_and_has_a_colour_for_each_sign() ->
 
 
 def test_a_probability_that_is_not_finite_is_said_so() -> None:
-    assert [Caption(False, "a", "b", share).percent for share in (0.126, float("nan"))] == [" 13 %", " not finite"]
+    assert [Caption(False, "a", "b", share).percent for share in (0.126, float("nan"))] == [
+        " 13 %",
+        " not finite",
+    ]
 
 
 def looks(count: int, images: int, sizes: tuple[float, ...], classes: int = 4) -> tuple[History, Tensor]:
@@ -117,7 +139,9 @@ def looks(count: int, images: int, sizes: tuple[float, ...], classes: int = 4) -
         cams = size * cams / cams.amax(dim=(1, 2), keepdim=True)
         drift = torch.linspace(0.1, 0.3, images) if epoch >= 0 else torch.full((images,), torch.nan)
         answers = (torch.arange(images) + (epoch < 1)) % classes
-        history = history.added(remember(epoch, 10 * epoch + 10, cams, answers, torch.rand(images), {"drift_last": drift}))
+        history = history.added(
+            remember(epoch, 10 * epoch + 10, cams, answers, torch.rand(images), {"drift_last": drift})
+        )
     return history, cams
 
 
@@ -129,7 +153,9 @@ def test_the_runs_scale_is_each_images_largest_value() -> None:
     draw, _ = draw_overlay(images, cams, scores, torch.zeros(2).long(), probe, HEADER, style, history=history)
     pixels = np.asarray(draw())
     side = tile_size(32, 32, 112, 224)[0]
-    tile = pixels[TOP + FRAME : TOP + FRAME + side, MARGIN + 2 * FRAME + side : MARGIN + 2 * FRAME + 2 * side, 0]
+    tile = pixels[
+        TOP + FRAME : TOP + FRAME + side, MARGIN + 2 * FRAME + side : MARGIN + 2 * FRAME + 2 * side, 0
+    ]
     expected = 255 * nn.functional.interpolate(cams[None, :1] / 4, (side, side), mode="bilinear")[0, 0]
     assert np.abs(tile - expected.numpy()).max() <= 2
     assert tile.max() < 140, "half of the largest"
@@ -138,10 +164,16 @@ def test_the_runs_scale_is_each_images_largest_value() -> None:
 def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
     images, (history, _) = torch.rand(3, 3, 32, 32), looks(4, 3, (1.0,) * 4)
     drawn = [
-        np.asarray(draw_evolution(images, history, Probe(images, labels, None, ("cat", "dog", "cow", "hen")), HEADER, Style())())
+        np.asarray(
+            draw_evolution(
+                images, history, Probe(images, labels, None, ("cat", "dog", "cow", "hen")), HEADER, Style()
+            )()
+        )
         for labels in (torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]))
     ]
-    blue, orange = ((pixels == color).all(axis=2) for pixels, color in ((drawn[0], (0, 114, 178)), (drawn[1], WRONG)))
+    blue, orange = (
+        (pixels == color).all(axis=2) for pixels, color in ((drawn[0], (0, 114, 178)), (drawn[1], WRONG))
+    )
     step = tile_size(32, 32, *STRIP_TILES)[0] + 24
     names = slice(MARGIN, MARGIN + 60)
     rows = [slice(TOP + LINE + row * step, TOP + LINE + (row + 1) * step - 4) for row in range(3)]
@@ -153,8 +185,10 @@ def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
 def test_a_strip_without_changes_has_no_chart() -> None:
     tiles = torch.zeros(2, 80, 80, 3, dtype=torch.uint8)
     key = Key(color_table("inferno"), "0 … 1")
-    without = film_strip(tiles, [], [], [Row("a"), Row("b")], HEADER, key)
-    flat = film_strip(tiles, [], [], [Row("a", (), (0.0, 0.0)), Row("b", (), (float("nan"), 0.0))], HEADER, key)
+    without = evolution_picture(tiles, [], [], [Row("a"), Row("b")], HEADER, key)
+    flat = evolution_picture(
+        tiles, [], [], [Row("a", (), (0.0, 0.0)), Row("b", (), (float("nan"), 0.0))], HEADER, key
+    )
     np.testing.assert_array_equal(np.asarray(without), np.asarray(flat))
 
 
@@ -166,10 +200,12 @@ def test_class_means_and_their_difference() -> None:
     cams[labels == 0, 0, 0] = torch.tensor([5.0, 1.0, 3.0])
     cams[labels == 1, 0, 1] = 2.0
     cams[1] = 0  # blank
-    drawn = draw_classes(images, cams, labels, Probe(images, labels, None, ("left", "right")), HEADER, Style("gray", 1.0))
+    drawn = draw_classes(
+        images, cams, labels, Probe(images, labels, None, ("left", "right")), HEADER, Style("gray", 1.0)
+    )
     assert drawn is not None
     pixels = np.asarray(drawn())
-    side = sitters(images, Style(), STRIP_TILES).size[0]
+    side = prepare_images(images, Style(), STRIP_TILES).size[0]
     step = max(side, 104) + 14
     top = TOP + 2 * LINE
     for place, label in enumerate((0, 1)):
@@ -187,13 +223,18 @@ def test_class_means_and_their_difference() -> None:
     grey = images.reshape(6, 3, -1).mean().item() * 255
     # The first class is at the left end of the scale's reach: seven tenths of its colour.
     assert np.abs(apart[:, :10].mean(axis=(0, 1)) - (0.7 * colors[-1] + 0.3 * grey)).max() < 6
-    assert np.abs(apart[:, -10:].mean(axis=(0, 1)) - (0.7 * 2 / 3 * colors[0] + (1 - 0.7 * 2 / 3) * grey)).max() < 6
+    assert (
+        np.abs(apart[:, -10:].mean(axis=(0, 1)) - (0.7 * 2 / 3 * colors[0] + (1 - 0.7 * 2 / 3) * grey)).max()
+        < 6
+    )
 
 
 def test_classes_need_two() -> None:
     images, cams = torch.rand(3, 3, 8, 8), torch.rand(3, 2, 2)
     for labels in (None, torch.tensor([1, 1, 1])):
-        assert draw_classes(images, cams, torch.zeros(3).long(), Probe(images, labels), HEADER, Style()) is None
+        assert (
+            draw_classes(images, cams, torch.zeros(3).long(), Probe(images, labels), HEADER, Style()) is None
+        )
 
 
 def test_an_animation_moves_from_the_first_look_to_the_last() -> None:
@@ -222,7 +263,9 @@ def test_lines_of_masks_and_foreground_are_drawn_and_named() -> None:
     def lines(masks: Tensor | None, foreground: float | None) -> tuple[bool, bool]:
         probe = Probe(images, torch.tensor([0]), masks)
         style = Style(foreground=foreground)
-        draw, _ = draw_overlay(images, cams, torch.tensor([[9.0, 0.0]]), torch.tensor([0]), probe, HEADER, style)
+        draw, _ = draw_overlay(
+            images, cams, torch.tensor([[9.0, 0.0]]), torch.tensor([0]), probe, HEADER, style
+        )
         pixels = np.asarray(draw())[:, : MARGIN + 2 * 128 + 3 * FRAME]
         body = pixels[TOP + FRAME : TOP + FRAME + 128, MARGIN + FRAME : MARGIN + FRAME + 256]
         return bool((body == MASK_LINE).all(axis=2).any()), bool((body == FOREGROUND_LINE).all(axis=2).any())
@@ -249,9 +292,19 @@ def test_every_way_to_draw_in_a_fit(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     monitors = [
         CAMMonitor(probe=6, cues=None, color_scale="run", foreground=0.5),
-        CAMMonitor(probe=6, cues=None, color_scale="run", colormap="RdBu_r", method="hirescam", foreground=0.5, name="signed"),
+        CAMMonitor(
+            probe=6,
+            cues=None,
+            color_scale="run",
+            colormap="RdBu_r",
+            method="hirescam",
+            foreground=0.5,
+            name="signed",
+        ),
     ]
-    trainer(tmp_path, callbacks=monitors, logger=logger, max_epochs=9).fit(Classifier(), loader(), loader(seed=1))
+    trainer(tmp_path, callbacks=monitors, logger=logger, max_epochs=9).fit(
+        Classifier(), loader(), loader(seed=1)
+    )
     found = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     found.Reload()
     for name in ("cam", "signed"):
@@ -264,7 +317,9 @@ def test_an_animation_in_weights_and_biases(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
-    trainer(tmp_path, callbacks=[CAMMonitor(probe=6, cues=None)], logger=logger).fit(Classifier(), loader(), loader(seed=1))
+    trainer(tmp_path, callbacks=[CAMMonitor(probe=6, cues=None)], logger=logger).fit(
+        Classifier(), loader(), loader(seed=1)
+    )
     logger.experiment.finish()
     (path,) = tmp_path.rglob("*.gif")
     assert Image.open(path).n_frames == 3
@@ -283,12 +338,16 @@ def sheets() -> dict[str, Image.Image]:
     labels = torch.arange(8) % 4
     masks = torch.zeros(8, 32, 32, dtype=torch.bool)
     masks[:, 8:20, 10:24] = True
-    probe = Probe(images, labels, masks, ("cat", "dog", "a class with a long name, which goes on and on", "hen"))
+    probe = Probe(
+        images, labels, masks, ("cat", "dog", "a class with a long name, which goes on and on", "hen")
+    )
     history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
     scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
-    rivals = (cams.flip(1), cams - cams.flip(1))
+    confusions = (cams.flip(1), cams - cams.flip(1))
     style = Style(foreground=0.6)
-    draw, _ = draw_overlay(images, cams, scores, torch.zeros(8).long(), probe, HEADER, style, None, rivals, history)
+    draw, _ = draw_overlay(
+        images, cams, scores, torch.zeros(8).long(), probe, HEADER, style, None, confusions, history
+    )
     classes = draw_classes(images, cams, scores.argmax(dim=1), probe, HEADER, style)
     assert classes is not None
     return {
@@ -302,7 +361,10 @@ def sheets() -> dict[str, Image.Image]:
 @pytest.mark.parametrize("name", ["overlay", "evolution", "classes", "animation"])
 def test_the_layout_is_that_of_the_golden_picture(name: str) -> None:
     """To make them anew, after looking: ``python tests/test_evolution.py``."""
-    found, golden = small(sheets()[name]), np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGB")).astype(int)
+    found, golden = (
+        small(sheets()[name]),
+        np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGB")).astype(int),
+    )
     assert found.shape == golden.shape
     off = np.abs(found - golden)
     assert off.mean() < 0.5

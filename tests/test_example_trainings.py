@@ -22,11 +22,15 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = "shufflenet_v2_x0_5"
 
 
-def trained(script: str, *options: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def trained(
+    script: str, *options: object, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The script has run to its end in ``folder``, and the monitor with it."""
     command = [sys.executable, str(EXAMPLES / script), *map(str, options)]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=quiet)  # noqa: S603
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=quiet
+    )  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert "switched itself off" not in done.stderr
     return done
@@ -44,7 +48,9 @@ def events(folder: Path) -> tuple[dict[str, list[int]], dict[str, list[float]]]:
     """Of all event files below a folder: by tag, the steps of pictures and the values of scalars."""
     pictures: dict[str, list[int]] = {}
     scalars: dict[str, list[float]] = {}
-    for path in sorted(folder.rglob("events.out.tfevents.*"), key=lambda path: int(path.name.rpartition(".")[2])):
+    for path in sorted(
+        folder.rglob("events.out.tfevents.*"), key=lambda path: int(path.name.rpartition(".")[2])
+    ):
         found = EventAccumulator(str(path), size_guidance={"images": 0, "scalars": 0})
         found.Reload()
         for tag in found.Tags()["images"]:
@@ -79,7 +85,9 @@ def shapes(tmp_path: Path) -> Path:
                 image = Image.new("RGB", (90, 70), (40, 60, 80))
                 x, y = place.randrange(5, 50), place.randrange(5, 30)
                 pen = ImageDraw.Draw(image)
-                (pen.ellipse if shape == "disc" else pen.rectangle)((x, y, x + 30, y + 30), fill=(220, 180, 60))
+                (pen.ellipse if shape == "disc" else pen.rectangle)(
+                    (x, y, x + 30, y + 30), fill=(220, 180, 60)
+                )
                 image.save(tmp_path / "shapes" / split / shape / f"{i}.jpg")
     torch.manual_seed(1)
     torch.save(torchvision.models.get_model(SMALL).state_dict(), tmp_path / "weights.pth")
@@ -87,12 +95,29 @@ def shapes(tmp_path: Path) -> Path:
 
 
 def fine_tuned(folder: Path, frozen_epochs: int, epochs: int) -> subprocess.CompletedProcess[str]:
-    options = ["--model", SMALL, "--checkpoint", "weights.pth", "--workers", 0, "--batch-size", 4, "--root", "runs"]
-    return trained("finetune.py", "shapes", *options, "--frozen-epochs", frozen_epochs, "--epochs", epochs, folder=folder)
+    options = [
+        "--model",
+        SMALL,
+        "--checkpoint",
+        "weights.pth",
+        "--workers",
+        0,
+        "--batch-size",
+        4,
+        "--root",
+        "runs",
+    ]
+    return trained(
+        "finetune.py", "shapes", *options, "--frozen-epochs", frozen_epochs, "--epochs", epochs, folder=folder
+    )
 
 
 def backbone(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("backbone."): part for name, part in state["state_dict"].items() if name.startswith("backbone.")}
+    return {
+        name.removeprefix("backbone."): part
+        for name, part in state["state_dict"].items()
+        if name.startswith("backbone.")
+    }
 
 
 def test_finetune_leaves_a_frozen_backbone_as_it_was(shapes: Path) -> None:
@@ -103,7 +128,10 @@ def test_finetune_leaves_a_frozen_backbone_as_it_was(shapes: Path) -> None:
     for name, part in kept.items():  # the running statistics of batch norms among them
         torch.testing.assert_close(part, given[name], rtol=0, atol=0, msg=name)
     moved = state["optimizer_states"][0]["state"].values()
-    assert [tuple(moments["exp_avg"].shape) for moments in moved] == [(2, 1024), (2,)]  # the head alone was trained
+    assert [tuple(moments["exp_avg"].shape) for moments in moved] == [
+        (2, 1024),
+        (2,),
+    ]  # the head alone was trained
     assert all(moments["step"] == 3 for moments in moved)
 
 
@@ -112,7 +140,9 @@ def test_finetune_then_trains_everything_and_the_monitor_goes_on(shapes: Path) -
     given, state = torch.load(shapes / "weights.pth"), checkpoint(shapes)
     for name, part in backbone(state).items():
         assert not torch.equal(part, given[name]), name
-    assert len(state["optimizer_states"][0]["state"]) == len(list(torchvision.models.get_model(SMALL).parameters()))
+    assert len(state["optimizer_states"][0]["state"]) == len(
+        list(torchvision.models.get_model(SMALL).parameters())
+    )
     monitor = monitors(state)
     assert monitor["probe"]["class_names"] == ("disc", "square")
     assert monitor["probe"]["labels"].bincount().tolist() == [4, 4]
@@ -144,8 +174,16 @@ def test_finetune_says_how_to_go_on_without_a_network(shapes: Path, monkeypatch:
             ["elsewhere"],
             "FOLDER: [Errno 2] No such file or directory: 'elsewhere/train'; give a folder that holds train/<class>/*",
         ),
-        ("val", ["shapes"], "FOLDER: [Errno 2] No such file or directory: 'shapes/val'; give a folder that holds train/<class>/*"),
-        ("val/disc", ["shapes"], "FOLDER: train has the classes ['disc', 'square'] and val ['square']; give both the same."),
+        (
+            "val",
+            ["shapes"],
+            "FOLDER: [Errno 2] No such file or directory: 'shapes/val'; give a folder that holds train/<class>/*",
+        ),
+        (
+            "val/disc",
+            ["shapes"],
+            "FOLDER: train has the classes ['disc', 'square'] and val ['square']; give both the same.",
+        ),
         (
             "",
             ["shapes", "--checkpoint", "none.pth"],
@@ -167,11 +205,17 @@ def test_finetune_names_what_is_wrong(
 
 def test_the_configuration_reaches_the_monitor(tmp_path: Path) -> None:
     config = yaml.safe_load((EXAMPLES / "cli.yaml").read_text())
-    (given,) = (part for part in config["trainer"]["callbacks"] if part["class_path"] == "lightning_cam.CAMMonitor")
-    done = trained("cli.py", "fit", "--config", EXAMPLES / "cli.yaml", "--trainer.max_epochs", 4, folder=tmp_path)
+    (given,) = (
+        part for part in config["trainer"]["callbacks"] if part["class_path"] == "lightning_cam.CAMMonitor"
+    )
+    done = trained(
+        "cli.py", "fit", "--config", EXAMPLES / "cli.yaml", "--trainer.max_epochs", 4, folder=tmp_path
+    )
     pictures, scalars = events(tmp_path / "lightning_logs")
     assert given["init_args"]["every_n_epochs"] == 3
-    assert pictures["cam/overlay"] == pictures["cam/evolution"] == [21, 87]  # of 22 steps an epoch; epochs 0 and 3
+    assert (
+        pictures["cam/overlay"] == pictures["cam/evolution"] == [21, 87]
+    )  # of 22 steps an epoch; epochs 0 and 3
     assert len(scalars["cam/entropy"]) == len(scalars["val_accuracy"]) == 4
     assert max(scalars["val_accuracy"]) > 0.5
     assert scalars["cam/entropy"][0] == scalars["cam/entropy"][2] != scalars["cam/entropy"][3]
@@ -214,10 +258,17 @@ def bird(label: int, place: int, chance: random.Random) -> tuple[Image.Image, Im
     width, height = chance.choice([(96, 72), (72, 96)])
     speckles = np.random.default_rng(chance.randrange(2**32)).integers(-25, 26, (height // 3, width // 3, 3))
     ground = np.clip(np.array(COLORS[place]) + speckles, 0, 255).astype(np.uint8)
-    image, mask = Image.fromarray(ground).resize((width, height), Image.Resampling.NEAREST), Image.new("L", (width, height))
+    image, mask = (
+        Image.fromarray(ground).resize((width, height), Image.Resampling.NEAREST),
+        Image.new("L", (width, height)),
+    )
     size = chance.randrange(22, 30)
     x, y = chance.randrange(4, width - size - 10), chance.randrange(4, height - size - 4)
-    beak = [(x + size, y + size // 5), (x + size + (8 if label else 3), y + size // 4), (x + size, y + size // 3)]
+    beak = [
+        (x + size, y + size // 5),
+        (x + size + (8 if label else 3), y + size // 4),
+        (x + size, y + size // 3),
+    ]
     color = tuple(chance.randrange(120, 200) for _ in range(3))
     for canvas, fill in ((image, color), (mask, 255)):
         pen = ImageDraw.Draw(canvas)
@@ -237,21 +288,42 @@ def waterbirds(folder: Path, aligned: float, counts: dict[int, int]) -> None:
             place = i // 2 % 2 if split else label if chance.random() < aligned else 1 - label
             name = f"{CLASSES[label]}/{CLASSES[label][4:]}_{split}_{i:04d}"
             for path, picture in zip(
-                (folder / "birds" / f"{name}.jpg", folder / "masks" / f"{name}.png"), bird(label, place, chance), strict=True
+                (folder / "birds" / f"{name}.jpg", folder / "masks" / f"{name}.png"),
+                bird(label, place, chance),
+                strict=True,
             ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 picture.save(path)
             rows.append([len(rows) + 1, f"{name}.jpg", label, split, place, f"/x/{i:05d}.jpg"])
     with (folder / "birds" / "metadata.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["img_id", "img_filename", "y", "split", "place", "place_filename"], *rows])
+        csv.writer(file).writerows(
+            [["img_id", "img_filename", "y", "split", "place", "place_filename"], *rows]
+        )
 
 
-QUICK = ["--weights", "none", "--model", SMALL, "--size", 64, "--batch-size", 8, "--learning-rate", 2e-3, "--workers", 0]
+QUICK = [
+    "--weights",
+    "none",
+    "--model",
+    SMALL,
+    "--size",
+    64,
+    "--batch-size",
+    8,
+    "--learning-rate",
+    2e-3,
+    "--workers",
+    0,
+]
 
 
 def numbers(printed: str) -> dict[str, float]:
     """What stands behind each number that the script prints at its end."""
-    lines = [line.split(maxsplit=1) for line in printed.partition("\naccuracy ")[2].splitlines() if line.startswith("  0.")]
+    lines = [
+        line.split(maxsplit=1)
+        for line in printed.partition("\naccuracy ")[2].splitlines()
+        if line.startswith("  0.")
+    ]
     more = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("  1.")]
     return {words: float(number) for number, words in [*lines, *more]}
 
@@ -302,8 +374,16 @@ def test_waterbirds_without_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("moved", "options", "message"),
     [
-        ("birds/metadata.csv", [], r"ROOT: no file 'birds/metadata.csv'; give the folder waterbird_complete95_forest2water2"),
-        (f"birds/{CLASSES[0]}", [], f"ROOT: no file 'birds/{CLASSES[0]}/Fish_Crow_0_0000.jpg'; give the folder waterbird_"),
+        (
+            "birds/metadata.csv",
+            [],
+            r"ROOT: no file 'birds/metadata.csv'; give the folder waterbird_complete95_forest2water2",
+        ),
+        (
+            f"birds/{CLASSES[0]}",
+            [],
+            f"ROOT: no file 'birds/{CLASSES[0]}/Fish_Crow_0_0000.jpg'; give the folder waterbird_",
+        ),
         (
             "masks",
             ["--masks", "masks"],

@@ -43,8 +43,12 @@ def test_the_map_lies_where_the_evidence_is(method: str) -> None:
     images[0, :, 3:7, 20:26] = 1
     images[1, :, 12:18, 2:7] = 1
     explanation = explain(Blob(), images, method=method, target=1)
-    torch.testing.assert_close(explanation.statistic("center_x"), torch.tensor([23 / 30, 4.5 / 30]), atol=0.01, rtol=0)
-    torch.testing.assert_close(explanation.statistic("center_y"), torch.tensor([5 / 20, 15 / 20]), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        explanation.statistic("center_x"), torch.tensor([23 / 30, 4.5 / 30]), atol=0.01, rtol=0
+    )
+    torch.testing.assert_close(
+        explanation.statistic("center_y"), torch.tensor([5 / 20, 15 / 20]), atol=0.01, rtol=0
+    )
     assert explanation.saliency[0, 4, 22] == 1
     assert explanation.saliency[0, 15, 4] == 0
 
@@ -90,7 +94,9 @@ def test_several_methods_from_one_look() -> None:
     def mine(evidence):
         return evidence.activations.mean(dim=1)
 
-    found = explain(net(), pictures(), method=["gradcam", "eigencam", mine], target_layer="body", forward=forward)
+    found = explain(
+        net(), pictures(), method=["gradcam", "eigencam", mine], target_layer="body", forward=forward
+    )
     assert list(found) == ["gradcam", "eigencam", "mine"]
     assert runs == [4]
     torch.testing.assert_close(found["gradcam"].cams, explain(net(), pictures()).cams)
@@ -127,7 +133,9 @@ def test_several_layers_are_fused_as_layercam_does(method: str) -> None:
 
 
 def test_a_list_of_one_layer_is_that_layer() -> None:
-    torch.testing.assert_close(explain(net(), pictures(), target_layer=["body"]).cams, explain(net(), pictures()).cams)
+    torch.testing.assert_close(
+        explain(net(), pictures(), target_layer=["body"]).cams, explain(net(), pictures()).cams
+    )
 
 
 def test_options_by_partial() -> None:
@@ -144,13 +152,21 @@ def test_options_by_partial() -> None:
 def test_parts_are_those_of_all_images_together(max_batch: int | None) -> None:
     found = explain(net(), pictures(7), method="dff", max_batch=max_batch)
     assert found.parts.shape == (7, 5, 8, 8)
-    torch.testing.assert_close(found.parts, explain(net(), pictures(7), method="dff").parts, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        found.parts, explain(net(), pictures(7), method="dff").parts, atol=1e-5, rtol=1e-4
+    )
     assert not torch.allclose(found.parts[:3], explain(net(), pictures(7)[:3], method="dff").parts, atol=1e-2)
 
 
 def test_a_method_of_all_images_sees_activations_alone() -> None:
-    with pytest.raises(ValueError, match="a method that looks at all images together sees their activations alone"):
-        explain(net(), pictures(), method=Method(lambda e: e.gradients[:, 0], "", True, "", "", parts=lambda e: e.gradients))
+    with pytest.raises(
+        ValueError, match="a method that looks at all images together sees their activations alone"
+    ):
+        explain(
+            net(),
+            pictures(),
+            method=Method(lambda e: e.gradients[:, 0], "", True, "", "", parts=lambda e: e.gradients),
+        )
 
 
 def test_the_index_says_which_image_a_row_is() -> None:
@@ -161,7 +177,9 @@ def test_the_index_says_which_image_a_row_is() -> None:
         return model(images) * shift[index][:, None]
 
     def alone(image: int, method: str) -> Tensor:
-        return explain(net(), pictures(5)[image], method=method, target=1, forward=lambda m, x: m(x) * shift[image]).cams
+        return explain(
+            net(), pictures(5)[image], method=method, target=1, forward=lambda m, x: m(x) * shift[image]
+        ).cams
 
     for method in ("hirescam", "ablationcam", "scorecam", "smoothgradcam++"):
         expected = torch.cat([alone(image, method) for image in range(5)])
@@ -204,7 +222,9 @@ def test_several_labels_an_image_are_explained_by_the_sum_of_their_scores() -> N
     expected = sum(several[:, label, None, None] * each[label] for label in range(5))
     torch.testing.assert_close(found.cams, expected, atol=1e-5, rtol=1e-4)
     assert found.target_classes is None
-    with pytest.raises(ValueError, match="labels: target 'finer' is about one class and got several per image"):
+    with pytest.raises(
+        ValueError, match="labels: target 'finer' is about one class and got several per image"
+    ):
         explain(net(), pictures(), target="finer", labels=several)
     with pytest.raises(ValueError, match="labels: got 4 columns for the model's 5 classes"):
         explain(net(), pictures(), target="label", labels=several[:, :4])
@@ -239,14 +259,18 @@ def test_segmentation_is_explained_by_the_scores_of_a_region() -> None:
     (gradient,) = torch.autograd.grad((model.upsample(model.classify(leaf))[:, 2] * own).sum(), leaf)
     found = explain(model, pictures(), method="hirescam", target=region(2), target_layer="features")
     torch.testing.assert_close(found.cams, (leaf * gradient).sum(dim=1).detach())
-    with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found in the model's output, which is a dict"):
+    with pytest.raises(
+        ValueError, match=r"scores: no class scores \(n, C\) found in the model's output, which is a dict"
+    ):
         explain(model, pictures(), target=2, target_layer="features")
 
 
 def test_detections_are_explained_by_a_function_of_the_output() -> None:
     class Detects(Net):
         def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
-            return [{"boxes": torch.zeros(5, 4), "scores": scores} for scores in super().forward(images).sigmoid()]
+            return [
+                {"boxes": torch.zeros(5, 4), "scores": scores} for scores in super().forward(images).sigmoid()
+            ]
 
     def strongest(output: list[dict[str, Tensor]]) -> Tensor:
         return torch.stack([one["scores"].amax() for one in output])
@@ -254,7 +278,9 @@ def test_detections_are_explained_by_a_function_of_the_output() -> None:
     model = Detects()
     model.load_state_dict(net().state_dict())
     found = explain(model, pictures(), method="hirescam", scores=strongest, target=1)
-    same = explain(net(), pictures(), method="hirescam", target=lambda scores, labels: scores.sigmoid().amax(dim=1))
+    same = explain(
+        net(), pictures(), method="hirescam", target=lambda scores, labels: scores.sigmoid().amax(dim=1)
+    )
     torch.testing.assert_close(found.cams, same.cams)
 
 
@@ -270,7 +296,9 @@ class Holds:
         self.logits = logits
 
 
-@pytest.mark.parametrize("wrap", [lambda s: (s, s[:, :1]), lambda s: {"logits": s}, lambda s: [s], Holds], ids=["t", "d", "l", "o"])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: (s, s[:, :1]), lambda s: {"logits": s}, lambda s: [s], Holds], ids=["t", "d", "l", "o"]
+)
 def test_outputs_of_any_kind(wrap) -> None:
     found = explain(net(), pictures(), forward=lambda model, images: wrap(model(images)))
     torch.testing.assert_close(found.cams, explain(net(), pictures()).cams)
@@ -278,14 +306,30 @@ def test_outputs_of_any_kind(wrap) -> None:
 
 def signals() -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
-    layers = [nn.Conv1d(2, 6, 5, padding=2), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(6, 8, 3, padding=1), nn.GELU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)), torch.randn(3, 2, 40)
+    layers = [
+        nn.Conv1d(2, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(6, 8, 3, padding=1),
+        nn.GELU(),
+    ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)), torch.randn(
+        3, 2, 40
+    )
 
 
 def volumes() -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
-    layers = [nn.Conv3d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(6, 8, 3, padding=1), nn.GELU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 3)), torch.randn(3, 1, 8, 10, 6)
+    layers = [
+        nn.Conv3d(1, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.Conv3d(6, 8, 3, padding=1),
+        nn.GELU(),
+    ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 3)), torch.randn(
+        3, 1, 8, 10, 6
+    )
 
 
 @pytest.mark.parametrize("case", [signals, volumes])
@@ -336,7 +380,12 @@ def test_autocast_is_for_the_model_and_not_for_the_map() -> None:
     assert torch.get_default_dtype() == before
 
 
-COSTLY = {"rise": {"masks": 8}, "sscam": {"samples": 2}, "iscam": {"steps": 2}, "smoothgradcam++": {"samples": 2}}
+COSTLY = {
+    "rise": {"masks": 8},
+    "sscam": {"samples": 2},
+    "iscam": {"steps": 2},
+    "smoothgradcam++": {"samples": 2},
+}
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -345,7 +394,10 @@ def test_memory_beyond_activations_and_gradients_does_not_grow_with_the_images(m
     model, images = net(), pictures(24, (64, 64))
     how = partial(METHODS[method], **COSTLY.get(method, {}))
     few, many = (
-        peak_bytes(lambda n=n: explain(model, images[:n], method=how, target=1, target_layer="body", max_batch=4), images.device)
+        peak_bytes(
+            lambda n=n: explain(model, images[:n], method=how, target=1, target_layer="body", max_batch=4),
+            images.device,
+        )
         for n in (4, 24)
     )
     at_the_layer, of_a_map = 8 * 32 * 32 * 4, 64 * 64 * 4 if method == "rise" else 32 * 32 * 4
@@ -363,14 +415,19 @@ def test_double_precision_models_and_integer_images() -> None:
     levels = (pictures().sigmoid() * 255).to(torch.uint8)
     model = Scales()
     assert explain(model, levels).cams.isfinite().all()
-    for method in ("scorecam", partial(METHODS["rise"], masks=20)):  # covered to the next level, not to nothing
+    for method in (
+        "scorecam",
+        partial(METHODS["rise"], masks=20),
+    ):  # covered to the next level, not to nothing
         exact = explain(model, levels.float(), method=method).saliency
         torch.testing.assert_close(explain(model, levels, method=method).saliency, exact, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_images_of_any_number_of_channels_have_a_figure(channels: int) -> None:
-    model = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
     explanation = explain(model, pictures(2, (20, 12), channels))
     figure = explanation.figure()
     figure.canvas.draw()
@@ -394,9 +451,12 @@ def test_statistics_by_name_and_by_function() -> None:
     masks[:, :8] = True
     assert explanation.statistic("mass_inside", masks).shape == (4,)
     torch.testing.assert_close(
-        explanation.statistic(lambda maps: maps.saliency.amax(dim=(1, 2))), explanation.saliency.flatten(1).amax(dim=1)
+        explanation.statistic(lambda maps: maps.saliency.amax(dim=(1, 2))),
+        explanation.saliency.flatten(1).amax(dim=1),
     )
-    with pytest.raises(ValueError, match=r"statistic: no statistic 'border_mas'; did you mean 'border_mass'\?"):
+    with pytest.raises(
+        ValueError, match=r"statistic: no statistic 'border_mas'; did you mean 'border_mass'\?"
+    ):
         explanation.statistic("border_mas")
     for name in STATISTICS:
         assert explanation.statistic(name, masks).shape == (4,)
@@ -410,9 +470,13 @@ class Probabilities(Net):
 def test_notes_are_warnings() -> None:
     with pytest.warns(UserWarning, match="scores: the model's forward returns probabilities"):
         explain(Probabilities(), pictures())
-    with pytest.warns(UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; target_layer='stem.2' gives 6 x 6"):
+    with pytest.warns(
+        UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; target_layer='stem.2' gives 6 x 6"
+    ):
         explain(net(), pictures(2, (6, 6)))
-    with pytest.warns(UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; try an earlier layer"):
+    with pytest.warns(
+        UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; try an earlier layer"
+    ):
         explain(net(), pictures(2, (6, 6)), target_layer="body")
     broken = net()
     broken.head.weight.data[0, 0] = float("nan")
@@ -430,15 +494,43 @@ NAN[2, 0, 3, 3] = float("nan")
     ("arguments", "error", "message"),
     [
         ({"images": NAN}, ValueError, "images: image 2 holds values that are not finite"),
-        ({"images": pictures()[0, 0]}, ValueError, r"images: got a float32 tensor \(16, 16\); give a tensor \(n, c, H, W\)"),
-        ({"images": pictures()[None]}, ValueError, r"images: got a float32 tensor \(1, 4, 3, 16, 16\); .* of 4 dim"),
-        ({"images": pictures()[None, None]}, ValueError, r"images: got a float32 tensor \(1, 1, 4, 3, 16, 16\)"),
+        (
+            {"images": pictures()[0, 0]},
+            ValueError,
+            r"images: got a float32 tensor \(16, 16\); give a tensor \(n, c, H, W\)",
+        ),
+        (
+            {"images": pictures()[None]},
+            ValueError,
+            r"images: got a float32 tensor \(1, 4, 3, 16, 16\); .* of 4 dim",
+        ),
+        (
+            {"images": pictures()[None, None]},
+            ValueError,
+            r"images: got a float32 tensor \(1, 1, 4, 3, 16, 16\)",
+        ),
         ({"images": pictures()[:0]}, ValueError, "with at least one image"),
-        ({"images": pictures(), "method": "gradcam+"}, ValueError, r"method: no method 'gradcam\+'; did you mean 'gradcam"),
+        (
+            {"images": pictures(), "method": "gradcam+"},
+            ValueError,
+            r"method: no method 'gradcam\+'; did you mean 'gradcam",
+        ),
         ({"images": pictures(), "method": []}, ValueError, "method: got an empty list"),
-        ({"images": pictures(), "target": "label"}, ValueError, "labels: target 'label' needs labels and got None"),
-        ({"images": pictures(), "target": 5}, ValueError, "target: class index 5 is outside the model's 5 classes"),
-        ({"images": pictures(), "labels": torch.zeros(3).long()}, ValueError, r"labels: got an int64 tensor \(3,\) for 4 images"),
+        (
+            {"images": pictures(), "target": "label"},
+            ValueError,
+            "labels: target 'label' needs labels and got None",
+        ),
+        (
+            {"images": pictures(), "target": 5},
+            ValueError,
+            "target: class index 5 is outside the model's 5 classes",
+        ),
+        (
+            {"images": pictures(), "labels": torch.zeros(3).long()},
+            ValueError,
+            r"labels: got an int64 tensor \(3,\) for 4 images",
+        ),
         (
             {"images": pictures(), "labels": torch.tensor([0, 1, 2, 5]), "target": "label"},
             ValueError,
@@ -449,10 +541,26 @@ NAN[2, 0, 3, 3] = float("nan")
             ValueError,
             r"target_layer: no layer 'bodi' in Net; did you mean 'body'\?",
         ),
-        ({"images": pictures(), "target_layer": "xyz"}, ValueError, "its children are stem, body, dropout, head"),
-        ({"images": pictures(), "target_layer": "head"}, ValueError, "target_layer: 'head' yields a float32 tensor"),
-        ({"images": pictures(), "labels": torch.rand(4)}, ValueError, r"labels: got a float32 tensor \(4,\) for 4 images"),
-        ({"images": pictures(), "method": [lambda e: e, lambda e: e]}, ValueError, "method: of 2 methods some share a name"),
+        (
+            {"images": pictures(), "target_layer": "xyz"},
+            ValueError,
+            "its children are stem, body, dropout, head",
+        ),
+        (
+            {"images": pictures(), "target_layer": "head"},
+            ValueError,
+            "target_layer: 'head' yields a float32 tensor",
+        ),
+        (
+            {"images": pictures(), "labels": torch.rand(4)},
+            ValueError,
+            r"labels: got a float32 tensor \(4,\) for 4 images",
+        ),
+        (
+            {"images": pictures(), "method": [lambda e: e, lambda e: e]},
+            ValueError,
+            "method: of 2 methods some share a name",
+        ),
         ({"images": pictures(), "max_batch": 0}, ValueError, "max_batch: got 0"),
         ({"images": pictures(), "normalization": "imagenett"}, ValueError, "normalization: got 'imagenett'"),
         (

@@ -88,11 +88,23 @@ def likeliest(printed: str) -> list[tuple[float, int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "classes"), [("alexnet", "features.11", 1000), ("vgg16", "features.29", 1000), ("resnet50", "layer4", 1000)]
+    ("name", "layer", "classes"),
+    [("alexnet", "features.11", 1000), ("vgg16", "features.29", 1000), ("resnet50", "layer4", 1000)],
 )
-def test_the_classic_networks_from_a_checkpoint(name: str, layer: str, classes: int, folder: Path, tmp_path: Path) -> None:
+def test_the_classic_networks_from_a_checkpoint(
+    name: str, layer: str, classes: int, folder: Path, tmp_path: Path
+) -> None:
     torch.save(seeded(name, num_classes=classes).state_dict(), tmp_path / "weights.pth")
-    options = ["--model", name, "--checkpoint", str(tmp_path / "weights.pth"), "--class", "tabby cat", "--class", "LYNX"]
+    options = [
+        "--model",
+        name,
+        "--checkpoint",
+        str(tmp_path / "weights.pth"),
+        "--class",
+        "tabby cat",
+        "--class",
+        "LYNX",
+    ]
     done = subprocess.run(  # noqa: S603
         [sys.executable, str(SCRIPT), str(folder / "cat.jpg"), *options, "--foreground", "0.5"],
         capture_output=True,
@@ -147,7 +159,16 @@ def test_what_the_network_saw_is_told_by_its_own_transform(run: Run, folder: Pat
 
 @pytest.mark.parametrize(
     ("wanted", "number"),
-    [("tabby", 2), ("TABBY", 2), ("tabby cat", 2), ("tiger_cat", 3), ("persian", 4), ("garden spider", 5), ("1", 1), ("7", 7)],
+    [
+        ("tabby", 2),
+        ("TABBY", 2),
+        ("tabby cat", 2),
+        ("tiger_cat", 3),
+        ("persian", 4),
+        ("garden spider", 5),
+        ("1", 1),
+        ("7", 7),
+    ],
 )
 def test_classes_by_name_and_number(wanted: str, number: int, run: Run) -> None:
     status, printed, refusal = run("flower.png", *NAMED, "--class", wanted)
@@ -156,9 +177,22 @@ def test_classes_by_name_and_number(wanted: str, number: int, run: Run) -> None:
 
 
 def test_several_classes_are_explained_once_each(run: Run, folder: Path) -> None:
-    _, printed, _ = run("flower.png", *NAMED, "--class", "1", "--class", "dahlia", "--class", "tabby", "--output", "several.png")
+    _, printed, _ = run(
+        "flower.png",
+        *NAMED,
+        "--class",
+        "1",
+        "--class",
+        "dahlia",
+        "--class",
+        "tabby",
+        "--output",
+        "several.png",
+    )
     assert [line.split()[1] for line in printed.splitlines() if line.startswith("explained")] == ["1", "2"]
-    _, printed, _ = run("flower.png", *NAMED, "--class", "1", "--class", "2", "--method", "eigencam", "--output", "eigen.png")
+    _, printed, _ = run(
+        "flower.png", *NAMED, "--class", "1", "--class", "2", "--method", "eigencam", "--output", "eigen.png"
+    )
     assert "note: --method: eigencam does not ask for a class, so its maps are alike" in printed
     run("flower.png", *NAMED, "--class", "1", "--output", "one.png")
     widths = [Image.open(folder / name).width for name in ("one.png", "several.png")]
@@ -181,7 +215,9 @@ def test_options_change_the_picture(run: Run, folder: Path) -> None:
         seen.append(np.asarray(Image.open(folder / "changed.png").convert("RGB")))
     for picture in seen[1:]:
         assert picture.shape != seen[0].shape or (picture != seen[0]).any()
-    status, printed, _ = run("flower.png", *NAMED, "--class", "tabby", "--foreground", "0.3", "--output", "changed.pdf")
+    status, printed, _ = run(
+        "flower.png", *NAMED, "--class", "tabby", "--foreground", "0.3", "--output", "changed.pdf"
+    )
     assert status == 0
     assert "of the 224 x 224 pixels, the largest part within x1 y1 x2 y2 [" in printed
     status, printed, _ = run("flower.png", *NAMED, "--class", "dahlia", "--foreground", "0.3")
@@ -209,7 +245,10 @@ def test_images_of_any_kind(kind: str, run: Run, folder: Path) -> None:
     photo.convert("L" if kind in ("grey", "16 bits") else "RGB").save(folder / "same.png")
     shares = own_answer(folder, "same.png")
     atol = {"palette": 5.0, "cmyk": 0.5}.get(kind, 0.006)
-    assert all(share == pytest.approx(100 * shares[number].item(), abs=atol) for share, number, _ in likeliest(printed))
+    assert all(
+        share == pytest.approx(100 * shares[number].item(), abs=atol)
+        for share, number, _ in likeliest(printed)
+    )
 
 
 @pytest.mark.parametrize("nested", ["bare", "state_dict", "model", "prefix", "module"])
@@ -220,7 +259,8 @@ def test_checkpoints_of_any_kind(nested: str, run: Run, folder: Path) -> None:
         "state_dict": {"epoch": 3, "state_dict": state},
         "model": {"model": state, "epoch": 3, "args": {"lr": 0.1}},
         "prefix": {
-            "state_dict": {f"net.{key}": value for key, value in state.items()} | {"loss.weight": torch.ones(8)},
+            "state_dict": {f"net.{key}": value for key, value in state.items()}
+            | {"loss.weight": torch.ones(8)},
             "hyper_parameters": {"lr": 0.1},
         },
         "module": {"state_dict": {f"model.module.{key}": value for key, value in state.items()}},
@@ -229,13 +269,18 @@ def test_checkpoints_of_any_kind(nested: str, run: Run, folder: Path) -> None:
     status, printed, refusal = run("cat.jpg", "--model", SMALL, "--checkpoint", "kind.ckpt", "--top", "8")
     assert status == 0, refusal
     shares = own_answer(folder, "cat.jpg")
-    assert all(share == pytest.approx(100 * shares[number].item(), abs=0.006) for share, number, _ in likeliest(printed))
+    assert all(
+        share == pytest.approx(100 * shares[number].item(), abs=0.006)
+        for share, number, _ in likeliest(printed)
+    )
 
 
 @pytest.mark.parametrize("name", ["vit_b_32", "convnext_tiny", "googlenet", "regnet_y_400mf"])
 def test_other_networks(name: str, run: Run, folder: Path) -> None:
     state = seeded(name, num_classes=3).state_dict()
-    torch.save({key: value for key, value in state.items() if not key.startswith("aux")}, folder / "other.pth")
+    torch.save(
+        {key: value for key, value in state.items() if not key.startswith("aux")}, folder / "other.pth"
+    )
     status, printed, refusal = run("cat.jpg", "--model", name, "--checkpoint", "other.pth")
     (folder / "other.pth").unlink()
     assert status == 0, refusal
@@ -251,34 +296,98 @@ class Unsafe:
     [
         (("none.jpg", *OWN), 1, "image: there is no file none.jpg."),
         (("names.txt", *OWN), 1, "image: names.txt cannot be read as an image"),
-        (("cat.jpg", "--model", "resnet5"), 1, "--model: torchvision has no classifier 'resnet5'; the closest are resnet50,"),
-        (("cat.jpg", "--model", "alexnet", "--checkpoint", "small.pth"), 1, "--checkpoint: small.pth does not hold alexnet: no"),
-        (("cat.jpg", "--model", "squeezenet1_0", "--checkpoint", "small.pth"), 1, "small.pth does not fit squeezenet1_0: "),
-        (("cat.jpg", "--model", SMALL, "--checkpoint", "none.pth"), 1, "--checkpoint: there is no file none.pth."),
-        (("cat.jpg", "--model", SMALL, "--checkpoint", "names.txt"), 1, "--checkpoint: names.txt is no file of weights, or holds"),
+        (
+            ("cat.jpg", "--model", "resnet5"),
+            1,
+            "--model: torchvision has no classifier 'resnet5'; the closest are resnet50,",
+        ),
+        (
+            ("cat.jpg", "--model", "alexnet", "--checkpoint", "small.pth"),
+            1,
+            "--checkpoint: small.pth does not hold alexnet: no",
+        ),
+        (
+            ("cat.jpg", "--model", "squeezenet1_0", "--checkpoint", "small.pth"),
+            1,
+            "small.pth does not fit squeezenet1_0: ",
+        ),
+        (
+            ("cat.jpg", "--model", SMALL, "--checkpoint", "none.pth"),
+            1,
+            "--checkpoint: there is no file none.pth.",
+        ),
+        (
+            ("cat.jpg", "--model", SMALL, "--checkpoint", "names.txt"),
+            1,
+            "--checkpoint: names.txt is no file of weights, or holds",
+        ),
         (
             ("cat.jpg", "--model", SMALL, "--checkpoint", "unsafe.pth"),
             1,
             "which may run code when loaded; save model.state_dict().",
         ),
         (("cat.jpg", "--model", SMALL, "--checkpoint", "cut.pth"), 1, "--checkpoint: cut.pth cannot be read"),
-        (("cat.jpg", "--model", SMALL, "--checkpoint", "list.pth"), 1, "list.pth holds a list without tensors"),
-        (("cat.jpg", *OWN, "--class-names", "two.txt"), 1, "--class-names: two.txt has 2 lines for the model's 8 classes"),
+        (
+            ("cat.jpg", "--model", SMALL, "--checkpoint", "list.pth"),
+            1,
+            "list.pth holds a list without tensors",
+        ),
+        (
+            ("cat.jpg", *OWN, "--class-names", "two.txt"),
+            1,
+            "--class-names: two.txt has 2 lines for the model's 8 classes",
+        ),
         (("cat.jpg", *OWN, "--class-names", "none.txt"), 1, "--class-names: none.txt cannot be read"),
-        (("cat.jpg", *NAMED, "--class", "dalia"), 1, "--class: no class 'dalia'; the closest are 1 'dahlia'."),
-        (("cat.jpg", *NAMED, "--class", "cat"), 1, "--class: 'cat' may be 3 'tiger cat', 4 'Persian cat'; say which, by number."),
-        (("cat.jpg", *NAMED, "--class", "crane"), 1, "--class: 'crane' may be 6 'crane', 7 'Crane'; say which, by number."),
-        (("cat.jpg", *NAMED, "--class", "zzzz"), 1, "--class: no class 'zzzz'; none is close: give a number."),
+        (
+            ("cat.jpg", *NAMED, "--class", "dalia"),
+            1,
+            "--class: no class 'dalia'; the closest are 1 'dahlia'.",
+        ),
+        (
+            ("cat.jpg", *NAMED, "--class", "cat"),
+            1,
+            "--class: 'cat' may be 3 'tiger cat', 4 'Persian cat'; say which, by number.",
+        ),
+        (
+            ("cat.jpg", *NAMED, "--class", "crane"),
+            1,
+            "--class: 'crane' may be 6 'crane', 7 'Crane'; say which, by number.",
+        ),
+        (
+            ("cat.jpg", *NAMED, "--class", "zzzz"),
+            1,
+            "--class: no class 'zzzz'; none is close: give a number.",
+        ),
         (("cat.jpg", *NAMED, "--class", "8"), 1, "--class: 8 is outside the model's 8 classes; use 0 to 7."),
-        (("cat.jpg", *NAMED, "--class", "-1"), 1, "--class: -1 is outside the model's 8 classes; use 0 to 7."),
-        (("cat.jpg", *OWN, "--layer", "featurs"), 1, "target_layer: no layer 'featurs' in SqueezeNet; did you mean 'features'?"),
+        (
+            ("cat.jpg", *NAMED, "--class", "-1"),
+            1,
+            "--class: -1 is outside the model's 8 classes; use 0 to 7.",
+        ),
+        (
+            ("cat.jpg", *OWN, "--layer", "featurs"),
+            1,
+            "target_layer: no layer 'featurs' in SqueezeNet; did you mean 'features'?",
+        ),
         (("cat.jpg", *OWN, "--method", "gradcan"), 1, "method: no method 'gradcan'; did you mean 'gradcam'?"),
-        (("cat.jpg", *OWN, "--colormap", "infermo"), 1, "colormap: no colormap 'infermo'; did you mean 'inferno'?"),
-        (("cat.jpg", *OWN, "--output", "a.xyz"), 1, "--output: a.xyz cannot be written (Format 'xyz' is not supported"),
+        (
+            ("cat.jpg", *OWN, "--colormap", "infermo"),
+            1,
+            "colormap: no colormap 'infermo'; did you mean 'inferno'?",
+        ),
+        (
+            ("cat.jpg", *OWN, "--output", "a.xyz"),
+            1,
+            "--output: a.xyz cannot be written (Format 'xyz' is not supported",
+        ),
         (("cat.jpg", *OWN, "--output", "none/a.png"), 1, "--output: none/a.png cannot be written"),
         (("cat.jpg", *OWN, "--device", "abacus"), 1, "--device: 'abacus' cannot be used"),
         (("cat.jpg", *OWN, "--opacity", "2"), 2, "argument --opacity: got 2; give a value in [0, 1]"),
-        (("cat.jpg", *OWN, "--foreground", "0"), 2, "argument --foreground: got 0; give a share of the map's maximum, in (0, 1]"),
+        (
+            ("cat.jpg", *OWN, "--foreground", "0"),
+            2,
+            "argument --foreground: got 0; give a share of the map's maximum, in (0, 1]",
+        ),
         (("cat.jpg", *OWN, "--top", "0"), 2, "argument --top: got 0; give at least 1"),
         ((), 2, "the following arguments are required: IMAGE"),
     ],
@@ -315,7 +424,8 @@ def test_without_a_network_it_says_how_to_pass_the_weights(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "error", [urllib.error.URLError("unreachable"), TimeoutError("timed out"), RuntimeError("invalid hash value")]
+    "error",
+    [urllib.error.URLError("unreachable"), TimeoutError("timed out"), RuntimeError("invalid hash value")],
 )
 def test_downloads_fail_in_several_ways(error: Exception, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: object, **options: object) -> None:
@@ -332,7 +442,17 @@ def test_downloads_fail_in_several_ways(error: Exception, run: Run, monkeypatch:
 def test_help_names_every_option(run: Run) -> None:
     status, printed, _ = run("--help")
     assert status == 0
-    for option in ("IMAGE", "--model", "--class", "--method", "--layer", "--opacity", "--colormap", "--foreground", "--output"):
+    for option in (
+        "IMAGE",
+        "--model",
+        "--class",
+        "--method",
+        "--layer",
+        "--opacity",
+        "--colormap",
+        "--foreground",
+        "--output",
+    ):
         assert option in printed
     for option in ("--top", "--checkpoint", "--class-names", "--device"):
         assert option in printed

@@ -17,7 +17,13 @@ from lightning_cam import Explanation, explain
 from lightning_cam.attribution.targets import probabilities
 
 LONG = "black-and-gold garden spider, Argiope aurantia"
-NAMES = [LONG, "tabby", "W" * 80, "Kraftfahrzeug-Haftpflichtversicherung at $5 to $6 a day", "Sturm und Drang"]
+NAMES = [
+    LONG,
+    "tabby",
+    "W" * 80,
+    "Kraftfahrzeug-Haftpflichtversicherung at $5 to $6 a day",
+    "Sturm und Drang",
+]
 
 
 def photographs(count: int, size: tuple[int, int] = (24, 32), channels: int = 3) -> Tensor:
@@ -26,7 +32,9 @@ def photographs(count: int, size: tuple[int, int] = (24, 32), channels: int = 3)
 
 def gray_net() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)
+    )
 
 
 # --- overlay
@@ -54,7 +62,9 @@ def test_overlay_undoes_the_normalization_and_shows_one_channel_in_gray() -> Non
     mean, std = (0.2, 0.5, 0.4), (0.3, 0.1, 0.2)
     normalized = (images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     plain = explain(net(), normalized, normalization=(mean, std)).overlay(opacity=0)
-    torch.testing.assert_close(plain, (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1), atol=1, rtol=0)
+    torch.testing.assert_close(
+        plain, (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1), atol=1, rtol=0
+    )
     gray = explain(gray_net(), photographs(2, channels=1)).overlay(opacity=0)
     assert torch.equal(gray, gray[..., :1].expand(-1, -1, -1, 3))
 
@@ -125,7 +135,9 @@ def check_legible(figure: Figure) -> None:
     pictured = [axis for axis in figure.axes if axis.images and not axis.axison]
     bars = [axis.get_tightbbox(renderer) for axis in figure.axes if axis not in pictured]
     assert len(bars) == 1
-    titles = [text.get_window_extent(renderer) for text in [*(axis.title for axis in pictured), *figure.texts]]
+    titles = [
+        text.get_window_extent(renderer) for text in [*(axis.title for axis in pictured), *figure.texts]
+    ]
     for box in bars + titles:
         assert box.x0 >= 0
         assert box.y0 >= 0
@@ -142,7 +154,9 @@ def check_legible(figure: Figure) -> None:
 def test_words_of_a_figure_can_be_read(size: tuple[int, int], count: int) -> None:
     found = explain(net(), photographs(count, size), target=2)
     for top in (1, 5):
-        figure = found.figure(class_names=NAMES, top=top, threshold=0.5, headline=f"resnet50 of {LONG} · " * 3)
+        figure = found.figure(
+            class_names=NAMES, top=top, threshold=0.5, headline=f"resnet50 of {LONG} · " * 3
+        )
         check_legible(figure)
         pictured = [axis for axis in figure.axes if axis.images and not axis.axison]
         assert len(pictured) == 2 * count
@@ -205,12 +219,16 @@ def test_the_foreground_is_outlined_and_its_largest_part_boxed() -> None:
     found = explain(net(), photographs(1), method="layercam")
     axis = found.figure(threshold=0.4).axes[1]
     x1, y1, x2, y2 = found.boxes(0.4)[0][0].tolist()
-    assert [patch.get_bbox().extents.tolist() for patch in axis.patches] == [[x1 - 0.5, y1 - 0.5, x2 - 0.5, y2 - 0.5]] * 2
+    assert [patch.get_bbox().extents.tolist() for patch in axis.patches] == [
+        [x1 - 0.5, y1 - 0.5, x2 - 0.5, y2 - 0.5]
+    ] * 2
     inside = found.foreground(0.4)[0]
     outlines = [path for collection in axis.collections for path in collection.get_paths()]
     grid = np.stack(np.meshgrid(np.arange(32), np.arange(24)), axis=-1).reshape(-1, 2)
     # A pixel is inside of an odd number of the outline's closed lines.
-    within = np.sum([MatplotlibPath(line).contains_points(grid) for line in outlines[0].to_polygons()], axis=0)
+    within = np.sum(
+        [MatplotlibPath(line).contains_points(grid) for line in outlines[0].to_polygons()], axis=0
+    )
     np.testing.assert_array_equal(within.reshape(24, 32) % 2 == 1, inside.numpy())
     assert not found.figure().axes[1].collections
 
@@ -225,13 +243,19 @@ def test_a_gray_image_is_shown_in_gray() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_names": NAMES[:3]}, "class_names: got 3 names for the model's 5 classes; give one name per class"),
+        (
+            {"class_names": NAMES[:3]},
+            "class_names: got 3 names for the model's 5 classes; give one name per class",
+        ),
         ({"class_names": "tabby"}, "class_names: got 'tabby' for the model's 5 classes"),
         ({"top": 0}, "top: got 0; give at least 1"),
         ({"most": 0}, "most: got 0; give at least 1"),
         ({"threshold": 0.0}, r"threshold: got 0\.0; give a share"),
         ({"colormap": "infermo"}, r"colormap: no colormap 'infermo'; did you mean 'inferno'\?"),
-        ({"beside": [explain(net(), photographs(3))]}, "beside: got an explanation of images of another shape"),
+        (
+            {"beside": [explain(net(), photographs(3))]},
+            "beside: got an explanation of images of another shape",
+        ),
     ],
 )
 def test_a_figure_refuses(options: dict, message: str) -> None:

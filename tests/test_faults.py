@@ -117,9 +117,15 @@ def the_same(found: tuple, expected: tuple) -> None:
 # In the sanity check, which runs two batches, the monitor looks once; so calls of the functions below are not yet those of a look.
 FUNCTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "method": ({"method": method(2, RuntimeError("planted"))}, "RuntimeError: planted"),
-    "method, in the second epoch": ({"method": method(3, ZeroDivisionError("planted"))}, "ZeroDivisionError: planted"),
+    "method, in the second epoch": (
+        {"method": method(3, ZeroDivisionError("planted"))},
+        "ZeroDivisionError: planted",
+    ),
     "forward": ({"forward": forward(8, RuntimeError("planted"))}, "RuntimeError: planted"),
-    "forward, in the tests for shortcuts": ({"forward": forward(14, TypeError("planted"))}, "TypeError: planted"),
+    "forward, in the tests for shortcuts": (
+        {"forward": forward(14, TypeError("planted"))},
+        "TypeError: planted",
+    ),
     "target": ({"target": target(6)}, "RuntimeError: planted"),
     "images": ({"images": reading(0, 4)}, "KeyError: 'planted'"),
     "labels": ({"labels": reading(1, 4)}, "KeyError: 'planted'"),
@@ -184,7 +190,9 @@ def test_out_of_memory_halves_the_batch(tmp_path: Path) -> None:
     assert not any("switched itself off" in words for words in found[2])
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     for look, other in zip(monitor.history.looks, roomy.history.looks, strict=True):
-        torch.testing.assert_close(look.cams, other.cams, rtol=2e-3, atol=1e-4 * other.cams.abs().max().item())
+        torch.testing.assert_close(
+            look.cams, other.cams, rtol=2e-3, atol=1e-4 * other.cams.abs().max().item()
+        )
 
 
 def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Path) -> None:
@@ -206,9 +214,13 @@ def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Pat
 
 def test_out_of_memory_for_a_single_image_switches_off(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [], RunsOut(0), num_sanity_val_steps=0)
-    found = train(tmp_path / "with", [CAMMonitor(probe=9, forward=watched)], RunsOut(0), num_sanity_val_steps=0)
+    found = train(
+        tmp_path / "with", [CAMMonitor(probe=9, forward=watched)], RunsOut(0), num_sanity_val_steps=0
+    )
     the_same(found, expected)
-    assert any("OutOfMemoryError" in words and "switched itself off in epoch 0" in words for words in found[2])
+    assert any(
+        "OutOfMemoryError" in words and "switched itself off in epoch 0" in words for words in found[2]
+    )
 
 
 class Full(TensorBoardLogger):
@@ -238,7 +250,10 @@ def test_a_logger_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
     assert "cam/overlay of step 2 was not taken by Full" in lost
-    assert "the other loggers have it; see to the logger or the disk. Training, scalars and the next looks go on" in lost
+    assert (
+        "the other loggers have it; see to the logger or the disk. Training, scalars and the next looks go on"
+        in lost
+    )
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert pictures(full) == []
     assert pictures(board) == [2, 5], "what one logger cannot take is not kept from the other"
@@ -262,11 +277,15 @@ def test_an_event_file_that_takes_no_more_pictures(tmp_path: Path) -> None:
     (lost,) = [words for words in found[2] if "Permission denied" in words]
     assert "was not taken by TensorBoardLogger" in lost
     assert "it is in " in lost
-    assert (tmp_path / "board/lightning_logs/version_0/cam/overlay/epoch=001-step=000005.jpg").stat().st_size > 1000
+    assert (
+        tmp_path / "board/lightning_logs/version_0/cam/overlay/epoch=001-step=000005.jpg"
+    ).stat().st_size > 1000
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full, which is always full")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="this system has no /dev/full, which is always full"
+)
 def test_a_full_disk(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [])
     folder = tmp_path / "with" / "cam" / "overlay"
@@ -302,7 +321,9 @@ def test_an_interrupt_during_a_look_ends_the_training_cleanly(tmp_path: Path) ->
 
     class Remembers(CAMMonitor):
         def on_validation_batch_end(self, *arguments: Any, **options: Any) -> None:
-            before.update(rng=torch.get_rng_state(), modes=[m.training for m in module.modules()], grads=grads(module))
+            before.update(
+                rng=torch.get_rng_state(), modes=[m.training for m in module.modules()], grads=grads(module)
+            )
             super().on_validation_batch_end(*arguments, **options)
 
     monitor = Remembers(probe=9, cues=None, method=interrupted)
@@ -331,5 +352,7 @@ def test_an_exception_of_the_users_own_loses_no_picture(tmp_path: Path) -> None:
 
     logger = TensorBoardLogger(tmp_path)
     with pytest.raises(RuntimeError, match="the user's own"):
-        trainer(tmp_path, callbacks=[CAMMonitor(probe=9)], logger=logger).fit(Breaks(), loader(), loader(seed=1))
+        trainer(tmp_path, callbacks=[CAMMonitor(probe=9)], logger=logger).fit(
+            Breaks(), loader(), loader(seed=1)
+        )
     assert pictures(logger) == pictures(logger, "cam/evolution") == [2]

@@ -13,13 +13,20 @@ from torch.testing import assert_close
 from lightning_cam.data.history import MOST_BYTES, MOST_LOOKS, History, Look, history_from, remember
 
 
-def look(epoch: int = 0, step: int | None = None, cams: Tensor | None = None, count: int = 3, size: int = 4) -> Look:
+def look(
+    epoch: int = 0, step: int | None = None, cams: Tensor | None = None, count: int = 3, size: int = 4
+) -> Look:
     generator = torch.Generator().manual_seed(epoch + 1)
     cams = torch.randn(count, size, size, generator=generator) if cams is None else cams
     count = len(cams)
-    statistics = {"entropy": torch.rand(count, generator=generator), "border_mass": torch.full((count,), torch.nan)}
+    statistics = {
+        "entropy": torch.rand(count, generator=generator),
+        "border_mass": torch.full((count,), torch.nan),
+    }
     predicted, confidence = torch.arange(count) % 5, torch.rand(count, generator=generator)
-    return remember(epoch, 10 * (epoch + 1) if step is None else step, cams, predicted, confidence, statistics)
+    return remember(
+        epoch, 10 * (epoch + 1) if step is None else step, cams, predicted, confidence, statistics
+    )
 
 
 def after(epochs: int, **options: int) -> History:
@@ -112,7 +119,9 @@ def test_columns_lie_where_most_changed() -> None:
     for epoch, change in enumerate(changes):
         cams = torch.rand(3, 2, 2)
         drift = torch.full((3,), change if epoch else torch.nan)
-        history = history.added(remember(epoch, 10 * epoch, cams, torch.zeros(3).long(), torch.rand(3), {"drift_last": drift}))
+        history = history.added(
+            remember(epoch, 10 * epoch, cams, torch.zeros(3).long(), torch.rand(3), {"drift_last": drift})
+        )
     # Sums: 0 up to epoch 2, .5 from 3, .8 at 10, 1.2 from 11. Wanted: .3, .6, .9; the nearest that is left, the earliest first.
     assert [look.epoch for look in history.columns(5)] == [0, 3, 4, 10, 20]
 
@@ -214,7 +223,11 @@ def test_a_checkpoint_gives_the_history_back() -> None:
     back = history_from(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
     assert len(back) == 5
     for found, expected in zip(back.looks, history.looks, strict=True):
-        assert (found.epoch, found.step, list(found.statistics)) == (expected.epoch, expected.step, list(expected.statistics))
+        assert (found.epoch, found.step, list(found.statistics)) == (
+            expected.epoch,
+            expected.step,
+            list(expected.statistics),
+        )
         for name in ("scaled", "peaks", "predicted", "confidence"):
             assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0, equal_nan=True)
         for name, values in expected.statistics.items():
@@ -225,9 +238,9 @@ def test_a_checkpoint_gives_the_history_back() -> None:
 
 @pytest.mark.parametrize("grid", [(9,), (3, 4, 5)], ids=["signals", "volumes"])
 def test_maps_of_signals_and_volumes(grid: tuple[int, ...]) -> None:
-    cams = torch.randn(3, *grid, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-9, 1.0, 1e6]).reshape(
-        -1, *[1] * len(grid)
-    )
+    cams = torch.randn(3, *grid, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [1e-9, 1.0, 1e6]
+    ).reshape(-1, *[1] * len(grid))
     kept = look(cams=cams)
     assert_close(kept.peaks, cams.flatten(1).abs().amax(dim=1))
     for found, expected, peak in zip(kept.cams, cams, kept.peaks.tolist(), strict=True):

@@ -98,9 +98,13 @@ EXPECTED = {
     "vgg19_bn": ("features.51", 14),
 }
 TRANSFORMERS = ("vit_", "swin_", "maxvit")  # in tests/test_zoo.py
-NUMBERS = ("convnext",)  # channels last within its blocks, so the network is asked, and the meta device has no answer: test_zoo.py
+NUMBERS = (
+    "convnext",
+)  # channels last within its blocks, so the network is asked, and the meta device has no answer: test_zoo.py
 # Only wider or deeper than a sibling that runs every time.
-LARGER = re.compile(r"densenet(161|169|201)|efficientnet_(b[2-7]|v2_[ml])|regnet_.*[0-9]gf|res.*(101|152).*|wide_resnet101_2")
+LARGER = re.compile(
+    r"densenet(161|169|201)|efficientnet_(b[2-7]|v2_[ml])|regnet_.*[0-9]gf|res.*(101|152).*|wide_resnet101_2"
+)
 SMALL_ON_CPU = {
     # At 64 px, where the deepest maps are small, but still maps.
     "mnasnet0_5": ("layers", 2),
@@ -113,7 +117,10 @@ SMALL_ON_CPU = {
 
 
 def cases(names: Iterable[str]) -> list:
-    return [pytest.param(name, marks=pytest.mark.full) if LARGER.fullmatch(name) else pytest.param(name) for name in names]
+    return [
+        pytest.param(name, marks=pytest.mark.full) if LARGER.fullmatch(name) else pytest.param(name)
+        for name in names
+    ]
 
 
 class CountingOnCpu(TorchFunctionMode):
@@ -171,7 +178,9 @@ def candidates(message: str) -> list[str]:
 def test_the_table_covers_torchvision() -> None:
     convolutional = {name for name in classifiers() if not name.startswith(TRANSFORMERS)}
     missing, gone = sorted(convolutional - set(EXPECTED)), sorted(set(EXPECTED) - convolutional)
-    assert not missing, f"torchvision has new classifiers: work out the target layer of {missing} and add them to EXPECTED"
+    assert not missing, (
+        f"torchvision has new classifiers: work out the target layer of {missing} and add them to EXPECTED"
+    )
     assert not gone, f"torchvision no longer has {gone}: take them out of EXPECTED"
 
 
@@ -180,7 +189,9 @@ def test_target_layer_of_torchvision(name: str) -> None:
     layer, side = EXPECTED[name]
     model, forward, size = on_meta(name)
     sizes = []
-    seeing = model.get_submodule(layer).register_forward_hook(lambda module, args, output: sizes.append(output.shape[2:]))
+    seeing = model.get_submodule(layer).register_forward_hook(
+        lambda module, args, output: sizes.append(output.shape[2:])
+    )
     with torch.no_grad():
         found = automatic_layer(model, forward, size)
     assert found == TargetLayer(layer, layer, "")
@@ -241,7 +252,9 @@ def test_a_norm_of_a_network_named_after_pooling_is_no_pooling() -> None:
 
 
 def test_a_block_is_preferred_to_its_parts() -> None:
-    block = named(conv=nn.Conv2d(3, 8, 3, padding=1), norm=nn.BatchNorm2d(8), act=nn.ReLU(), drop=nn.Dropout2d())
+    block = named(
+        conv=nn.Conv2d(3, 8, 3, padding=1), norm=nn.BatchNorm2d(8), act=nn.ReLU(), drop=nn.Dropout2d()
+    )
     assert find(named(block=block, **head())).name == "block"
 
 
@@ -283,13 +296,18 @@ def test_a_model_inside_another() -> None:
 def test_a_model_without_maps_is_refused(module: nn.Module) -> None:
     model = named(flatten=nn.Flatten(2), module=module, rest=nn.Flatten(), fc=nn.LazyLinear(3))
     model(torch.rand(1, 3, 16, 16))
-    with pytest.raises(ValueError, match=r"no block or norm of Sequential was found that .* No module yields a map \(n, k, h, w\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"no block or norm of Sequential was found that .* No module yields a map \(n, k, h, w\)",
+    ):
         find(model)
 
 
 def test_a_global_convolution_alone_is_refused() -> None:
     model = named(conv=nn.Conv2d(3, 8, 16), flatten=nn.Flatten(), fc=nn.Linear(8, 3))
-    with pytest.raises(ValueError, match=r"no block or norm of Sequential was found .* No module yields a map \(n, k, h, w\)"):
+    with pytest.raises(
+        ValueError, match=r"no block or norm of Sequential was found .* No module yields a map \(n, k, h, w\)"
+    ):
         find(model)
 
 
@@ -310,7 +328,9 @@ class Twice(nn.Module):
 
 
 def test_a_layer_that_runs_twice_is_refused_and_not_a_candidate() -> None:
-    with pytest.raises(ValueError, match="the last convolution 'conv2' of Twice runs more than once in a forward") as refusal:
+    with pytest.raises(
+        ValueError, match="the last convolution 'conv2' of Twice runs more than once in a forward"
+    ) as refusal:
         find(Twice("conv2"))
     assert candidates(str(refusal.value)) == ["conv1"], "the candidates are there to be named"
 
@@ -327,11 +347,15 @@ def test_named_layer(name: str) -> None:
 
 def test_named_layer_says_what_was_meant() -> None:
     model = torchvision.models.resnet18(num_classes=2)
-    with pytest.raises(ValueError, match=r"target_layer: no layer 'layer5' in ResNet; did you mean 'layer[1-4]'\?"):
+    with pytest.raises(
+        ValueError, match=r"target_layer: no layer 'layer5' in ResNet; did you mean 'layer[1-4]'\?"
+    ):
         named_layer(model, "layer5")
     with pytest.raises(ValueError, match=r"no layer 'layer4' in Sequential; did you mean 'net\.layer4'\?"):
         named_layer(named(net=model), "layer4")
-    with pytest.raises(ValueError, match=r"no layer 'xyzzy' in ResNet; its children are conv1, bn1, relu, .*, fc\."):
+    with pytest.raises(
+        ValueError, match=r"no layer 'xyzzy' in ResNet; its children are conv1, bn1, relu, .*, fc\."
+    ):
         named_layer(model, "xyzzy")
     with pytest.raises(ValueError, match=r"no layer 'conv' in Linear; its children are none\."):
         named_layer(nn.Linear(2, 2), "conv")
@@ -438,7 +462,10 @@ class Block(nn.Module):
     def __init__(self, order: str = "before", width: int = 8) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width)
-        self.norm2, self.mlp = nn.LayerNorm(width), nn.Sequential(nn.Linear(width, 16), nn.GELU(), nn.Linear(16, width))
+        self.norm2, self.mlp = (
+            nn.LayerNorm(width),
+            nn.Sequential(nn.Linear(width, 16), nn.GELU(), nn.Linear(16, width)),
+        )
         self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
@@ -455,7 +482,9 @@ class Block(nn.Module):
 class Vit(nn.Module):
     """Patches of 4 x 4, tokens before them, three blocks; scores from the first token, or from the mean of the patches."""
 
-    def __init__(self, prefix: int = 1, order: str = "before", pool: str = "token", last_norm: bool = True) -> None:
+    def __init__(
+        self, prefix: int = 1, order: str = "before", pool: str = "token", last_norm: bool = True
+    ) -> None:
         super().__init__()
         self.stem, self.patches = nn.Identity(), nn.Conv2d(3, 8, 4, stride=4)
         self.prefix = nn.Parameter(torch.randn(1, prefix, 8))
@@ -500,7 +529,11 @@ class ClassAttention(Vit):
 
     def __init__(self) -> None:
         super().__init__(prefix=0, last_norm=False)
-        self.token, self.before, self.attend = nn.Parameter(torch.randn(1, 1, 8)), nn.LayerNorm(8), Attention()
+        self.token, self.before, self.attend = (
+            nn.Parameter(torch.randn(1, 1, 8)),
+            nn.LayerNorm(8),
+            Attention(),
+        )
         self.after = nn.LayerNorm(8)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -602,7 +635,9 @@ class Positions(Vit):
     def forward(self, images: Tensor) -> Tensor:
         x, grid = self.tokens(images), tuple(side // 4 for side in images.shape[2:])
         for block in self.blocks:
-            x = torch.cat([x[:, :1], x[:, 1:] + self.where(x[:, 1:].mT.unflatten(2, grid)).flatten(2).mT], dim=1)
+            x = torch.cat(
+                [x[:, :1], x[:, 1:] + self.where(x[:, 1:].mT.unflatten(2, grid)).flatten(2).mT], dim=1
+            )
             x = block(x)
         return self.fc(x[:, 0])
 
@@ -675,7 +710,9 @@ def test_what_cannot_be_known_is_refused_and_candidates_are_named(model: nn.Modu
     said = r"no block or norm of \w+ was found that yields a map on which the scores depend, .* name one\. Candidates: '"
     with pytest.raises(ValueError, match=said) as refusal:
         find(model)
-    assert candidates(str(refusal.value)) == (["patches"] if isinstance(model, SequenceFirst) else ["blocks.1"])
+    assert candidates(str(refusal.value)) == (
+        ["patches"] if isinstance(model, SequenceFirst) else ["blocks.1"]
+    )
     assert hooks(model) == 0
 
 
@@ -706,7 +743,9 @@ def test_a_class_token_before_a_signal_is_refused() -> None:
         find_layer(Signal(prefix=1).eval(), torch.rand(1, 3, 64))
 
 
-@pytest.mark.parametrize(("kind", "norm"), [(nn.Conv1d, nn.BatchNorm1d), (nn.Conv3d, nn.BatchNorm3d)], ids=["1d", "3d"])
+@pytest.mark.parametrize(
+    ("kind", "norm"), [(nn.Conv1d, nn.BatchNorm1d), (nn.Conv3d, nn.BatchNorm3d)], ids=["1d", "3d"]
+)
 def test_convolutions_over_signals_and_volumes(kind: type[nn.Module], norm: type[nn.Module]) -> None:
     count = 1 if kind is nn.Conv1d else 3
     pool = nn.AdaptiveAvgPool1d(1) if count == 1 else nn.AdaptiveAvgPool3d(1)
@@ -761,7 +800,10 @@ def test_the_grid_of_an_image_that_divides_into_patches(prefix: int) -> None:
     # From 4 x 4 on; below, nine tokens may as well be 3 x 3 as 2 x 2 with 5 before.
     sides = [(h, w) for h in range(4, 25) for w in range(4, 25) if h <= 2 * w and w <= 2 * h]
     for h, w in sides:
-        assert layout(nn.ReLU(), (1, h * w + prefix, 8), (16 * h, 16 * w)) == Layout((h, w), True, prefix), (h, w)
+        assert layout(nn.ReLU(), (1, h * w + prefix, 8), (16 * h, 16 * w)) == Layout((h, w), True, prefix), (
+            h,
+            w,
+        )
 
 
 MAPS = {name: (shape, expected) for name, (_, shape, _, expected) in LAYOUTS.items() if expected}
@@ -794,7 +836,9 @@ def test_several_maps_for_one_image_share_the_tokens_before() -> None:
 
 @pytest.mark.parametrize("name", ["blocks.0", "blocks.2", "norm", "patches", "blocks.1.mlp"])
 def test_a_named_layer_of_tokens_is_looked_at(name: str) -> None:
-    explanation = explain(Vit(pool="mean").eval(), torch.randn(2, 3, 24, 16), target_layer=name, method="hirescam")
+    explanation = explain(
+        Vit(pool="mean").eval(), torch.randn(2, 3, 24, 16), target_layer=name, method="hirescam"
+    )
     assert explanation.target_layer == name
     assert explanation.cams.shape == (2, 6, 4)
     assert (explanation.cams.flatten(1).amax(dim=1) > explanation.cams.flatten(1).amin(dim=1)).all()

@@ -22,7 +22,12 @@ from lightning_cam.loggers.publish import publish, publish_text, validation_step
 def picture() -> Image.Image:
     """Wider than high, with four colours that tell its corners apart."""
     picture = Image.new("RGB", (96, 64), (255, 255, 255))
-    for place, color in (((0, 0), (200, 0, 0)), ((64, 0), (0, 150, 0)), ((0, 32), (0, 0, 200)), ((64, 32), (30, 30, 30))):
+    for place, color in (
+        ((0, 0), (200, 0, 0)),
+        ((64, 0), (0, 150, 0)),
+        ((0, 32), (0, 0, 200)),
+        ((64, 32), (30, 30, 30)),
+    ):
         picture.paste(color, (*place, place[0] + 32, place[1] + 32))
     return picture
 
@@ -33,7 +38,9 @@ class Writer:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any, int, str]] = []
 
-    def add_image(self, tag: str, img_tensor: Any, global_step: int | None = None, dataformats: str = "CHW") -> None:
+    def add_image(
+        self, tag: str, img_tensor: Any, global_step: int | None = None, dataformats: str = "CHW"
+    ) -> None:
         self.calls.append((tag, img_tensor, global_step, dataformats))
 
 
@@ -112,7 +119,9 @@ def test_a_foreign_writer_gets_bytes(picture: Image.Image) -> None:
     np.testing.assert_array_equal(image, np.asarray(picture))
 
 
-def test_a_writer_derived_from_torchs_gets_its_jpeg_or_its_bytes(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_writer_derived_from_torchs_gets_its_jpeg_or_its_bytes(
+    tmp_path: Path, picture: Image.Image
+) -> None:
     class Derived(SummaryWriter):
         pass
 
@@ -126,7 +135,9 @@ def test_a_writer_derived_from_torchs_gets_its_jpeg_or_its_bytes(tmp_path: Path,
     assert event.step == 5
 
 
-@pytest.mark.parametrize("experiment", [None, SimpleNamespace(), SimpleNamespace(add_image=None), {"add_image": len}])
+@pytest.mark.parametrize(
+    "experiment", [None, SimpleNamespace(), SimpleNamespace(add_image=None), {"add_image": len}]
+)
 def test_who_takes_no_pictures_is_not_shown_any(experiment: Any, picture: Image.Image) -> None:
     assert takes_add_image(Foreign(experiment)) is False
     assert show(Foreign(experiment), "cam/overlay", picture, 0) is False
@@ -161,7 +172,9 @@ def test_the_nearest_class_decides(monkeypatch: pytest.MonkeyPatch, picture: Ima
     assert (child.taken[0][0], foreign.taken[0][0]) == ("Child", "Foreign")
 
 
-def test_a_row_for_another_class_changes_nothing(monkeypatch: pytest.MonkeyPatch, picture: Image.Image) -> None:
+def test_a_row_for_another_class_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, picture: Image.Image
+) -> None:
     monkeypatch.setitem(LOGGERS, Child, noting("child"))
     parent = Foreign(Writer())
     assert show(parent, "cam/overlay", picture, 1)
@@ -200,8 +213,12 @@ def test_publish_goes_to_every_logger_that_takes_pictures(tmp_path: Path, pictur
 
 
 @pytest.mark.parametrize("csv", [True, False])
-def test_publish_writes_files_where_no_logger_takes_pictures(csv: bool, tmp_path: Path, picture: Image.Image) -> None:
-    trainer = Trainer(logger=CSVLogger(tmp_path) if csv else False, default_root_dir=tmp_path, accelerator="cpu")
+def test_publish_writes_files_where_no_logger_takes_pictures(
+    csv: bool, tmp_path: Path, picture: Image.Image
+) -> None:
+    trainer = Trainer(
+        logger=CSVLogger(tmp_path) if csv else False, default_root_dir=tmp_path, accelerator="cpu"
+    )
     words = publish(where_to(trainer), "cam/overlay", picture)
     (path,) = tmp_path.rglob("*.jpg")
     assert path.parts[-3:] == ("cam", "overlay", "epoch=000-step=000000.jpg")
@@ -214,11 +231,20 @@ def test_publish_leaves_nothing_of_a_fast_run(tmp_path: Path, picture: Image.Ima
     assert not list(tmp_path.rglob("*"))
 
 
-def test_other_ranks_write_nothing_but_ask_for_the_directory_too(tmp_path: Path, picture: Image.Image) -> None:
+def test_other_ranks_write_nothing_but_ask_for_the_directory_too(
+    tmp_path: Path, picture: Image.Image
+) -> None:
     class Rank:
         """A trainer on rank one, where asking for ``log_dir`` is a collective."""
 
-        asked, default_root_dir, is_global_zero, fast_dev_run, current_epoch, global_step = 0, tmp_path, False, 0, 2, 9
+        asked, default_root_dir, is_global_zero, fast_dev_run, current_epoch, global_step = (
+            0,
+            tmp_path,
+            False,
+            0,
+            2,
+            9,
+        )
         fit_loop = SimpleNamespace(epoch_loop=None)
         loggers: tuple = ()
 
@@ -242,9 +268,16 @@ def test_an_experiment_is_built_when_the_trainer_is_asked(tmp_path: Path) -> Non
     assert logger._experiment is not None
 
 
-@pytest.mark.parametrize("function", [lambda image: None, lambda *args, **kwargs: None, lambda run_id, image: None])
-def test_a_method_of_a_known_name_with_other_arguments_is_left_alone(function: Any, picture: Image.Image) -> None:
-    assert show(Foreign(SimpleNamespace(log_image=function, log_text=function)), "cam/overlay", picture, 0) is False
+@pytest.mark.parametrize(
+    "function", [lambda image: None, lambda *args, **kwargs: None, lambda run_id, image: None]
+)
+def test_a_method_of_a_known_name_with_other_arguments_is_left_alone(
+    function: Any, picture: Image.Image
+) -> None:
+    assert (
+        show(Foreign(SimpleNamespace(log_image=function, log_text=function)), "cam/overlay", picture, 0)
+        is False
+    )
 
 
 def test_validation_step_before_training() -> None:

@@ -157,7 +157,8 @@ def from_events(directory: str) -> Stored:
     if "cam/border_mass" in tags["scalars"]:
         stored.scalars = {event.step: event.value for event in accumulator.Scalars("cam/border_mass")}
     stored.pictures = {
-        event.step: Image.open(io.BytesIO(event.encoded_image_string)) for event in accumulator.Images("cam/overlay")
+        event.step: Image.open(io.BytesIO(event.encoded_image_string))
+        for event in accumulator.Images("cam/overlay")
     }
     texts = accumulator.Tensors("cam/findings/text_summary")
     stored.texts = {event.step: event.tensor_proto.string_val[0].decode() for event in texts}
@@ -195,8 +196,13 @@ def wandb_rows(directory: Path) -> list[dict[str, Any]]:
             break
         assert perf_counter() < until, "the run was not written to its end"
         sleep(0.05)
-    histories = [record.history.item for record, kind in zip(records, kinds, strict=True) if kind == "history"]
-    return [{item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items} for items in histories]
+    histories = [
+        record.history.item for record, kind in zip(records, kinds, strict=True) if kind == "history"
+    ]
+    return [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+        for items in histories
+    ]
 
 
 def from_wandb(directory: Path) -> Stored:
@@ -216,7 +222,9 @@ def from_wandb(directory: Path) -> Stored:
 
 def from_mlflow(logger: Any, directory: Path) -> Stored:
     client, stored = logger.experiment, Stored()
-    stored.scalars = {metric.step: metric.value for metric in client.get_metric_history(logger.run_id, "cam/border_mass")}
+    stored.scalars = {
+        metric.step: metric.value for metric in client.get_metric_history(logger.run_id, "cam/border_mass")
+    }
     for artifact in client.list_artifacts(logger.run_id, "images"):
         name = Path(artifact.path).name
         if name.startswith("cam~overlay+step+") and name.endswith(".png"):
@@ -240,7 +248,9 @@ def from_comet(directory: Path) -> Stored:
             if kind == "file_upload":
                 asked = payload["additional_params"]
                 if asked.get("figName") == "cam/overlay":
-                    stored.pictures[asked["step"]] = Image.open(io.BytesIO(archive.read(payload["file_path"])))
+                    stored.pictures[asked["step"]] = Image.open(
+                        io.BytesIO(archive.read(payload["file_path"]))
+                    )
                 if payload["upload_type"] == "text-sample":
                     assert payload["metadata"] == {"tag": "cam/findings"}
                     stored.texts[asked["step"]] = archive.read(payload["file_path"]).decode()
@@ -277,7 +287,10 @@ def test_mlflow(lightning: ModuleType, tmp_path: Path) -> None:
     check(from_mlflow(logger, tmp_path / "read"), handed, exact=True)
 
 
-@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today")
+@pytest.mark.skipif(
+    Version("2.5") > LIGHTNING,
+    reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today",
+)
 def test_comet(lightning: ModuleType, tmp_path: Path) -> None:
     # Not with online=False: Lightning 2.6 then switches the whole experiment off.
     logger = comet_logger(lightning, tmp_path / "comet")
@@ -304,7 +317,9 @@ class Uploads:
                 if key == "cam/border_mass":
                     self.stored.scalars[step or 0] = value
 
-            def _upload_media(self, name: str, path: str, kind: Any, step: int, epoch: int | None, caption: str | None) -> None:
+            def _upload_media(
+                self, name: str, path: str, kind: Any, step: int, epoch: int | None, caption: str | None
+            ) -> None:
                 if name == "cam/overlay":
                     assert caption == f"cam/overlay · step {step}"
                     self.stored.pictures[step] = Image.open(io.BytesIO(Path(path).read_bytes()))
@@ -346,7 +361,9 @@ def test_tensorboardx(lightning: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("csv", [True, False])
-def test_files_where_nobody_takes_pictures_and_texts(csv: bool, lightning: ModuleType, tmp_path: Path) -> None:
+def test_files_where_nobody_takes_pictures_and_texts(
+    csv: bool, lightning: ModuleType, tmp_path: Path
+) -> None:
     logger = lightning.loggers.CSVLogger(tmp_path / "csv") if csv else False
     destination = where_to(lightning.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu"))
     picture = Image.new("RGB", (40, 30), (200, 0, 0))
@@ -358,7 +375,10 @@ def test_files_where_nobody_takes_pictures_and_texts(csv: bool, lightning: Modul
     assert (directory / "cam" / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
 
 
-@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today")
+@pytest.mark.skipif(
+    Version("2.5") > LIGHTNING,
+    reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today",
+)
 def test_all_at_once(lightning: ModuleType, tmp_path: Path) -> None:
     import wandb
 
@@ -367,7 +387,9 @@ def test_all_at_once(lightning: ModuleType, tmp_path: Path) -> None:
     mlflow = lightning.loggers.MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
     comet = comet_logger(lightning, tmp_path / "comet")
     handed = fit(
-        lightning, tmp_path, [tables, boards, lightning.loggers.WandbLogger(save_dir=tmp_path, offline=True), mlflow, comet]
+        lightning,
+        tmp_path,
+        [tables, boards, lightning.loggers.WandbLogger(save_dir=tmp_path, offline=True), mlflow, comet],
     )
     wandb.finish()
     comet.experiment.end()
@@ -401,7 +423,8 @@ def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, t
     assert ended.experiment
     wandb.finish()
     with pytest.raises(
-        PublishError, match=r"cam/overlay of step 7 was not taken by WandbLogger \(UsageError: .*the other loggers have it"
+        PublishError,
+        match=r"cam/overlay of step 7 was not taken by WandbLogger \(UsageError: .*the other loggers have it",
     ) as told:
         publish(destination, "cam/overlay", colored(7))
     assert [type(error).__name__ for error in told.value.exceptions] == ["UsageError"]
@@ -421,7 +444,9 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     destination = Destination((CSVLogger(tmp_path), ended), tmp_path / "files", 0, 7, True, True)
     assert ended.experiment
     wandb.finish()
-    with pytest.raises(PublishError, match=r"not taken by WandbLogger \(.*; it is in .*epoch=000-step=000007.jpg"):
+    with pytest.raises(
+        PublishError, match=r"not taken by WandbLogger \(.*; it is in .*epoch=000-step=000007.jpg"
+    ):
         publish(destination, "cam/overlay", colored(7))
     with pytest.raises(PublishError, match=r"not taken by WandbLogger \(.*; it is in .*findings.md"):
         publish_text(destination, "cam/findings", TEXT)
@@ -475,19 +500,28 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     assert stored.texts == {at: f"step {at}" for at in range(40)}
 
 
-def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pytorch_lightning.loggers
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
     comet = comet_logger(pytorch_lightning, tmp_path / "comet")
-    for loggers, expected in ([comet], False), ([CSVLogger(tmp_path), comet], False), ([CSVLogger(tmp_path)], True), (False, True):
+    for loggers, expected in (
+        ([comet], False),
+        ([CSVLogger(tmp_path), comet], False),
+        ([CSVLogger(tmp_path)], True),
+        (False, True),
+    ):
         assert where_to(trainer(tmp_path, logger=loggers)).any_thread is expected
     comet.experiment.end()
     monkeypatch.setitem(LOGGERS, TensorBoardLogger, lambda logger, tag, picture, step: None)
     assert where_to(trainer(tmp_path, logger=TensorBoardLogger(tmp_path))).any_thread is False
 
 
-def test_a_row_of_the_users_own_is_called_on_the_main_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_the_users_own_is_called_on_the_main_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pytorch_lightning.loggers import CSVLogger
 
     class Own(CSVLogger):
@@ -497,4 +531,6 @@ def test_a_row_of_the_users_own_is_called_on_the_main_thread(tmp_path: Path, mon
     monkeypatch.setitem(LOGGERS, Own, lambda *arguments: used.append(threading.current_thread()))
     fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=Own(tmp_path / "own"))
     fitted.fit(Classifier(), loader(), loader(seed=1))
-    assert used == [threading.main_thread()] * 6  # overlay, strip and classes of two looks; the animation is a file
+    assert (
+        used == [threading.main_thread()] * 6
+    )  # overlay, strip and classes of two looks; the animation is a file

@@ -10,7 +10,7 @@ import torch
 from networks import Net, net, pictures
 from torch import Tensor, nn
 
-from lightning_cam.attribution.capture import asking, find_layer, look, look_at_layers
+from lightning_cam.attribution.capture import capture, capture_layers, find_layer, scoring
 from lightning_cam.attribution.methods.table import METHODS
 from lightning_cam.attribution.target_layer import named_layer
 from lightning_cam.attribution.targets import TARGETS
@@ -24,7 +24,9 @@ def by_hand(model: Net, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     model.eval()
     with torch.inference_mode(False), torch.enable_grad():
         leaf = Net.trunk(model, images.clone()).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(model.tail(leaf)[torch.arange(len(labels)), labels.clone()].sum(), leaf)
+        (gradient,) = torch.autograd.grad(
+            model.tail(leaf)[torch.arange(len(labels)), labels.clone()].sum(), leaf
+        )
     for module, training in modes:
         module.training = training
     return leaf.detach(), gradient
@@ -32,7 +34,9 @@ def by_hand(model: Net, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 def assert_right(model: nn.Module, reference: Net, layer: str = "body", **options: object) -> None:
     activations, gradients = by_hand(reference, pictures(), LABELS)
-    with look(model, pictures(), target_layer=named_layer(model, layer), labels=LABELS, **options) as evidence:
+    with capture(
+        model, pictures(), target_layer=named_layer(model, layer), labels=LABELS, **options
+    ) as evidence:
         torch.testing.assert_close(evidence.activations, activations)
         torch.testing.assert_close(evidence.gradients, gradients)
 
@@ -52,7 +56,7 @@ def test_images_made_in_inference_mode() -> None:
     with torch.inference_mode():
         images, labels = pictures().clone(), LABELS.clone()
     model = net()
-    with look(model, images, target_layer=named_layer(model, "body"), labels=labels) as evidence:
+    with capture(model, images, target_layer=named_layer(model, "body"), labels=labels) as evidence:
         torch.testing.assert_close(evidence.gradients, by_hand(net(), pictures(), LABELS)[1])
 
 
@@ -92,9 +96,11 @@ def test_a_backbone_under_the_users_own_no_grad(context: Callable) -> None:
 
 def test_a_backbone_under_inference_mode_says_so_and_explains_without_gradients() -> None:
     model = variant(UnderInferenceMode)
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+    with capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
         assert METHODS["eigencam"](evidence).isfinite().all()
-        with pytest.raises(ValueError, match=r"target_layer: no gradient at 'body': .* use method='eigencam'"):
+        with pytest.raises(
+            ValueError, match=r"target_layer: no gradient at 'body': .* use method='eigencam'"
+        ):
             _ = evidence.gradients
 
 
@@ -114,7 +120,7 @@ def test_tensors_kept_from_inference_mode_name_the_remedy_and_explain_without_gr
     model = variant(KeepsTensor).eval()
     with torch.inference_mode():
         model(pictures())
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+    with capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
         assert METHODS["eigencam"](evidence).isfinite().all()
         with pytest.raises(ValueError, match=r"Trainer\(inference_mode=False\)"):
             _ = evidence.gradients
@@ -128,7 +134,7 @@ def test_an_in_place_activation_after_the_layer_does_not_edit_the_evidence() -> 
         expected = model.body[1](model.body[0](model.stem(pictures())))
     leaf = expected.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(model.tail(leaf.relu())[torch.arange(4), LABELS].sum(), leaf)
-    with look(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
+    with capture(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
         assert (expected < 0).any()
         torch.testing.assert_close(evidence.activations, expected)
         torch.testing.assert_close(evidence.gradients, gradient)
@@ -137,7 +143,7 @@ def test_an_in_place_activation_after_the_layer_does_not_edit_the_evidence() -> 
 def test_under_autocast_evidence_is_float32_and_weights_keep_their_gradients() -> None:
     model = net()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+        with capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
             assert evidence.activations.dtype == evidence.gradients.dtype == torch.float32
         # A weight cast without grad during the look and kept in autocast's cache would end up without gradient here.
         model(pictures()).sum().backward()
@@ -147,7 +153,9 @@ def test_under_autocast_evidence_is_float32_and_weights_keep_their_gradients() -
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_dtypes(dtype: torch.dtype) -> None:
     model = net().to(dtype)
-    with look(model, pictures().to(dtype), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+    with capture(
+        model, pictures().to(dtype), target_layer=named_layer(model, "body"), labels=LABELS
+    ) as evidence:
         assert evidence.gradients.dtype == torch.promote_types(dtype, torch.float32)
 
 
@@ -171,7 +179,7 @@ def test_score_and_tail_are_the_network_as_functions() -> None:
     model = net().eval()
     layer = named_layer(model, "body")
     index = torch.tensor([2, 0, 2])
-    with look(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
+    with capture(model, pictures(), target_layer=layer, labels=LABELS) as evidence:
         own = model(pictures())[torch.arange(4), LABELS].detach()
         torch.testing.assert_close(evidence.score(pictures(), torch.arange(4)), own)
         torch.testing.assert_close(evidence.score(pictures()[index], index), own[index])
@@ -198,9 +206,9 @@ def test_again_keeps_the_targets_of_the_clean_images() -> None:
     model = undecided()
     layer = named_layer(model, "body")
     others = -pictures()
-    with look(model, pictures(), target_layer=layer, target="predicted") as evidence:
+    with capture(model, pictures(), target_layer=layer, target="predicted") as evidence:
         classes = evidence.target_classes
-        noisy = evidence.again(others)
+        noisy = evidence.with_images(others)
         assert not torch.equal(noisy.scores.argmax(dim=1), classes)
         torch.testing.assert_close(noisy.target_classes, classes)
         torch.testing.assert_close(noisy.gradients, by_hand(model, others, classes)[1])
@@ -209,7 +217,7 @@ def test_again_keeps_the_targets_of_the_clean_images() -> None:
 def test_a_function_as_target() -> None:
     model = net()
     contrast = lambda scores, labels: scores[:, 0] - scores[:, 1]  # noqa: E731
-    with look(model, pictures(), target_layer=named_layer(model, "body"), target=contrast) as evidence:
+    with capture(model, pictures(), target_layer=named_layer(model, "body"), target=contrast) as evidence:
         activations = by_hand(net(), pictures(), LABELS)[0].requires_grad_()
         model.eval()
         (gradient,) = torch.autograd.grad(contrast(model.tail(activations), None).sum(), activations)
@@ -248,10 +256,21 @@ def state(model: nn.Module) -> dict[str, object]:
         "identities": [id(tensor) for tensor in (*model.parameters(), *model.buffers())],
         "grads": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
         "requires_grad": [p.requires_grad for p in model.parameters()],
-        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+        "hooks": [
+            (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+            for m in model.modules()
+        ],
         "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()),
-        "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_cache_enabled()),
-        "precision": (torch.get_default_dtype(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        "grad mode": (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.is_autocast_cache_enabled(),
+        ),
+        "precision": (
+            torch.get_default_dtype(),
+            torch.is_autocast_enabled("cpu"),
+            torch.get_autocast_dtype("cpu"),
+        ),
     }
 
 
@@ -291,7 +310,7 @@ def test_no_trace(method: str, fails: bool, context: Callable) -> None:
                 METHODS[method](evidence)
                 evidence.score(pictures(), torch.arange(4))
                 evidence.tail(evidence.activations, torch.arange(4))
-                evidence.again(pictures())
+                evidence.with_images(pictures())
         assert_same(before, state(model))
 
 
@@ -324,7 +343,7 @@ def variant_untidy() -> Untidy:
 
 
 def look_at(model: nn.Module):
-    return look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
+    return capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS)
 
 
 class Remembers(Net):
@@ -410,7 +429,9 @@ def test_a_method_without_gradients_needs_one_forward_even_under_the_users_no_gr
         return model(images)
 
     model = variant(UnderNoGrad)
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+    with capture(
+        model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+    ) as evidence:
         METHODS["eigencam"](evidence)
         assert runs == [4]
         _ = evidence.gradients
@@ -452,7 +473,10 @@ class Beside(Net):
     [
         ("unused", "target_layer: the forward never reaches 'unused'"),
         ("twice", "target_layer: 'twice' runs more than once in one forward"),
-        ("head", r"target_layer: 'head' yields a float32 tensor \(4, 5\) for 4 images; name a layer that yields one map"),
+        (
+            "head",
+            r"target_layer: 'head' yields a float32 tensor \(4, 5\) for 4 images; name a layer that yields one map",
+        ),
         ("ignored", "target_layer: no gradient at 'ignored': the score does not depend on this layer"),
     ],
 )
@@ -460,7 +484,7 @@ def test_layers_that_cannot_be_looked_at(layer: str, message: str) -> None:
     model = Beside()
     with (
         pytest.raises(ValueError, match=message),
-        look(model, pictures(), target_layer=named_layer(model, layer), labels=LABELS) as evidence,
+        capture(model, pictures(), target_layer=named_layer(model, layer), labels=LABELS) as evidence,
     ):
         _ = evidence.gradients
 
@@ -468,15 +492,25 @@ def test_layers_that_cannot_be_looked_at(layer: str, message: str) -> None:
 def test_a_target_function_that_returns_something_else() -> None:
     model = net()
     with (
-        pytest.raises(ValueError, match=r"target: the function returned a float32 tensor \(4, 5\); return one score per image"),
-        look(model, pictures(), target_layer=named_layer(model, "body"), target=lambda scores, labels: scores) as evidence,
+        pytest.raises(
+            ValueError,
+            match=r"target: the function returned a float32 tensor \(4, 5\); return one score per image",
+        ),
+        capture(
+            model, pictures(), target_layer=named_layer(model, "body"), target=lambda scores, labels: scores
+        ) as evidence,
     ):
         _ = evidence.gradients
 
 
 def test_lazy_layers_are_not_run_for_the_first_time() -> None:
-    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
-    with pytest.raises(ValueError, match="model: Sequential has lazy layers without weights; run it once before looking at it"):
+    model = nn.Sequential(
+        nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3)
+    )
+    with pytest.raises(
+        ValueError,
+        match="model: Sequential has lazy layers without weights; run it once before looking at it",
+    ):
         find_layer(model, pictures())
     model(pictures())
     assert find_layer(model, pictures()).name == "1"
@@ -501,7 +535,14 @@ def test_no_larger_batch_than_max_batch() -> None:
         return model(images)
 
     model, index = net(), torch.arange(4).repeat(3)
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward, max_batch=5) as evidence:
+    with capture(
+        model,
+        pictures(),
+        target_layer=named_layer(model, "body"),
+        labels=LABELS,
+        forward=forward,
+        max_batch=5,
+    ) as evidence:
         whole = evidence.score(pictures(), torch.arange(4))
         torch.testing.assert_close(evidence.score(pictures()[index], index), whole[index])
         torch.testing.assert_close(evidence.tail(evidence.activations[index], index).detach(), whole[index])
@@ -538,7 +579,9 @@ class Residual(Net):
 
 @pytest.mark.parametrize(("kind", "falls_back"), [(FixedBatch, True), (Glued, True), (Residual, False)])
 @pytest.mark.parametrize("differentiable", [False, True])
-def test_the_tail_of_models_that_hold_to_their_batch(kind: type[Net], falls_back: bool, differentiable: bool) -> None:
+def test_the_tail_of_models_that_hold_to_their_batch(
+    kind: type[Net], falls_back: bool, differentiable: bool
+) -> None:
     torch.manual_seed(0)
     model, sizes = kind().eval(), []
 
@@ -547,7 +590,9 @@ def test_the_tail_of_models_that_hold_to_their_batch(kind: type[Net], falls_back
         return model(images)
 
     index = torch.tensor([3, 0, 3, 3, 1])
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+    with capture(
+        model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+    ) as evidence:
         some = evidence.activations[index] * torch.rand(5, 8, 1, 1)
         some.requires_grad_(differentiable)
         found = evidence.tail(some, index)
@@ -555,7 +600,10 @@ def test_the_tail_of_models_that_hold_to_their_batch(kind: type[Net], falls_back
         every_one = [evidence.tail(some[row : row + 1], index[row : row + 1]) for row in range(5)]
         torch.testing.assert_close(found, torch.cat(every_one))
         if differentiable:
-            gradients = [torch.autograd.grad(score.sum(), some, retain_graph=True)[0] for score in (found, torch.cat(every_one))]
+            gradients = [
+                torch.autograd.grad(score.sum(), some, retain_graph=True)[0]
+                for score in (found, torch.cat(every_one))
+            ]
             torch.testing.assert_close(*gradients)
     assert sizes[1:3] == [1, 1]
     assert (5 in sizes) == falls_back
@@ -572,7 +620,9 @@ def test_out_of_memory_is_no_reason_to_repeat_the_image() -> None:
 
     index = torch.tensor([0, 0])
     with (
-        look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence,
+        capture(
+            model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+        ) as evidence,
         pytest.raises(torch.OutOfMemoryError, match="the device is full"),
     ):
         evidence.tail(evidence.activations[index], index)
@@ -590,14 +640,20 @@ def test_several_layers_from_one_look() -> None:
 
     torch.manual_seed(0)
     model, runs = Branches(), []
-    names = ["body", "stem", "body.2", "other", "stem.0"]  # not in the network's order, one in another, one beside
+    names = [
+        "body",
+        "stem",
+        "body.2",
+        "other",
+        "stem.0",
+    ]  # not in the network's order, one in another, one beside
     layers = [named_layer(model, name) for name in names]
 
     def forward(model: nn.Module, images: Tensor) -> Tensor:
         runs.append(len(images))
         return model(images)
 
-    with look_at_layers(model, pictures(), target_layers=layers, labels=LABELS, forward=forward) as evidences:
+    with capture_layers(model, pictures(), target_layers=layers, labels=LABELS, forward=forward) as evidences:
         assert len(evidences) == 5
         together = [(evidence.activations, evidence.gradients) for evidence in evidences]
         index = torch.tensor([1, 1])
@@ -605,7 +661,7 @@ def test_several_layers_from_one_look() -> None:
     assert runs[0] == 4
     assert runs.count(4) == 1
     for layer, (activations, gradients), tail in zip(layers, together, tails, strict=True):
-        with look(model, pictures(), target_layer=layer, labels=LABELS) as alone:
+        with capture(model, pictures(), target_layer=layer, labels=LABELS) as alone:
             torch.testing.assert_close(activations, alone.activations)
             torch.testing.assert_close(gradients, alone.gradients)
             torch.testing.assert_close(tail, alone.target_scores[index])
@@ -647,7 +703,7 @@ def test_tokens_are_a_map_with_tokens_before_it() -> None:
     def as_map(values: Tensor) -> Tensor:
         return values[:, 3:].mT.reshape(4, 8, 4, 6)
 
-    with look(model, images, target_layer=layer, labels=LABELS) as evidence:
+    with capture(model, images, target_layer=layer, labels=LABELS) as evidence:
         torch.testing.assert_close(evidence.activations, as_map(leaf.detach()))
         torch.testing.assert_close(evidence.gradients, as_map(gradient))
         index = torch.tensor([2, 2, 0])
@@ -655,7 +711,9 @@ def test_tokens_are_a_map_with_tokens_before_it() -> None:
         found = evidence.tail(changed, index)
         normed = leaf.detach()[index]
         normed = torch.cat([normed[:, :3], changed.flatten(2).mT], dim=1)
-        torch.testing.assert_close(found, model.rest(tokens[index], normed)[torch.arange(3), LABELS[index]].detach())
+        torch.testing.assert_close(
+            found, model.rest(tokens[index], normed)[torch.arange(3), LABELS[index]].detach()
+        )
 
 
 class CachesMask(Net):
@@ -676,22 +734,24 @@ def test_a_model_that_caches_a_mask() -> None:
     model.eval()(pictures(2))
     kept = model.mask
     assert_right(model, net())
-    with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
+    with capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
         index = torch.tensor([1, 1, 2])
-        torch.testing.assert_close(evidence.tail(evidence.activations[index], index), evidence.target_scores[index])
+        torch.testing.assert_close(
+            evidence.tail(evidence.activations[index], index), evidence.target_scores[index]
+        )
     assert model.mask is kept
 
 
 @pytest.mark.parametrize("target", ["predicted", "finer", "contrast", "counterfactual"])
 def test_which_classes_a_target_weighs_is_decided_on_the_clean_images(target: str) -> None:
     model = undecided()
-    with look(model, pictures(), target_layer=named_layer(model, "body"), target=target) as evidence:
+    with capture(model, pictures(), target_layer=named_layer(model, "body"), target=target) as evidence:
         clean, others = model.eval()(pictures()), model(-3 * pictures())
         assert not torch.equal(clean.topk(4).indices, others.topk(4).indices)
         leaf = clean.detach().requires_grad_()
         (weights,) = torch.autograd.grad(TARGETS[target](leaf, None).sum(), leaf)
         expected = (others * weights).sum(dim=1).detach()
-        torch.testing.assert_close(evidence.again(-3 * pictures()).target_scores, expected)
+        torch.testing.assert_close(evidence.with_images(-3 * pictures()).target_scores, expected)
         torch.testing.assert_close(evidence.score(-3 * pictures(), torch.arange(4)), expected)
 
 
@@ -699,7 +759,7 @@ def test_which_classes_a_target_weighs_is_decided_on_the_clean_images(target: st
 def test_asking_is_the_score_without_a_layer(target: str | int) -> None:
     model = net().train()
     before = state(model)
-    with asking(model, pictures(), target=target, labels=LABELS, max_batch=3) as score:
+    with scoring(model, pictures(), target=target, labels=LABELS, max_batch=3) as score:
         found = score(pictures()[[2, 0, 2, 1]] * 0.5, torch.tensor([2, 0, 2, 1]))
     assert_same(before["tensors"], state(model)["tensors"])
     assert before["modes"] == state(model)["modes"]
@@ -719,7 +779,9 @@ def test_forbidden_nondeterminism_is_tolerated_in_the_look_alone(mode: int) -> N
     torch.set_deterministic_debug_mode(mode)
     try:
         model = net()
-        with look(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward) as evidence:
+        with capture(
+            model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+        ) as evidence:
             _ = evidence.gradients
         assert seen == [min(mode, 1)]
         assert torch.get_deterministic_debug_mode() == mode

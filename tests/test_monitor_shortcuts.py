@@ -50,7 +50,11 @@ class ReadsTheTag(LightningModule):
 
 
 def fit(
-    directory: Path, monitor: CAMMonitor, data: TensorDataset | None = None, ckpt_path: str | None = None, **options: Any
+    directory: Path,
+    monitor: CAMMonitor,
+    data: TensorDataset | None = None,
+    ckpt_path: str | None = None,
+    **options: Any,
 ) -> Any:
     loader = DataLoader(data or tagged(), batch_size=12)
     fitted = trainer(directory, **{"callbacks": [monitor], "max_epochs": 3, **options})
@@ -61,7 +65,9 @@ def fit(
 def test_warns_at_the_second_look_and_shows_why(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     monitor = CAMMonitor(probe=24)
-    with pytest.warns(UserWarning, match=r"cue 'cell_0_0' decides 100 % of conflicts .*2 looks in a row, since epoch 0"):
+    with pytest.warns(
+        UserWarning, match=r"cue 'cell_0_0' decides 100 % of conflicts .*2 looks in a row, since epoch 0"
+    ):
         fit(tmp_path, monitor, logger=logger, max_epochs=5)
     (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]
     assert (cell.level, cell.looks, cell.since, cell.host) == ("warning", 3, 0, 0)

@@ -48,8 +48,12 @@ def test_a_model_that_reads_the_colour_does_not_mind_where() -> None:
 
 def test_the_table_says_it_and_the_passes_count_it() -> None:
     found = report()
-    assert "without alarm: the data alone tell the label by border 1.00, corners 1.00, colour" in found.table()
-    assert "without alarm: the model agrees with itself (kappa) on border_only 1.00, shuffled " in found.table()
+    assert (
+        "without alarm: the data alone tell the label by border 1.00, corners 1.00, colour" in found.table()
+    )
+    assert (
+        "without alarm: the model agrees with itself (kappa) on border_only 1.00, shuffled " in found.table()
+    )
     assert "without alarm" not in replace(found, offers={}, agreement={}).table()
 
     def ask(images: Tensor, index: Tensor) -> Tensor:
@@ -107,11 +111,21 @@ def test_the_monitor_logs_it_at_thorough_tests_and_warns_of_none(tmp_path: Path)
     logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=24)
     with pytest.warns(UserWarning, match="decides") as caught:
         fitted = fit(tmp_path, monitor, logger=logger)
-    values = {name: value.item() for name, value in fitted.callback_metrics.items() if name.startswith(("cam/offer", "cam/agree"))}
-    assert set(values) == {f"cam/offer/{name}" for name in OFFERS} | {f"cam/agreement/{name}" for name in PARTS}
+    values = {
+        name: value.item()
+        for name, value in fitted.callback_metrics.items()
+        if name.startswith(("cam/offer", "cam/agree"))
+    }
+    assert set(values) == {f"cam/offer/{name}" for name in OFFERS} | {
+        f"cam/agreement/{name}" for name in PARTS
+    }
     assert values["cam/offer/corners"] == values["cam/agreement/border_only"] == 1
     assert all(math.isfinite(value) for value in values.values())
-    assert not [warning for warning in caught if "offer" in str(warning.message) or "agreement" in str(warning.message)]
+    assert not [
+        warning
+        for warning in caught
+        if "offer" in str(warning.message) or "agreement" in str(warning.message)
+    ]
     found = EventAccumulator(logger.log_dir)
     found.Reload()
     text = found.Tensors("cam/findings/text_summary")[-1].tensor_proto.string_val[0].decode()

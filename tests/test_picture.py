@@ -11,7 +11,18 @@ from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
 from lightning_cam.visualization.blend import MOST_OPAQUE, PART_COLORS, color_table, displayable
-from lightning_cam.visualization.canvas import BADGE, FRAME, GAP, LINE, MARGIN, NARROWEST, REMARK, RIGHT, UNKNOWN, WRONG
+from lightning_cam.visualization.canvas import (
+    BADGE,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    REMARK,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+)
 from lightning_cam.visualization.evolution import STRIP_COLUMNS, STRIP_ROWS, draw_evolution
 from lightning_cam.visualization.overlay import GRID_TILES, draw_overlay
 from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
@@ -23,9 +34,23 @@ TOP = MARGIN + 2 * LINE + 14  # of the first row of cells
 BAR = 2 * LINE + 10  # height of the colour bar with its legend
 SIZES = [(32, 32), (224, 224), (512, 512), (20, 200), (200, 20)]
 LONG = tuple(
-    f"{number} is a very long class name that goes on and on, and only its end tells the number: {number}" for number in range(4)
+    f"{number} is a very long class name that goes on and on, and only its end tells the number: {number}"
+    for number in range(4)
 )
-ALPHABETS = ("Größe ÄÖÜß", "кошка", "γάτα", "قطة", "עברית", "猫", "고양이", "बिल्ली", "แมว", "🐱", "two\nlines\tand a tab", " ")
+ALPHABETS = (
+    "Größe ÄÖÜß",
+    "кошка",
+    "γάτα",
+    "قطة",
+    "עברית",
+    "猫",
+    "고양이",
+    "बिल्ली",
+    "แมว",
+    "🐱",
+    "two\nlines\tand a tab",
+    " ",
+)
 
 Pixels = np.ndarray
 Place = tuple[int, int]
@@ -60,7 +85,11 @@ def sheet(
     count = len(images)
     probe = Probe(images, None if labels is None else torch.tensor(labels), None, names)
     if cams is None:
-        cams = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1)) if parts is None else parts[:, 0]
+        cams = (
+            torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(1))
+            if parts is None
+            else parts[:, 0]
+        )
     reasons = torch.tensor(reasons or [0] * count)
     scores = answers(predicted, len(names or NAMES))
     draw, _ = draw_overlay(images, cams, scores, reasons, probe, header, style or Style(), parts)
@@ -73,12 +102,19 @@ def cells(pixels: Pixels, tile: tuple[int, int], count: int) -> list[Place]:
     """Left upper corner of each cell, read off the picture by the colours of the frames."""
 
     def starts(line: Pixels) -> list[int]:
-        framed = np.isin(line.astype(int) @ (1 << 16, 1 << 8, 1), [r << 16 | g << 8 | b for r, g, b in (RIGHT, WRONG, UNKNOWN)])
+        framed = np.isin(
+            line.astype(int) @ (1 << 16, 1 << 8, 1),
+            [r << 16 | g << 8 | b for r, g, b in (RIGHT, WRONG, UNKNOWN)],
+        )
         white = (line == 255).all(axis=1)
         return [i for i in range(1, len(line)) if framed[i] and white[i - 1] and framed[i : i + FRAME].all()]
 
     columns = starts(pixels[TOP])
-    rows = [y for y in starts(pixels[:, MARGIN]) if (pixels[y : y + tile[0] + 2 * FRAME, MARGIN] == pixels[y, MARGIN]).all()]
+    rows = [
+        y
+        for y in starts(pixels[:, MARGIN])
+        if (pixels[y : y + tile[0] + 2 * FRAME, MARGIN] == pixels[y, MARGIN]).all()
+    ]
     found = [(x, y) for y in rows for x in columns]
     assert len(found) >= count
     assert len(found) - count < len(columns), "no empty row"
@@ -133,7 +169,11 @@ def test_the_overlay_is_image_and_heatmap() -> None:
     height, width = tile_size(32, 32, *GRID_TILES)
     table = color_table("viridis")
     first, second = cells(pixels, (height, width), 2)
-    for image, (x, y), column, heat in ((0, first, 2, table[255]), (0, first, width - 3, table[0]), (1, second, 9, table[0])):
+    for image, (x, y), column, heat in (
+        (0, first, 2, table[255]),
+        (0, first, width - 3, table[0]),
+        (1, second, 9, table[0]),
+    ):
         expected = 255 * (0.75 * colors(2)[image] + 0.25 * heat)
         pixel = pixels[y + FRAME + height // 2, x + width + 2 * FRAME + column]
         assert np.abs(pixel - expected.numpy()).max() <= 1
@@ -167,7 +207,9 @@ def test_a_blank_map_says_why(reason: int) -> None:
     pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, reason, 0], cams=cams)
     without = sheet(plain(3), [0, 1, 2], [0, 1, 2], cams=cams)
     assert pixels.shape[0] > without.shape[0]
-    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)]
+    lines = [
+        third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)
+    ]
     assert [bool((line < 255).any()) for line in lines] == [False, True, False]
     other = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, 1 + reason % 4, 0], cams=cams)
     assert (pixels != other).any(), "each reason in its own words"
@@ -192,7 +234,9 @@ def test_names_of_any_kind_are_drawn(names: tuple[str, ...]) -> None:
 def test_different_names_look_different(names: tuple[str, ...]) -> None:
     count = len(names)
     pixels = sheet(plain(count), [0] * count, list(range(count)), names)
-    labels = {caption(pixels, place, 1).tobytes() for place in cells(pixels, tile_size(32, 32, *GRID_TILES), count)}
+    labels = {
+        caption(pixels, place, 1).tobytes() for place in cells(pixels, tile_size(32, 32, *GRID_TILES), count)
+    }
     assert len(labels) == count
 
 
@@ -204,10 +248,14 @@ def test_a_class_without_a_name_gets_its_number() -> None:
 def test_scores_that_are_not_finite_are_drawn() -> None:
     probe = Probe(plain(2), torch.tensor([0, 1]))
     scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
-    draw, _ = draw_overlay(plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style())
+    draw, _ = draw_overlay(
+        plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style()
+    )
     picture = draw()
     pixels = np.asarray(picture)
-    first, second = (third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2))
+    first, second = (
+        third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2)
+    )
     assert (first < 255).any()
     assert (second < 255).any()
 
@@ -217,12 +265,20 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
     images = (plain(2) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     for style, said in ((Style(normalization=(mean, std)), False), (Style(), True)):
         draw, guessed = draw_overlay(
-            images, torch.rand(2, 7, 7), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Probe(images), HEADER, style
+            images,
+            torch.rand(2, 7, 7),
+            torch.rand(2, 4),
+            torch.zeros(2, dtype=torch.long),
+            Probe(images),
+            HEADER,
+            style,
         )
         drawn = draw()
         assert guessed is said
         x, y = cells(np.asarray(drawn), tile_size(32, 32, *GRID_TILES), 2)[1]
-        difference = np.abs(np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()).max()
+        difference = np.abs(
+            np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()
+        ).max()
         assert (difference <= 1) is not said
 
 
@@ -259,13 +315,19 @@ def strip(
     return np.asarray(draw_evolution(images, history, probe, HEADER, Style())())
 
 
-def strip_places(pixels: Pixels, size: tuple[int, int], rows: int, columns: int) -> dict[tuple[int, int], Place]:
+def strip_places(
+    pixels: Pixels, size: tuple[int, int], rows: int, columns: int
+) -> dict[tuple[int, int], Place]:
     """Left upper corner of each tile; column 0 is the image. The picture has to be wide enough to fill its canvas."""
     height, width = tile_size(*size, *STRIP_TILES)
     step = max(width, REMARK) + 6, max(height, LINE) + BADGE + 4
     left = pixels.shape[1] - MARGIN - (1 + columns) * step[0]
     top = TOP + LINE
-    return {(row, column): (left + column * step[0], top + row * step[1]) for row in range(rows) for column in range(columns + 1)}
+    return {
+        (row, column): (left + column * step[0], top + row * step[1])
+        for row in range(rows)
+        for column in range(columns + 1)
+    }
 
 
 @pytest.mark.parametrize("count", [1, 3, 16])
@@ -318,7 +380,9 @@ def test_symbols_leave_titles_and_other_rows_alone(size: tuple[int, int]) -> Non
     right, wrong = (strip(size, 3, looks=14, right=right, names=LONG) for right in (True, False))
     height, _ = tile_size(*size, *STRIP_TILES)
     places = strip_places(right, size, 3, 10)
-    changed = (right != wrong)[:, places[0, 0][0] :].any(axis=(1, 2))  # beside the names, where the prediction stands
+    changed = (right != wrong)[:, places[0, 0][0] :].any(
+        axis=(1, 2)
+    )  # beside the names, where the prediction stands
     for row in range(3):
         _, y = places[row, 0]
         below = slice(y + max(height, LINE), y + max(height, LINE) + BADGE)
@@ -357,9 +421,14 @@ def test_a_film_strip_with_names_of_any_kind(names: tuple[str, ...]) -> None:
 
 
 def test_a_long_header_stays_within_the_picture() -> None:
-    header = ("epoch 12 · step 3456" * 10, "a method of mine at a.very.long.name.of.a.layer · target: a function" * 5)
+    header = (
+        "epoch 12 · step 3456" * 10,
+        "a method of mine at a.very.long.name.of.a.layer · target: a function" * 5,
+    )
     probe = Probe(plain(1), torch.tensor([0]), None, NAMES)
-    draw, _ = draw_overlay(plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style())
+    draw, _ = draw_overlay(
+        plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style()
+    )
     picture = draw()
     pixels = np.asarray(picture)
     assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
@@ -380,7 +449,9 @@ def test_a_volume_is_three_slices_beside_their_overlays() -> None:
     for i, (x, y) in enumerate(cells(pixels, (side, width), 3)):
         assert tuple(pixels[y, x]) == (WRONG if i == 2 else RIGHT)
         tile = pixels[y + FRAME : y + FRAME + side, x + FRAME : x + FRAME + width].astype(float)
-        over = pixels[y + FRAME : y + FRAME + side, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(float)
+        over = pixels[y + FRAME : y + FRAME + side, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(
+            float
+        )
         color = 255 * colors(3)[i].numpy()
         for number in range(3):
             start = number * (side + gap)
@@ -406,7 +477,9 @@ def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
     table = 255 * color_table("viridis").numpy()
     for picture, (x, y) in zip(traces, cells(pixels, (height, width), 3), strict=True):
         tile = pixels[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width].astype(float)
-        over = pixels[y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(float)
+        over = pixels[
+            y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width
+        ].astype(float)
         assert np.abs(tile - picture).max() <= 1
         assert np.abs(over[:, :140] - (0.75 * picture[:, :140] + 0.25 * table[0])).max() <= 1
         assert np.abs(over[:, 180:] - (0.75 * picture[:, 180:] + 0.25 * table[255])).max() <= 1
@@ -427,7 +500,9 @@ def test_the_header_says_what_is_shown(shape: tuple[int, ...], words: str) -> No
     images, cams = torch.rand(shape), torch.rand(2, *[4] * (len(shape) - 2))
     assert how_drawn(images) == words
     told = sheet(images, [0, 1], [0, 1], cams=cams)
-    by_hand = sheet(plain(2), [0, 1], [0, 1], header=(HEADER[0], f"{HEADER[1]} · {words}" if words else HEADER[1]))
+    by_hand = sheet(
+        plain(2), [0, 1], [0, 1], header=(HEADER[0], f"{HEADER[1]} · {words}" if words else HEADER[1])
+    )
     line = slice(MARGIN + LINE + 2, TOP - 2)
     width = min(told.shape[1], by_hand.shape[1])
     np.testing.assert_array_equal(told[line, :width], by_hand[line, :width])
@@ -488,5 +563,7 @@ def test_an_image_without_the_first_part_is_not_blank_where_it_has_another() -> 
     parts[1, 0] = 0
     parts[2] = 0
     pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], reasons=[0, 5, 5], parts=parts)
-    lines = [third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)]
+    lines = [
+        third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 3)
+    ]
     assert [bool((line < 255).any()) for line in lines] == [False, False, True]

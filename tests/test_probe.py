@@ -71,11 +71,23 @@ def test_a_probe_on_another_device() -> None:
 
 
 WRONG_IMAGES = {
-    "one channel": (noise()[0, 0], ValueError, r"images: got a float32 tensor \(8, 6\); give a tensor \(n, c, H, W\)"),
+    "one channel": (
+        noise()[0, 0],
+        ValueError,
+        r"images: got a float32 tensor \(8, 6\); give a tensor \(n, c, H, W\)",
+    ),
     "flat": (torch.rand(4, 48), ValueError, r"images: got a float32 tensor \(4, 48\)"),
-    "several volumes": (noise()[None, None], ValueError, r"images: got a float32 tensor \(1, 1, 4, 3, 8, 6\)"),
+    "several volumes": (
+        noise()[None, None],
+        ValueError,
+        r"images: got a float32 tensor \(1, 1, 4, 3, 8, 6\)",
+    ),
     "no time": (torch.rand(4, 3, 0), ValueError, r"images: got a float32 tensor \(4, 3, 0\)"),
-    "none": (noise(0), ValueError, r"images: got a float32 tensor \(0, 3, 8, 6\); .* with at least one image"),
+    "none": (
+        noise(0),
+        ValueError,
+        r"images: got a float32 tensor \(0, 3, 8, 6\); .* with at least one image",
+    ),
     "no pixels": (noise(size=(0, 6)), ValueError, r"images: got a float32 tensor \(4, 3, 0, 6\)"),
     "array": (noise().numpy(), TypeError, r"images: got a ndarray; give a tensor \(n, c, H, W\)"),
     "list": ([noise()[0]], TypeError, r"images: got a list of a float32 tensor \(3, 8, 6\); give a tensor"),
@@ -117,9 +129,15 @@ def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
 
 
 WRONG_LABELS = {
-    "too few": (torch.arange(3), r"labels: got a.* int64 tensor \(3,\) for 4 images; give whole numbers of shape \(4,\)"),
+    "too few": (
+        torch.arange(3),
+        r"labels: got a.* int64 tensor \(3,\) for 4 images; give whole numbers of shape \(4,\)",
+    ),
     "column": (torch.arange(4)[:, None], r"labels: got a.* int64 tensor \(4, 1\) for 4 images"),
-    "floating": (torch.arange(4).float(), r"labels: got a float32 tensor \(4,\) for 4 images; give whole numbers"),
+    "floating": (
+        torch.arange(4).float(),
+        r"labels: got a float32 tensor \(4,\) for 4 images; give whole numbers",
+    ),
     "one-hot": (torch.eye(4), r"labels: got a float32 tensor \(4, 4\)"),
     "list": ([0, 1, 2, 3], "labels: got a list of .* for 4 images; give whole numbers"),
     "number": (3, "labels: got an? int for 4 images"),
@@ -144,7 +162,10 @@ WRONG_MASKS = {
     ),
     "too few": (torch.ones(3, 8, 6, dtype=torch.bool), r"masks: got a bool tensor \(3, 8, 6\)"),
     "array": (np.ones((4, 8, 6), bool), "masks: got a ndarray for images"),
-    "of a volume": (torch.ones(4, 3, 8, 6, dtype=torch.bool), r"masks: got a bool tensor \(4, 3, 8, 6\) for images \(4, 3, 8, 6\)"),
+    "of a volume": (
+        torch.ones(4, 3, 8, 6, dtype=torch.bool),
+        r"masks: got a bool tensor \(4, 3, 8, 6\) for images \(4, 3, 8, 6\)",
+    ),
 }
 
 
@@ -160,7 +181,10 @@ def test_fingerprint() -> None:
     assert Probe(noise()).fingerprint == Probe(same, torch.arange(4)).fingerprint
     other = noise()
     other[3, 2, 7, 5] += 1e-6
-    prints = {Probe(images).fingerprint for images in (noise(), other, noise().flip(0), noise()[:3], noise().bfloat16())}
+    prints = {
+        Probe(images).fingerprint
+        for images in (noise(), other, noise().flip(0), noise()[:3], noise().bfloat16())
+    }
     assert len(prints) == 5
 
 
@@ -184,14 +208,20 @@ LOSSLESS: dict[str, tuple[Callable[[], Tensor], Normalization | None]] = {
     "v1, normalization known in vain": (lambda: through(v1.ToTensor()), IMAGENET),
     "v1 imagenet": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*IMAGENET)])), IMAGENET),
     "v1 half": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*HALF)])), HALF),
-    "v1 half, one number for all": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*HALF)])), ((0.5,), (0.5,))),
+    "v1 half, one number for all": (
+        lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*HALF)])),
+        ((0.5,), (0.5,)),
+    ),
     "v2": (lambda: through(modern()), None),
     "v2 imagenet": (lambda: through(modern(v2.Normalize(*map(list, IMAGENET)))), IMAGENET),
     "v2 half": (lambda: through(modern(v2.Normalize(*map(list, HALF)))), HALF),
     "v2 bfloat16": (lambda: through(modern(dtype=torch.bfloat16)), None),
     "v2 float16": (lambda: through(modern(dtype=torch.float16)), None),
     "one channel": (lambda: every_level(1).float() / 255, None),
-    "one channel, normalized": (lambda: (every_level(1).float() / 255 - 0.1307) / 0.3081, ((0.1307,), (0.3081,))),
+    "one channel, normalized": (
+        lambda: (every_level(1).float() / 255 - 0.1307) / 0.3081,
+        ((0.1307,), (0.3081,)),
+    ),
     "four channels": (lambda: every_level(4).float() / 255, None),
     "bfloat16 of a plain image": (lambda: (every_level().float() / 255).bfloat16(), None),
     "whole levels": (every_level, None),
@@ -201,9 +231,15 @@ LOSSLESS: dict[str, tuple[Callable[[], Tensor], Normalization | None]] = {
 AS_THEY_ARE: dict[str, tuple[Callable[[], Tensor], Normalization | None]] = {
     "arbitrary": (noise, None),
     "arbitrary, normalized": (lambda: (noise() - 0.5) / 0.5, HALF),
-    "normalized, but nobody knows": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*IMAGENET)])), None),
+    "normalized, but nobody knows": (
+        lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*IMAGENET)])),
+        None,
+    ),
     "normalized otherwise": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*IMAGENET)])), HALF),
-    "wrong number of channels": (lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*HALF)])), ((0.5,) * 4, (0.5,) * 4)),
+    "wrong number of channels": (
+        lambda: through(v1.Compose([v1.ToTensor(), v1.Normalize(*HALF)])),
+        ((0.5,) * 4, (0.5,) * 4),
+    ),
     "outside the range": (lambda: every_level().float() / 255 * 1.5, None),
     "0 to 255": (lambda: every_level().float(), None),
     "arbitrary bfloat16": (lambda: (noise() * 3 - 1).bfloat16(), IMAGENET),
@@ -221,7 +257,9 @@ def there_and_back(probe: Probe, normalization: Normalization | None) -> tuple[d
 
 def check_exact(found: Tensor, expected: Tensor) -> None:
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    assert_close(found.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8))  # the bits, so that -0.0 counts
+    assert_close(
+        found.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8)
+    )  # the bits, so that -0.0 counts
 
 
 @pytest.mark.parametrize(("images", "normalization"), LOSSLESS.values(), ids=LOSSLESS.keys())
@@ -229,7 +267,10 @@ def test_levels_are_kept_as_uint8(images: Callable[[], Tensor], normalization: N
     probe = Probe(images())
     state, back = there_and_back(probe, normalization)
     assert state["images"].dtype == torch.uint8
-    assert_close(state["images"], every_level(len(probe.images[0])) if probe.images.any() else torch.zeros_like(state["images"]))
+    assert_close(
+        state["images"],
+        every_level(len(probe.images[0])) if probe.images.any() else torch.zeros_like(state["images"]),
+    )
     check_exact(back.images, probe.images)
     assert back.fingerprint == probe.fingerprint
 
@@ -276,7 +317,11 @@ def test_bfloat16_of_a_normalized_image_is_kept_exactly() -> None:
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_the_rest_is_kept(complete: bool) -> None:
-    rest = (torch.tensor([3, 1, 2, 0]), noise()[:, 0] > 0.5, ("a", "b", "c", "d")) if complete else (None, None, None)
+    rest = (
+        (torch.tensor([3, 1, 2, 0]), noise()[:, 0] > 0.5, ("a", "b", "c", "d"))
+        if complete
+        else (None, None, None)
+    )
     probe = Probe(noise(), *rest)
     _, back = there_and_back(probe, None)
     assert back.class_names == probe.class_names
@@ -289,7 +334,11 @@ def test_the_rest_is_kept(complete: bool) -> None:
 
 @pytest.mark.parametrize("images", [noise(), every_level()], ids=["float", "uint8"])
 def test_the_state_is_a_copy(images: Tensor) -> None:
-    probe = Probe(images.clone(), torch.arange(len(images)), torch.zeros(len(images), *images.shape[2:], dtype=torch.bool))
+    probe = Probe(
+        images.clone(),
+        torch.arange(len(images)),
+        torch.zeros(len(images), *images.shape[2:], dtype=torch.bool),
+    )
     state = probe.state()
     probe.images.zero_()
     probe.labels.zero_()
@@ -323,14 +372,21 @@ def numbers(probe: Probe) -> list[int]:
 
 
 def shuffled(labels: list[int], seed: int) -> list[int]:
-    return torch.tensor(labels)[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))].tolist()
+    return torch.tensor(labels)[
+        torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    ].tolist()
 
 
 def fair(available: Counter[int], size: int) -> list[int]:
     """Counts per class, sorted, when one image after another goes to the class with the fewest that still has some."""
     given: Counter[int] = Counter()
     for _ in range(min(size, available.total())):
-        given[min((label for label in available if given[label] < available[label]), key=lambda label: given[label])] += 1
+        given[
+            min(
+                (label for label in available if given[label] < available[label]),
+                key=lambda label: given[label],
+            )
+        ] += 1
     return sorted(given.values())
 
 
@@ -349,7 +405,9 @@ DATA = {
 @pytest.mark.parametrize("labels", DATA.values(), ids=DATA.keys())
 @pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled 1", "shuffled 2", "shuffled 3"])
 def test_classes_are_balanced(labels: list[int], order: str) -> None:
-    offered = {"sorted": sorted(labels), "reversed": sorted(labels, reverse=True)}.get(order) or shuffled(labels, int(order[-1]))
+    offered = {"sorted": sorted(labels), "reversed": sorted(labels, reverse=True)}.get(order) or shuffled(
+        labels, int(order[-1])
+    )
     probe, _ = collected(16, stream(offered)).probe()
     assert sorted(Counter(probe.labels.tolist()).values()) == fair(Counter(labels), 16)
     assert [offered[number] for number in numbers(probe)] == probe.labels.tolist()
@@ -384,7 +442,12 @@ def test_images_without_labels() -> None:
     for reading in stream(range(20)):
         collector.offer(Reading(reading.images, None, None))
     probe, serials = collector.probe(("a",))
-    assert (numbers(probe), serials, probe.labels, probe.class_names) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], None, ("a",))
+    assert (numbers(probe), serials, probe.labels, probe.class_names) == (
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 4],
+        None,
+        ("a",),
+    )
 
 
 def test_masks_come_along() -> None:
@@ -401,7 +464,11 @@ def test_classes_are_in_turn() -> None:
     assert probe.labels.tolist() == [0, 1, 2, 0, 1, 2, probe.labels[6]]
     assert len(set(serials)) == 7
     for label in range(3):
-        ours = [number for number, known in zip(numbers(probe), probe.labels.tolist(), strict=True) if known == label]
+        ours = [
+            number
+            for number, known in zip(numbers(probe), probe.labels.tolist(), strict=True)
+            if known == label
+        ]
         assert ours == sorted(ours), "within a class, in the order of the loader"
 
 
@@ -431,7 +498,11 @@ def test_signals_and_volumes_are_collected(size: tuple[int, ...]) -> None:
 def test_images_that_lost_their_labels_or_masks_are_counted() -> None:
     collector = Collector(8)
     (reading,) = stream([0, 1])
-    for other in (reading, Reading(reading.images, None, None), Reading(reading.images, reading.labels, reading.images[:, 0] > 0)):
+    for other in (
+        reading,
+        Reading(reading.images, None, None),
+        Reading(reading.images, reading.labels, reading.images[:, 0] > 0),
+    ):
         collector.offer(other)
     assert collector.skipped == 4
     assert len(collector.probe()[0]) == 2
@@ -452,7 +523,9 @@ def test_what_is_kept_are_copies() -> None:
 
 def test_a_copy_does_not_keep_its_batch_in_memory() -> None:
     collector = collected(4, stream([0] * 7))
-    assert all(candidate.image.untyped_storage().nbytes() == candidate.image.nbytes for candidate in collector.chosen)
+    assert all(
+        candidate.image.untyped_storage().nbytes() == candidate.image.nbytes for candidate in collector.chosen
+    )
 
 
 @pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers
@@ -479,14 +552,21 @@ def test_rehearsed_images_are_not_taken_twice() -> None:
     assert numbers(rehearsed) == [0, 1, 2, 3]
     # An image keeps its serial number, by which the look at the untrained model is found again.
     known = dict(zip(numbers(rehearsed), serials, strict=True))
-    assert all(dict(zip(numbers(probe), later, strict=True))[number] == serial for number, serial in known.items())
+    assert all(
+        dict(zip(numbers(probe), later, strict=True))[number] == serial for number, serial in known.items()
+    )
 
 
 @pytest.mark.parametrize("rehearsed", [[0], [1], [0, 1, 2], [2, 0]], ids=str)
 @pytest.mark.parametrize("labelled", [True, False])
-def test_rehearsed_images_are_not_taken_twice_where_there_is_room(rehearsed: list[int], labelled: bool) -> None:
+def test_rehearsed_images_are_not_taken_twice_where_there_is_room(
+    rehearsed: list[int], labelled: bool
+) -> None:
     """A shuffled loader rehearses other images than it begins with."""
-    readings = [Reading(part.images, part.labels if labelled else None, None) for part in stream([0, 1, 1] * 4, batch=4)]
+    readings = [
+        Reading(part.images, part.labels if labelled else None, None)
+        for part in stream([0, 1, 1] * 4, batch=4)
+    ]
     collector = Collector(20)
     for i in rehearsed:
         collector.offer(readings[i])

@@ -47,7 +47,10 @@ TWINS = {
     "road": lambda score, image, saliency: book.road(score, image, saliency, noise(image.shape), PERCENTAGES),
 }
 OPTIONS = {"deletion": {"steps": 13}, "insertion": {"steps": 13}, "road": {"percentages": PERCENTAGES}}
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-5}  # the noise, and an imputation's start, are float32 in both
+TOLERANCE = {
+    torch.float64: 1e-6,
+    torch.float32: 1e-5,
+}  # the noise, and an imputation's start, are float32 in both
 WITHOUT_CLASS = {"target": lambda scores, labels: scores.mean(dim=1)}
 
 
@@ -66,7 +69,11 @@ def small_net(channels: int = 3) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = nn.Sequential(
-            nn.Conv2d(channels, 6, 3, padding=1), nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)
+            nn.Conv2d(channels, 6, 3, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, 4),
         )
     with torch.no_grad():
         model[-1].weight *= 8  # answers that differ
@@ -88,14 +95,20 @@ def score_of(model: nn.Module, target: int) -> Callable[[np.ndarray], float]:
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("channels", "size"), [(3, (9, 12)), (1, (12, 7))])
 @pytest.mark.parametrize("with_labels", [False, True])
-def test_the_plain_twin(measure: str, dtype: torch.dtype, channels: int, size: tuple[int, int], with_labels: bool) -> None:
+def test_the_plain_twin(
+    measure: str, dtype: torch.dtype, channels: int, size: tuple[int, int], with_labels: bool
+) -> None:
     images, saliency = pictures(4, size, channels), maps(4, size)
     labels = torch.tensor([0, 3, 1, 2]) if with_labels else None
-    found = MEASURES[measure](small_net(channels).to(dtype), images, saliency, labels=labels, **OPTIONS.get(measure, {}))
+    found = MEASURES[measure](
+        small_net(channels).to(dtype), images, saliency, labels=labels, **OPTIONS.get(measure, {})
+    )
     classes = small_net(channels)(images).argmax(dim=1) if labels is None else labels
     expected = [
         TWINS[measure](score_of(small_net(channels), int(target)), image, one)
-        for target, image, one in zip(classes, images.double().numpy(), saliency.double().numpy(), strict=True)
+        for target, image, one in zip(
+            classes, images.double().numpy(), saliency.double().numpy(), strict=True
+        )
     ]
     assert found.shape == (4,)
     assert found.dtype == dtype
@@ -104,10 +117,16 @@ def test_the_plain_twin(measure: str, dtype: torch.dtype, channels: int, size: t
 
 def test_road_curves_and_their_twin() -> None:
     images, saliency = pictures(2, (9, 12)), maps(2, (9, 12))
-    most, least = road_curves(small_net(), images, saliency, labels=torch.tensor([1, 2]), percentages=PERCENTAGES)
+    most, least = road_curves(
+        small_net(), images, saliency, labels=torch.tensor([1, 2]), percentages=PERCENTAGES
+    )
     for i, target in enumerate((1, 2)):
         expected = book.road_curves(
-            score_of(small_net(), target), images[i].double().numpy(), saliency[i].numpy(), noise((3, 9, 12)), PERCENTAGES
+            score_of(small_net(), target),
+            images[i].double().numpy(),
+            saliency[i].numpy(),
+            noise((3, 9, 12)),
+            PERCENTAGES,
         )
         assert_close(torch.stack([most[i], least[i]]), torch.tensor(expected), rtol=0, atol=1e-5)
 
@@ -125,7 +144,10 @@ def removed_pixels(size: tuple[int, int], share: float, seed: int) -> Tensor:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_imputation_by_a_direct_solver(share: float) -> None:
     images, removed = pictures(2, (40, 30)), removed_pixels((40, 30), share, seed=2)
-    solved = [NoisyLinearImputer(noise=0)(image, (~holes[0]).float()) for image, holes in zip(images, removed, strict=True)]
+    solved = [
+        NoisyLinearImputer(noise=0)(image, (~holes[0]).float())
+        for image, holes in zip(images, removed, strict=True)
+    ]
     expected = torch.stack(solved) + removed * torch.tensor(noise((3, 40, 30)))
     assert_close(imputed(images, removed).double(), expected, rtol=0, atol=2e-4)  # a fiftieth of the noise
 
@@ -163,7 +185,10 @@ def test_signals_and_volumes() -> None:
         brightness = nn.Flatten()
         for measure in (deletion, insertion, average_drop, increase_in_confidence):
             assert measure(brightness, images, saliency, **WITHOUT_CLASS).isfinite().all()
-        with pytest.raises(ValueError, match=r"images: got .* a removed pixel has eight neighbours in images \(n, c, H, W\) only"):
+        with pytest.raises(
+            ValueError,
+            match=r"images: got .* a removed pixel has eight neighbours in images \(n, c, H, W\) only",
+        ):
             road(brightness, images, saliency, **WITHOUT_CLASS)
 
 
@@ -191,7 +216,10 @@ def test_deletion_of_a_window_is_known() -> None:
     images, saliency, share = torch.ones(2, 3, 16, 16), window_saliency(2), 30 / 256
     assert_close(deletion(Window(), images, saliency, steps=256, **inside), torch.full((2,), share / 2))
     assert_close(deletion(Window(), images, -saliency, steps=256, **inside), torch.full((2,), 1 - share / 2))
-    assert_close(deletion(Window(), images, saliency, steps=256, baseline=0.5, **inside), torch.full((2,), 0.5 + share / 4))
+    assert_close(
+        deletion(Window(), images, saliency, steps=256, baseline=0.5, **inside),
+        torch.full((2,), 0.5 + share / 4),
+    )
     per_image = torch.tensor([0.5, 1.0])[:, None, None, None]
     found = deletion(Window(), images, saliency, steps=256, baseline=per_image, **inside)
     assert_close(found, torch.tensor([0.5 + share / 4, 1.0]))
@@ -245,15 +273,22 @@ def test_scores_that_are_zero_or_negative() -> None:
 
 def test_the_class_is_that_of_the_whole_image() -> None:
     images, saliency = window_images(2), window_saliency(2)
-    assert_close(deletion(Window(), images, saliency), deletion(Window(), images, saliency, labels=torch.tensor([1, 1])))
     assert_close(
-        deletion(Window(), images, saliency) + deletion(Window(), images, saliency, labels=torch.tensor([0, 0])), torch.ones(2)
+        deletion(Window(), images, saliency),
+        deletion(Window(), images, saliency, labels=torch.tensor([1, 1])),
+    )
+    assert_close(
+        deletion(Window(), images, saliency)
+        + deletion(Window(), images, saliency, labels=torch.tensor([0, 0])),
+        torch.ones(2),
     )
 
 
 def test_more_steps_than_pixels() -> None:
     images, saliency = pictures(2, (4, 4)), torch.rand(2, 4, 4)
-    assert_close(deletion(small_net(), images, saliency, steps=1000), deletion(small_net(), images, saliency, steps=16))
+    assert_close(
+        deletion(small_net(), images, saliency, steps=1000), deletion(small_net(), images, saliency, steps=16)
+    )
 
 
 # --- As a whole -------------------------------------------------------------------------------------------------------------------
@@ -267,7 +302,9 @@ def test_images_do_not_know_each_other_nor_the_batch(measure: str, monkeypatch: 
     alone = [MEASURES[measure](net(), images[i : i + 1], saliency[i : i + 1]) for i in range(5)]
     assert_close(torch.cat(alone), together, rtol=0, atol=1e-5)
     for max_batch in (1, 7, 1000):
-        assert_close(MEASURES[measure](net(), images, saliency, max_batch=max_batch), together, rtol=0, atol=1e-5)
+        assert_close(
+            MEASURES[measure](net(), images, saliency, max_batch=max_batch), together, rtol=0, atol=1e-5
+        )
     for values in (1, 3000, 50_000):  # copies one by one, some steps of an image, some images
         monkeypatch.setattr(covering, "MOST_VALUES", values)
         assert_close(MEASURES[measure](net(), images, saliency), together, rtol=0, atol=1e-5)
@@ -285,7 +322,9 @@ def test_at_most_max_batch_rows_and_the_image_of_each(measure: str) -> None:
     images, saliency = pictures(5), torch.rand(5, 16, 16)
     found = MEASURES[measure](net(), images, saliency, forward=forward, max_batch=6)
     assert max(sizes) == 6
-    moved = MEASURES[measure](net(), images[3:], saliency[3:], forward=lambda model, rows, index: forward(model, rows, index + 3))
+    moved = MEASURES[measure](
+        net(), images[3:], saliency[3:], forward=lambda model, rows, index: forward(model, rows, index + 3)
+    )
     assert_close(found[3:], moved, rtol=0, atol=1e-5)
     sizes.clear()
     MEASURES[measure](net(), pictures(100, (4, 4)), torch.rand(100, 4, 4), forward=forward)
@@ -298,11 +337,16 @@ def test_memory_does_not_grow_with_the_images(measure: str, monkeypatch: pytest.
     images, saliency = pictures(16, (24, 24)), torch.rand(16, 24, 24)
     model = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
     few, many = (
-        peak_bytes(lambda count=count: MEASURES[measure](model, images[:count], saliency[:count], max_batch=4), images.device)
+        peak_bytes(
+            lambda count=count: MEASURES[measure](model, images[:count], saliency[:count], max_batch=4),
+            images.device,
+        )
         for count in (8, 16)
     )
     assert few >= 8 * images[0].nbytes  # the copies were seen
-    assert many - few <= 2 * images[8:].nbytes  # what checking and cloning them takes, not a copy of each for every step
+    assert (
+        many - few <= 2 * images[8:].nbytes
+    )  # what checking and cloning them takes, not a copy of each for every step
 
 
 @pytest.mark.usefixtures("unchecked")  # the checks draw from Python's random
@@ -330,7 +374,9 @@ def test_no_trace(measure: str, fails: bool) -> None:
             assert not tensor.requires_grad
             assert not tensor.is_inference()
     assert_same(before, state(model))
-    assert_same([pixels, values, None, None], [images.detach(), saliency.detach(), images.grad, saliency.grad])
+    assert_same(
+        [pixels, values, None, None], [images.detach(), saliency.detach(), images.grad, saliency.grad]
+    )
 
 
 def noisy_saliency(model: nn.Module, images: Tensor) -> Tensor:
@@ -373,11 +419,19 @@ NAN[2, 3, 3] = torch.nan
             r"saliency: got a float32 tensor \(4, 8, 8\) for images \(4, 3, 16, 16\); give maps \(4, 16, 16\)",
         ),
         ({"saliency": torch.rand(3, 16, 16)}, ValueError, r"saliency: got a float32 tensor \(3, 16, 16\)"),
-        ({"saliency": torch.rand(4, 1, 16, 16)}, ValueError, r"saliency: got a float32 tensor \(4, 1, 16, 16\)"),
+        (
+            {"saliency": torch.rand(4, 1, 16, 16)},
+            ValueError,
+            r"saliency: got a float32 tensor \(4, 1, 16, 16\)",
+        ),
         ({"saliency": None}, ValueError, "saliency: got a NoneType"),
         ({"saliency": NAN}, ValueError, "saliency: map 2 holds values that are not finite"),
         ({"target": "label"}, ValueError, "labels: target 'label' needs labels and got None"),
-        ({"target": "probabilty"}, ValueError, r"target: no target 'probabilty'; did you mean 'probability'\?"),
+        (
+            {"target": "probabilty"},
+            ValueError,
+            r"target: no target 'probabilty'; did you mean 'probability'\?",
+        ),
         ({"labels": torch.zeros(3).long()}, ValueError, r"labels: got an int64 tensor \(3,\) for 4 images"),
         ({"labels": torch.full((4,), 9)}, ValueError, "labels: label 9 is outside the model's 5 classes"),
         ({"scores": 1.5}, TypeError, "scores: got 1.5"),
@@ -416,7 +470,12 @@ def test_bad_input(measure: str, arguments: dict, error: type[Exception], messag
         (road_curves, {"percentages": [0]}, ValueError, r"percentages: got \[0\]"),
         (road_curves, {"percentages": []}, ValueError, r"percentages: got \[\]"),
         (road, {"percentages": [float("nan")]}, ValueError, r"percentages: got \[nan\]"),
-        (average_drop, {"saliency": 2 * torch.ones(4, 16, 16)}, ValueError, "saliency: runs from 2 to 2; scale it to"),
+        (
+            average_drop,
+            {"saliency": 2 * torch.ones(4, 16, 16)},
+            ValueError,
+            "saliency: runs from 2 to 2; scale it to",
+        ),
         (increase_in_confidence, {"saliency": -torch.rand(4, 16, 16)}, ValueError, "saliency: runs from -"),
     ],
 )
@@ -464,7 +523,9 @@ def test_what_is_drawn_anew_at_each_stage() -> None:
     assert len(seen) == 6
     assert_same(seen[0], dict(model.named_parameters()))
     for stage, (before, after) in zip(FROM_THE_END, pairwise(seen), strict=True):
-        assert {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])} == {stage}
+        assert {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])} == {
+            stage
+        }
         for name in before:
             assert torch.equal(before[name].flatten().sort().values, after[name].flatten().sort().values)
 
@@ -476,7 +537,8 @@ def test_a_map_that_ignores_the_model_does_not_change() -> None:
 
 def test_the_same_seed_and_another() -> None:
     once, again, other = (
-        parameter_randomization(trained(), pictures(), signed_map, stages=1, seed=seed)["stem.0"] for seed in (0, 0, 1)
+        parameter_randomization(trained(), pictures(), signed_map, stages=1, seed=seed)["stem.0"]
+        for seed in (0, 0, 1)
     )
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
@@ -512,7 +574,9 @@ def test_ranks_and_their_twin() -> None:
     expected = [book.rank_correlation(a.numpy(), b.numpy()) for a, b in zip(one, other, strict=True)]
     assert_close(found, torch.tensor(expected), equal_nan=True, rtol=0, atol=1e-6)
     assert found.isnan().tolist() == [False, False, True]
-    assert_close(found[0].item(), spearmanr(one[0].flatten(), other[0].flatten()).statistic, rtol=0, atol=1e-6)
+    assert_close(
+        found[0].item(), spearmanr(one[0].flatten(), other[0].flatten()).statistic, rtol=0, atol=1e-6
+    )
 
 
 def test_large_maps_have_exact_ranks() -> None:
@@ -537,14 +601,22 @@ def test_maps_without_an_order() -> None:
         ({"model": nn.Flatten()}, ValueError, "model: Flatten has no parameters; there is nothing to forget"),
         ({"images": None}, TypeError, "images: got a NoneType"),
         ({"stages": 0}, ValueError, "stages: got 0; give at least 1, or None"),
-        ({"stages": ["heat"]}, ValueError, r"stages: no module 'heat' with parameters; did you mean 'head'\?"),
+        (
+            {"stages": ["heat"]},
+            ValueError,
+            r"stages: no module 'heat' with parameters; did you mean 'head'\?",
+        ),
         ({"stages": ["dropout"]}, ValueError, r"stages: no module 'dropout' with parameters\."),
         (
             {"saliency_of": lambda model, images: images[0]},
             ValueError,
             r"saliency_of: returned a float32 tensor \(3, 16, 16\) for 4 images",
         ),
-        ({"saliency_of": lambda model, images: explain(model, images)}, ValueError, "saliency_of: returned an Explanation"),
+        (
+            {"saliency_of": lambda model, images: explain(model, images)},
+            ValueError,
+            "saliency_of: returned an Explanation",
+        ),
     ],
 )
 def test_bad_randomization(arguments: dict, error: type[Exception], message: str) -> None:

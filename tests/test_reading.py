@@ -23,7 +23,7 @@ from lightning_cam.checks import IMAGENET
 from lightning_cam.data import dataset as datasets
 from lightning_cam.data.batch import read_batch
 from lightning_cam.data.dataset import class_names, normalization, nth_loader
-from lightning_cam.selectors import check_how, describe, imported
+from lightning_cam.selectors import check_selector, describe, imported
 
 IMAGES = torch.rand(4, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -102,17 +102,33 @@ def test_a_mask_is_not_taken_for_the_image() -> None:
 
 
 def test_explicit_keys() -> None:
-    batch = {"image": torch.rand(4, 3, 2, 2), "photo": IMAGES, "label": torch.arange(4), "species": LABELS, "outline": MASKS}
+    batch = {
+        "image": torch.rand(4, 3, 2, 2),
+        "photo": IMAGES,
+        "label": torch.arange(4),
+        "species": LABELS,
+        "outline": MASKS,
+    }
     check(batch, images="photo", labels="species", masks="outline")
 
 
 def test_explicit_indices() -> None:
-    batch = (torch.rand(4, 3, 2, 2), IMAGES, torch.arange(4), LABELS, torch.zeros(4, 8, 6, dtype=torch.bool), MASKS)
+    batch = (
+        torch.rand(4, 3, 2, 2),
+        IMAGES,
+        torch.arange(4),
+        LABELS,
+        torch.zeros(4, 8, 6, dtype=torch.bool),
+        MASKS,
+    )
     check(batch, images=1, labels=3, masks=-1)
 
 
 def test_explicit_functions() -> None:
-    batch = {"views": [torch.rand(4, 3, 2, 2), IMAGES], "meta": {"species": LABELS.tolist(), "outline": MASKS}}
+    batch = {
+        "views": [torch.rand(4, 3, 2, 2), IMAGES],
+        "meta": {"species": LABELS.tolist(), "outline": MASKS},
+    }
     check(
         batch,
         images=lambda batch: batch["views"][1],
@@ -124,7 +140,9 @@ def test_explicit_functions() -> None:
 def test_explicit_names_of_attributes() -> None:
     check(Unusual("today", MASKS, IMAGES, LABELS), images="picture", labels="species", masks="outline")
     check(Odd(IMAGES, LABELS, MASKS), images="picture", labels=1, masks="outline")
-    check(SimpleNamespace(picture=IMAGES, species=LABELS), has_masks=False, images="picture", labels="species")
+    check(
+        SimpleNamespace(picture=IMAGES, species=LABELS), has_masks=False, images="picture", labels="species"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
@@ -181,7 +199,9 @@ def test_one_score_per_image_becomes_two_classes(output: Any) -> None:
 
 
 def test_one_score_per_image_where_the_user_says() -> None:
-    assert_close(read_scores({"other": SCORES, "disease": SINGLE}, "disease"), torch.stack([-SINGLE, SINGLE], dim=1))
+    assert_close(
+        read_scores({"other": SCORES, "disease": SINGLE}, "disease"), torch.stack([-SINGLE, SINGLE], dim=1)
+    )
     assert_close(read_scores(SCORES, lambda output: output[:, 0])[:, 1], SCORES[:, 0])
 
 
@@ -200,7 +220,12 @@ def test_a_single_score_keeps_its_graph() -> None:
 @pytest.mark.parametrize("shape", [(4, 5, 8, 8), (4, 1, 8, 8), (4, 5, 7), (4, 5, 2, 2, 2)], ids=str)
 def test_scores_at_positions_only_where_any_shape_will_do(shape: tuple[int, ...]) -> None:
     dense = torch.rand(shape)
-    for output in (dense, {"out": dense, "aux": torch.rand(shape)}, (None, dense), SimpleNamespace(logits=dense)):
+    for output in (
+        dense,
+        {"out": dense, "aux": torch.rand(shape)},
+        (None, dense),
+        SimpleNamespace(logits=dense),
+    ):
         assert read_scores(output, any_shape=True) is dense
         with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found"):
             read_scores(output)
@@ -221,7 +246,7 @@ def test_scores_of_an_object() -> None:
 @pytest.mark.parametrize("how", [1.5, True, [1]])
 def test_how_is_a_key_an_index_or_a_function(how: object) -> None:
     with pytest.raises(TypeError, match=r"labels: got .*; give a key, an index, a function, or None"):
-        check_how("labels", how)
+        check_selector("labels", how)
 
 
 def second(batch: tuple) -> Tensor:
@@ -274,7 +299,10 @@ class Loop:
 def test_a_mean_that_is_no_number_is_no_normalization(mean: object) -> None:
     step = SimpleNamespace(mean=mean, std=(0.5,))
     assert normalization(SimpleNamespace(dataset=SimpleNamespace(transform=step))) is None
-    assert normalization(SimpleNamespace(dataset=SimpleNamespace(transform=SimpleNamespace(mean=0.5, std=0.0)))) is None
+    assert (
+        normalization(SimpleNamespace(dataset=SimpleNamespace(transform=SimpleNamespace(mean=0.5, std=0.0))))
+        is None
+    )
 
 
 def test_datasets_are_not_walked_through() -> None:
@@ -293,7 +321,14 @@ def test_the_preset_of_torchvisions_weights() -> None:
 
 
 def test_what_only_looks_like_labels_is_left() -> None:
-    not_labels = (LABELS.float(), LABELS > 0, torch.arange(3), torch.eye(4).long(), LABELS.tolist(), torch.tensor(4))
+    not_labels = (
+        LABELS.float(),
+        LABELS > 0,
+        torch.arange(3),
+        torch.eye(4).long(),
+        LABELS.tolist(),
+        torch.tensor(4),
+    )
     check((IMAGES, *not_labels), has_labels=False, has_masks=False)
 
 
@@ -370,7 +405,9 @@ def test_signals_where_the_user_says() -> None:
     assert_close(found.images, tokens)
     assert_close(found.labels, LABELS)
     assert_close(found.masks, tokens[:, 0] > 0.5)
-    with pytest.raises(ValueError, match=r"masks: got a float32 tensor \(4, 20\) .*; give truth values of shape \(4, 2\)\."):
+    with pytest.raises(
+        ValueError, match=r"masks: got a float32 tensor \(4, 20\) .*; give truth values of shape \(4, 2\)\."
+    ):
         read_batch((IMAGES, tokens, LABELS), images=1, masks=lambda batch: batch[1][..., 0])
 
 
@@ -425,15 +462,24 @@ def test_gradients_do_not_come_along() -> None:
 
 NO_IMAGES = {
     "numbers": (LABELS, r"which holds .*int64 tensor \(4,\)"),
-    "nested": (((IMAGES, LABELS), ["a.png"]), r"a tuple of a tuple of a float32 tensor \(4, 3, 8, 6\), .*, a list of a str"),
+    "nested": (
+        ((IMAGES, LABELS), ["a.png"]),
+        r"a tuple of a tuple of a float32 tensor \(4, 3, 8, 6\), .*, a list of a str",
+    ),
     "nested dict": (
         {"inputs": {"image": IMAGES}, "label": LABELS},
         r"a dict of 'inputs': a dict of 'image': a float32 tensor \(4, 3, 8, 6\), 'label': .*int64 tensor \(4,\)",
     ),
     "two loaders at once": ([[IMAGES, LABELS], [IMAGES, LABELS]], r"a list of a list of a float32 tensor"),
-    "several volumes": ({"scans": torch.rand(2, 5, 1, 3, 4, 4)}, r"'scans': a float32 tensor \(2, 5, 1, 3, 4, 4\)"),
+    "several volumes": (
+        {"scans": torch.rand(2, 5, 1, 3, 4, 4)},
+        r"'scans': a float32 tensor \(2, 5, 1, 3, 4, 4\)",
+    ),
     "tokens": ((torch.rand(4, 20, 8), LABELS), r"a tuple of a float32 tensor \(4, 20, 8\)"),
-    "levels without channels": ((torch.zeros(4, 8, 9, dtype=torch.uint8), LABELS), r"a tuple of an? uint8 tensor \(4, 8, 9\)"),
+    "levels without channels": (
+        (torch.zeros(4, 8, 9, dtype=torch.uint8), LABELS),
+        r"a tuple of an? uint8 tensor \(4, 8, 9\)",
+    ),
     "masks alone": ((MASKS[:, None], LABELS), r"a tuple of a bool tensor \(4, 1, 8, 6\)"),
     "flat": ((torch.rand(4, 784), LABELS), r"a tuple of a float32 tensor \(4, 784\), .*int64 tensor \(4,\)"),
     "dataclass": (Usual(LABELS, LABELS, LABELS), r"a Usual of 'image': .*int64 tensor \(4,\), 'label'"),
@@ -447,7 +493,10 @@ NO_IMAGES = {
 
 @pytest.mark.parametrize(("batch", "words"), NO_IMAGES.values(), ids=NO_IMAGES.keys())
 def test_no_images_says_what_the_batch_holds(batch: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=r"images: no images \(n, c, H, W\) found in the batch, which holds .*say where they are"):
+    with pytest.raises(
+        ValueError,
+        match=r"images: no images \(n, c, H, W\) found in the batch, which holds .*say where they are",
+    ):
         read_batch(batch)
     with pytest.raises(ValueError, match=words):
         read_batch(batch)
@@ -459,7 +508,9 @@ def test_nested_images_can_be_named() -> None:
 
 def test_a_wrong_key_says_what_the_batch_holds() -> None:
     batch = {"image": IMAGES, "label": LABELS}
-    with pytest.raises(ValueError, match=r"images: no 'img' in a dict of 'image': a float32 tensor \(4, 3, 8, 6\), 'label'"):
+    with pytest.raises(
+        ValueError, match=r"images: no 'img' in a dict of 'image': a float32 tensor \(4, 3, 8, 6\), 'label'"
+    ):
         read_batch(batch, images="img")
     with pytest.raises(ValueError, match="labels: no 'species' in a dict"):
         read_batch(batch, labels="species")
@@ -475,12 +526,16 @@ def test_a_key_that_finds_the_wrong_thing() -> None:
     batch = {"image": IMAGES, "label": LABELS, "soft": torch.rand(4, 3), "mask": MASKS, "thumb": MASKS[:, :2]}
     with pytest.raises(ValueError, match=r"images: no images \(n, c, H, W\) found"):
         read_batch(batch, images="label")
-    with pytest.raises(ValueError, match=r"labels: got a float32 tensor \(4, 3\) for 4 images; give whole numbers of shape \(4,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"labels: got a float32 tensor \(4, 3\) for 4 images; give whole numbers of shape \(4,\)",
+    ):
         read_batch(batch, labels="soft")
     with pytest.raises(ValueError, match=r"labels: got a list of .* for 4 images"):
         read_batch(batch, labels=lambda batch: batch["label"].tolist())
     with pytest.raises(
-        ValueError, match=r"masks: got a bool tensor \(4, 2, 6\) for images \(4, 3, 8, 6\); .* of shape \(4, 8, 6\)"
+        ValueError,
+        match=r"masks: got a bool tensor \(4, 2, 6\) for images \(4, 3, 8, 6\); .* of shape \(4, 8, 6\)",
     ):
         read_batch(batch, masks="thumb")
 
@@ -543,8 +598,14 @@ def test_scores_keep_their_graph_and_precision() -> None:
 NO_SCORES = {
     "whole numbers": (LABELS[:, None], r"which is .*int64 tensor \(4, 1\)"),
     "maps": ({"out": torch.rand(4, 5, 8, 8)}, r"which is a dict of 'out': a float32 tensor \(4, 5, 8, 8\)"),
-    "object": (SimpleNamespace(answer=SCORES), r"which is a SimpleNamespace; say where they are with scores="),
-    "object without scores": (SimpleNamespace(logits=LABELS), r"which is a SimpleNamespace; say where they are with scores="),
+    "object": (
+        SimpleNamespace(answer=SCORES),
+        r"which is a SimpleNamespace; say where they are with scores=",
+    ),
+    "object without scores": (
+        SimpleNamespace(logits=LABELS),
+        r"which is a SimpleNamespace; say where they are with scores=",
+    ),
     "nothing": (None, "which is a NoneType"),
     "nested": (([SCORES],), r"which is a tuple of a list of a float32 tensor"),
 }
@@ -552,7 +613,9 @@ NO_SCORES = {
 
 @pytest.mark.parametrize(("output", "words"), NO_SCORES.values(), ids=NO_SCORES.keys())
 def test_no_scores_says_what_the_output_is(output: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found in the model's output, " + words):
+    with pytest.raises(
+        ValueError, match=r"scores: no class scores \(n, C\) found in the model's output, " + words
+    ):
         read_scores(output)
 
 
@@ -610,14 +673,20 @@ def test_facts_are_found_below_wrappers(loaders: Any) -> None:
 TRANSFORMS = {
     "v1 Compose": v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)]),
     "v1 nested": v1.Compose([v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)])]),
-    "v2 Compose": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))]),
-    "v2 nested": v2.Compose([v2.Compose([v2.ToImage()]), v2.RandomApply([v2.Normalize(list(MEAN), list(STD))], p=1.0)]),
+    "v2 Compose": v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))]
+    ),
+    "v2 nested": v2.Compose(
+        [v2.Compose([v2.ToImage()]), v2.RandomApply([v2.Normalize(list(MEAN), list(STD))], p=1.0)]
+    ),
     "sequential": nn.Sequential(v1.ConvertImageDtype(torch.float32), v1.Normalize(MEAN, STD)),
     "list": [v1.ToTensor(), v1.Normalize(MEAN, STD)],
     "alone": v1.Normalize(MEAN, STD),
     "the last of two": v1.Compose([v1.Normalize((0.5,), (0.5,)), v1.Normalize(MEAN, STD)]),
     "tensors": v1.Normalize(torch.tensor(MEAN, dtype=torch.float64), torch.tensor(STD, dtype=torch.float64)),
-    "standard transform": StandardTransform(v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)]), v1.Lambda(int)),
+    "standard transform": StandardTransform(
+        v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)]), v1.Lambda(int)
+    ),
 }
 
 
@@ -628,7 +697,9 @@ def test_normalization_is_found_in_transforms(transform: Any, attribute: str) ->
 
 
 def test_normalization_of_a_torchvision_dataset() -> None:
-    transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))])
+    transform = v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))]
+    )
     assert datasets.normalization(FakeData(4, (3, 8, 8), transform=transform)) == (MEAN, STD)
     # A joint transform of image and target, as v2 has it, lies in ``transforms`` alone.
     dataset = FakeData(4, (3, 8, 8))

@@ -14,7 +14,10 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_its_row(name: str) -> None:
     row = METHODS[name]
-    assert f"| `{name}` | {row.source} | {'yes' if row.gradients else 'no'} | {row.passes} | {row.use} |" in README
+    assert (
+        f"| `{name}` | {row.source} | {'yes' if row.gradients else 'no'} | {row.passes} | {row.use} |"
+        in README
+    )
 
 
 @pytest.mark.parametrize("name", [*TARGETS, *STATISTICS])

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from lightning_cam import CAMMonitor, Probe, write_report
 from lightning_cam.data.history import History, remember
 from lightning_cam.report.__main__ import main, remembered
-from lightning_cam.report.evidence_images import MOST_SHEETS, Album
+from lightning_cam.report.evidence_images import MOST_SHEETS, EvidenceImages
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.projection import flat_saliency
 
@@ -49,8 +49,13 @@ def history(looks: int, count: int, grid: tuple[int, ...], classes: int = 3, sig
         cams = torch.rand(count, *grid, generator=generator) - (0.6 if signed else 0.0)
         scale = 10.0 ** torch.arange(count).remainder(5).reshape(-1, *[1] * len(grid))
         predicted = torch.randint(classes, (count,), generator=generator)
-        values = {name: torch.rand(count, generator=generator) for name in ("border_mass", "entropy", "drift_last", "of_mine")}
-        made.append(remember(i - 1, 10 * i, cams * scale, predicted, torch.rand(count, generator=generator), values))
+        values = {
+            name: torch.rand(count, generator=generator)
+            for name in ("border_mass", "entropy", "drift_last", "of_mine")
+        }
+        made.append(
+            remember(i - 1, 10 * i, cams * scale, predicted, torch.rand(count, generator=generator), values)
+        )
     return History(tuple(made))
 
 
@@ -100,18 +105,25 @@ def written(path: Path) -> dict[str, Any]:
 def by_the_book(page: dict[str, Any], look: int, image: int) -> np.ndarray:
     """The saliency that the page's script shows, pixel by pixel; NaN beside a volume's slices."""
     sizes = [rows * columns for *_, rows, columns in page["panels"]]
-    cells = np.frombuffer(base64.b64decode(page["maps"]), np.uint8).reshape(len(page["looks"]), -1, sum(sizes))[look, image]
+    cells = np.frombuffer(base64.b64decode(page["maps"]), np.uint8).reshape(
+        len(page["looks"]), -1, sum(sizes)
+    )[look, image]
     top, step, zero = (page[name][look][image] for name in ("tops", "steps", "zeros"))
     picture = np.full((page["height"], page["width"]), np.nan)
     for number, (left, above, width, height, rows, columns) in enumerate(page["panels"]):
         grid = cells[sum(sizes[:number]) :][: rows * columns].reshape(rows, columns).astype(float)
         for y in range(height):
             for x in range(width):
-                down, across = max(0, (y + 0.5) * rows / height - 0.5), max(0, (x + 0.5) * columns / width - 0.5)
+                down, across = (
+                    max(0, (y + 0.5) * rows / height - 0.5),
+                    max(0, (x + 0.5) * columns / width - 0.5),
+                )
                 i, j = int(down), int(across)
                 k, m = min(i + 1, rows - 1), min(j + 1, columns - 1)
                 v, u = down - i, across - j
-                value = (1 - v) * ((1 - u) * grid[i, j] + u * grid[i, m]) + v * ((1 - u) * grid[k, j] + u * grid[k, m])
+                value = (1 - v) * ((1 - u) * grid[i, j] + u * grid[i, m]) + v * (
+                    (1 - u) * grid[k, j] + u * grid[k, m]
+                )
                 picture[above + y, left + x] = max(0, (value - zero) * step / top) if top else 0
     return picture
 
@@ -139,12 +151,18 @@ def test_maps_on_the_page_are_those_of_the_pictures(
             found = by_the_book(page, number, image)
             # A byte per cell: half a level of what lies between the smallest and the largest value that is kept.
             kept = 255 - page["zeros"][number][image]
-            np.testing.assert_allclose(found, expected[image].numpy(), rtol=0, atol=1.02 / kept, equal_nan=True)
+            np.testing.assert_allclose(
+                found, expected[image].numpy(), rtol=0, atol=1.02 / kept, equal_nan=True
+            )
 
 
 def test_what_is_said_of_looks_and_images(tmp_path: Path) -> None:
     looks, given = history(4, 5, (4, 4)), probe(5, 24, 24, names=["cat", "dog", "bird"])
-    page = written(write_report(looks, tmp_path / "deep" / "page.html", probe=given, shown=3, settings={"lr": 0.1, "of": None}))
+    page = written(
+        write_report(
+            looks, tmp_path / "deep" / "page.html", probe=given, shown=3, settings={"lr": 0.1, "of": None}
+        )
+    )
     assert [look["epoch"] for look in page["looks"]] == [-1, 0, 1, 2]
     right = [int((look.predicted == given.labels).sum()) for look in looks.looks]
     assert [look["right"] for look in page["looks"]] == right, "of the whole probe"
@@ -156,9 +174,16 @@ def test_what_is_said_of_looks_and_images(tmp_path: Path) -> None:
         assert page["predicted"][number] == look.predicted[:3].tolist()
         np.testing.assert_allclose(page["confidence"][number], look.confidence[:3], rtol=1e-4)
         for statistic in page["statistics"]:
-            np.testing.assert_allclose(statistic["values"][number], look.statistics[statistic["name"]][:3], rtol=1e-4)
+            np.testing.assert_allclose(
+                statistic["values"][number], look.statistics[statistic["name"]][:3], rtol=1e-4
+            )
             assert statistic["means"][number] == pytest.approx(look.means[statistic["name"]], rel=1e-4)
-    assert [statistic["name"] for statistic in page["statistics"]] == ["border_mass", "entropy", "drift_last", "of_mine"]
+    assert [statistic["name"] for statistic in page["statistics"]] == [
+        "border_mass",
+        "entropy",
+        "drift_last",
+        "of_mine",
+    ]
     assert page["settings"] == [["lr", "0.1"], ["of", "none"]]
 
 
@@ -177,7 +202,9 @@ def test_the_normalization_is_undone(tmp_path: Path) -> None:
     given, looks = probe(2, 16, 16), history(1, 2, (4, 4))
     plain = written(write_report(looks, tmp_path / "plain.html", probe=given))
     there = Probe((given.images - 0.5) / 0.25, given.labels)
-    undone = written(write_report(looks, tmp_path / "undone.html", probe=there, normalization=((0.5,) * 3, (0.25,) * 3)))
+    undone = written(
+        write_report(looks, tmp_path / "undone.html", probe=there, normalization=((0.5,) * 3, (0.25,) * 3))
+    )
     assert undone["pictures"] == plain["pictures"]
     assert not any("stretched" in note for note in undone["notes"])
     guessed = written(write_report(looks, tmp_path / "guessed.html", probe=there))
@@ -187,7 +214,9 @@ def test_the_normalization_is_undone(tmp_path: Path) -> None:
 def test_maps_that_show_nothing(tmp_path: Path) -> None:
     cams = torch.rand(4, 3, 3) + 0.1
     cams[1], cams[2, 0, 0] = -cams[1], torch.nan
-    look = remember(0, 0, cams, torch.zeros(4, dtype=torch.int64), torch.rand(4), {}).of(torch.tensor([0, 1, 2, -1]))
+    look = remember(0, 0, cams, torch.zeros(4, dtype=torch.int64), torch.rand(4), {}).of(
+        torch.tensor([0, 1, 2, -1])
+    )
     page = written(write_report(History((look,)), tmp_path / "page.html"))
     tops = page["tops"][0]
     assert tops[0] > 0
@@ -221,7 +250,11 @@ def test_findings_stand_by_their_weight(tmp_path: Path) -> None:
             scalars={"shortcut/colour": 0.6, "shortcut/border_8": 0.95, "entropy": 0.5},
         )
     )
-    assert [found["statement"] for found in page["findings"]] == [strong.statement, weak.statement, seen.statement]
+    assert [found["statement"] for found in page["findings"]] == [
+        strong.statement,
+        weak.statement,
+        seen.statement,
+    ]
     assert [bool(found["sheet"]) for found in page["findings"]] == [True, False, False]
     assert base64.b64decode(page["findings"][0]["sheet"].partition(",")[2]) == buffer.getvalue()
     assert [(cue["cue"], cue["share"]) for cue in page["cues"]] == [("border_8", 0.95), ("colour", 0.6)]
@@ -260,16 +293,22 @@ def test_one_file_that_asks_nothing_of_a_network(tmp_path: Path) -> None:
     for tag, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on") or name in ("srcset", "style")], tag
         assert str(attributes.get("src") or attributes.get("href") or "data:").startswith("data:"), tag
-    assert set(re.findall(r"https?://[^\"' ]*", page.text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert set(re.findall(r"https?://[^\"' ]*", page.text)) == {
+        "http://www.w3.org/2000/svg"
+    }  # a name, not an address
     (policy,) = [attributes["content"] for _, attributes in page.elements if attributes.get("http-equiv")]
     assert policy.startswith("default-src 'none'; img-src data:; ")
     assert "unsafe" not in policy
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp|WebSocket", page.text)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp|WebSocket", page.text
+    )
 
 
 def test_what_users_name_is_text(tmp_path: Path) -> None:
     settings = {"method": EVIL[0], "target layer": EVIL[1], EVIL[2]: EVIL[3]}
-    plain = Page(write_report(history(2, 7, (4, 4), len(EVIL)), tmp_path / "plain.html", probe=probe(7, 16, 16)))
+    plain = Page(
+        write_report(history(2, 7, (4, 4), len(EVIL)), tmp_path / "plain.html", probe=probe(7, 16, 16))
+    )
     path = write_report(
         history(2, 7, (4, 4), len(EVIL)),
         tmp_path / "page.html",
@@ -283,7 +322,9 @@ def test_what_users_name_is_text(tmp_path: Path) -> None:
     assert page.data["settings"] == [list(pair) for pair in settings.items()]
     text = json.dumps(page.data["findings"][0], ensure_ascii=False)
     assert "<script>alert(1)</script>" in text
-    (raw,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"))
+    (raw,) = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8")
+    )
     assert not set("<>&\u2028\u2029") & set(raw)
     assert raw.isascii()
 
@@ -326,7 +367,7 @@ def test_the_album_keeps_what_is_drawn_and_draws_once() -> None:
         drawn.append(1)
         return picture("red")
 
-    album = Album()
+    album = EvidenceImages()
     kept = album.keeping(("colour", None), draw)
     assert album.jpegs == {}
     assert kept() == picture("red")
@@ -335,7 +376,7 @@ def test_the_album_keeps_what_is_drawn_and_draws_once() -> None:
 
 
 def test_the_album_is_bounded_and_follows_what_stands() -> None:
-    album = Album()
+    album = EvidenceImages()
     draws = [album.keeping((str(i), None), lambda: picture("blue")) for i in range(MOST_SHEETS + 2)]
     for draw in draws:
         draw()  # also those that have no place any more
@@ -348,11 +389,11 @@ def test_the_album_is_bounded_and_follows_what_stands() -> None:
 
 
 def test_the_album_goes_through_a_checkpoint() -> None:
-    album = Album()
+    album = EvidenceImages()
     album.keeping(("colour", 2), lambda: picture("red"))()
     file = io.BytesIO()
     torch.save(album.state(), file)
-    back = Album(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    back = EvidenceImages(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
     assert back.jpegs == album.jpegs
     assert back.state()[0]["jpeg"].dtype == torch.uint8
 
@@ -466,7 +507,9 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="decides"):
         trainer(tmp_path, **options).fit(ReadsTheTag(), val, val)
     page = written(tmp_path / "cam" / "report.html")
-    assert {found["statement"] for found in page["findings"]} == {found.statement for found in monitor.findings}
+    assert {found["statement"] for found in page["findings"]} == {
+        found.statement for found in monitor.findings
+    }
     first = page["findings"][0]
     assert first["level"] == "warning"
     sheet = Image.open(io.BytesIO(base64.b64decode(first["sheet"].partition(",")[2])))
@@ -475,7 +518,19 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
 
     main([saved.last_model_path, "-o", str(tmp_path / "again.html")])
     again = written(tmp_path / "again.html")
-    same = ["looks", "probe", "labels", "names", "predicted", "confidence", "statistics", "settings", "maps", "tops", "width"]
+    same = [
+        "looks",
+        "probe",
+        "labels",
+        "names",
+        "predicted",
+        "confidence",
+        "statistics",
+        "settings",
+        "maps",
+        "tops",
+        "width",
+    ]
     assert {name: again[name] for name in same} == {name: page[name] for name in same}
     state = torch.load(saved.last_model_path, weights_only=True)["callbacks"][monitor.state_key]
     if persist_probe:
@@ -492,25 +547,40 @@ def test_a_resumed_run_tells_the_whole_story(tmp_path: Path) -> None:
     def run(directory: Path, epochs: int, resume: str | None) -> str:
         saved = ModelCheckpoint(directory, save_last=True)
         seed_everything(0, verbose=False)
-        options = {"callbacks": [CAMMonitor(probe=6), saved], "enable_checkpointing": True, "max_epochs": epochs}
-        trainer(directory, **options).fit(Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=resume)
+        options = {
+            "callbacks": [CAMMonitor(probe=6), saved],
+            "enable_checkpointing": True,
+            "max_epochs": epochs,
+        }
+        trainer(directory, **options).fit(
+            Classifier(), loader(shuffle=True), loader(seed=1), ckpt_path=resume
+        )
         return saved.last_model_path
 
     run(tmp_path / "more", 3, run(tmp_path / "first", 1, None))
-    assert [look["epoch"] for look in written(tmp_path / "more" / "cam" / "report.html")["looks"]] == [-1, 0, 1, 2]
+    assert [look["epoch"] for look in written(tmp_path / "more" / "cam" / "report.html")["looks"]] == [
+        -1,
+        0,
+        1,
+        2,
+    ]
 
 
 class Signals(Classifier):
     def __init__(self) -> None:
         super().__init__(
-            torch.nn.Sequential(torch.nn.Conv1d(2, 4, 3, padding=1), torch.nn.ReLU(), Mean(), torch.nn.Linear(4, CLASSES))
+            torch.nn.Sequential(
+                torch.nn.Conv1d(2, 4, 3, padding=1), torch.nn.ReLU(), Mean(), torch.nn.Linear(4, CLASSES)
+            )
         )
 
 
 class Volumes(Classifier):
     def __init__(self) -> None:
         super().__init__(
-            torch.nn.Sequential(torch.nn.Conv3d(3, 4, 3, padding=1), torch.nn.ReLU(), Mean(), torch.nn.Linear(4, CLASSES))
+            torch.nn.Sequential(
+                torch.nn.Conv3d(3, 4, 3, padding=1), torch.nn.ReLU(), Mean(), torch.nn.Linear(4, CLASSES)
+            )
         )
 
 
@@ -520,7 +590,9 @@ class Mean(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("model", "shape", "panels"), [(Signals, (2, 40), 1), (Volumes, (3, 8, 8, 8), 3)])
-def test_signals_and_volumes_in_a_fit(model: type, shape: tuple[int, ...], panels: int, tmp_path: Path) -> None:
+def test_signals_and_volumes_in_a_fit(
+    model: type, shape: tuple[int, ...], panels: int, tmp_path: Path
+) -> None:
     images = torch.randn(12, *shape, generator=torch.Generator().manual_seed(0))
     batches = DataLoader(torch.utils.data.TensorDataset(images, torch.arange(12) % CLASSES), batch_size=6)
     monitor = CAMMonitor(probe=6, target_layer="net.0")
@@ -539,8 +611,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a fit with two monitors."""
     directory = tmp_path_factory.mktemp("run")
     saved = ModelCheckpoint(directory, save_last=True)
-    monitors = [CAMMonitor(probe=6, cues=None), CAMMonitor(probe=6, cues=None, method="layercam", name="it's mine")]
-    trainer(directory, callbacks=[*monitors, saved], enable_checkpointing=True).fit(Classifier(), loader(), loader(seed=1))
+    monitors = [
+        CAMMonitor(probe=6, cues=None),
+        CAMMonitor(probe=6, cues=None, method="layercam", name="it's mine"),
+    ]
+    trainer(directory, callbacks=[*monitors, saved], enable_checkpointing=True).fit(
+        Classifier(), loader(), loader(seed=1)
+    )
     return Path(saved.last_model_path)
 
 

@@ -25,7 +25,9 @@ from lightning_cam.visualization.projection import drawn_size, flat_saliency, fl
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+)
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
@@ -54,7 +56,9 @@ def opened(browser: WebDriver, path: Path, width: int = 1200, scheme: str = "lig
     browser.get("about:blank")
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(path.as_uri())
-    WebDriverWait(browser, 20).until(lambda page: page.execute_script("return document.documentElement.dataset.ready") == "true")
+    WebDriverWait(browser, 20).until(
+        lambda page: page.execute_script("return document.documentElement.dataset.ready") == "true"
+    )
     return browser
 
 
@@ -107,7 +111,9 @@ def page(given: tuple[History, Probe], tmp_path_factory: pytest.TempPathFactory)
 # --- what it draws
 
 
-def test_overlays_are_those_of_the_pictures(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
+def test_overlays_are_those_of_the_pictures(
+    browser: WebDriver, page: Path, given: tuple[History, Probe]
+) -> None:
     looks, images = given
     opened(browser, page)
     for number in (3, 0, 2):
@@ -125,14 +131,20 @@ def test_overlays_are_those_of_the_pictures(browser: WebDriver, page: Path, give
 
 
 def test_signed_maps_and_volumes(browser: WebDriver, tmp_path: Path) -> None:
-    for name, size, grid in (("signed", (20, 30), (5, 4)), ("signal", (40,), (8,)), ("volume", (8, 10, 12), (3, 4, 5))):
+    for name, size, grid in (
+        ("signed", (20, 30), (5, 4)),
+        ("signal", (40,), (8,)),
+        ("volume", (8, 10, 12), (3, 4, 5)),
+    ):
         looks, images = history(2, 2, grid, signed=True), probe(2, *size, channels=2 if len(size) == 1 else 3)
         opened(browser, write_report(looks, tmp_path / f"{name}.html", probe=images))
         for image, wanted in enumerate(expected(images.images, looks.looks[-1].cams)):
             found = pixels(browser, "#gallery canvas", image)[..., :3]
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).mean() < 1.5, name
-            assert np.abs(found - wanted).max() <= 12, name  # of the 256 colours some share goes to what is negative
+            assert np.abs(found - wanted).max() <= 12, (
+                name
+            )  # of the 256 colours some share goes to what is negative
         assert complaints(browser) == []
 
 
@@ -151,7 +163,9 @@ def test_one_scale_over_the_run(browser: WebDriver, tmp_path: Path) -> None:
     found = pixels(browser, "#gallery canvas")[..., :3]
     assert np.abs(found - own).mean() > 5
     quarter = 0.25 * relative(flat_saliency(cams, (16, 16), (112, 112)))
-    wanted = 255 * (0.5 * flatten_to_pictures(images.images, (112, 112)) + 0.5 * colorize(quarter, color_table("inferno")))
+    wanted = 255 * (
+        0.5 * flatten_to_pictures(images.images, (112, 112)) + 0.5 * colorize(quarter, color_table("inferno"))
+    )
     assert np.abs(found - wanted[0].permute(1, 2, 0).numpy()).max() <= 5
     assert "over the run" in one(browser, "#meaning").text
 
@@ -191,7 +205,9 @@ def test_without_images_maps_are_shown(browser: WebDriver, tmp_path: Path) -> No
 # --- what it says
 
 
-def test_it_says_what_was_found_and_what_changed(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
+def test_it_says_what_was_found_and_what_changed(
+    browser: WebDriver, page: Path, given: tuple[History, Probe]
+) -> None:
     looks, images = given
     opened(browser, page)
     right = [int((look.predicted == images.labels).sum()) for look in looks.looks]
@@ -220,7 +236,10 @@ def test_filters(browser: WebDriver, page: Path, given: tuple[History, Probe]) -
     choice = Select(one(browser, "#filter"))
 
     def shown() -> list[int]:
-        names = [canvas.get_attribute("aria-label") for canvas in browser.find_elements(By.CSS_SELECTOR, "#gallery canvas")]
+        names = [
+            canvas.get_attribute("aria-label")
+            for canvas in browser.find_elements(By.CSS_SELECTOR, "#gallery canvas")
+        ]
         return [int(name.split()[1]) - 1 for name in names]
 
     assert shown() == [0, 1, 2, 3, 4]
@@ -261,7 +280,9 @@ def test_it_plays_to_the_end(browser: WebDriver, page: Path) -> None:
     assert one(browser, "#slider").get_attribute("value") == "3"
 
 
-def test_an_image_opens_with_its_history(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
+def test_an_image_opens_with_its_history(
+    browser: WebDriver, page: Path, given: tuple[History, Probe]
+) -> None:
     looks, images = given
     opened(browser, page)
     card = browser.find_elements(By.CSS_SELECTOR, "#gallery button")[1]
@@ -278,7 +299,9 @@ def test_an_image_opens_with_its_history(browser: WebDriver, page: Path, given: 
     assert len(circles) == 4
     frames[1].click()
     assert one(browser, "#slider").get_attribute("value") == "1"
-    assert np.abs(pixels(browser, "#over")[..., :3] - expected(images.images, looks.looks[1].cams)[1]).max() <= 5
+    assert (
+        np.abs(pixels(browser, "#over")[..., :3] - expected(images.images, looks.looks[1].cams)[1]).max() <= 5
+    )
     one(browser, "#after").click()
     assert one(browser, "#detail-title").text == "Image 3 · label bird"
     dialog.send_keys(Keys.ESCAPE)
@@ -297,17 +320,24 @@ def test_the_table_sorts(browser: WebDriver, page: Path, given: tuple[History, P
     opened(browser, page)
 
     def head(title: str) -> WebElement:
-        return next(th for th in browser.find_elements(By.CSS_SELECTOR, "th") if th.text.rstrip(" ▲▼") == title)
+        return next(
+            th for th in browser.find_elements(By.CSS_SELECTOR, "th") if th.text.rstrip(" ▲▼") == title
+        )
 
     def rows() -> list[int]:
-        return [int(cell.text) - 1 for cell in browser.find_elements(By.CSS_SELECTOR, "#table td:first-child")]
+        return [
+            int(cell.text) - 1 for cell in browser.find_elements(By.CSS_SELECTOR, "#table td:first-child")
+        ]
 
     entropy = looks.looks[-1].statistics["entropy"]
     assert rows() == [0, 1, 2, 3, 4]
     head("entropy").find_element(By.TAG_NAME, "button").click()
     assert (rows(), head("entropy").get_attribute("aria-sort")) == (entropy.argsort().tolist(), "ascending")
     head("entropy").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
-    assert (rows(), head("entropy").get_attribute("aria-sort")) == (entropy.argsort(descending=True).tolist(), "descending")
+    assert (rows(), head("entropy").get_attribute("aria-sort")) == (
+        entropy.argsort(descending=True).tolist(),
+        "descending",
+    )
     assert head("image").get_attribute("aria-sort") == "none"
     slide(browser, 0)
     assert rows() == looks.looks[0].statistics["entropy"].argsort(descending=True).tolist()
@@ -333,7 +363,12 @@ def test_nothing_is_wider_than_the_screen(width: int, browser: WebDriver, page: 
     inner = "return [document.documentElement.scrollWidth, innerWidth]"
     assert browser.execute_script(inner)[0] <= width
     browser.execute_script("document.querySelector('#gallery button').click()")
-    assert browser.execute_script("const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth") <= 0
+    assert (
+        browser.execute_script(
+            "const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth"
+        )
+        <= 0
+    )
     assert browser.execute_script(inner)[0] <= width
 
 
@@ -345,7 +380,9 @@ def luminance(color: str) -> float:
 def test_light_and_dark(browser: WebDriver, page: Path) -> None:
     def paper_and_ink() -> tuple[float, float]:
         body = one(browser, "body")
-        return luminance(body.value_of_css_property("background-color")), luminance(body.value_of_css_property("color"))
+        return luminance(body.value_of_css_property("background-color")), luminance(
+            body.value_of_css_property("color")
+        )
 
     for scheme, other in (("light", "dark"), ("dark", "light")):
         opened(browser, page, scheme=scheme)
@@ -394,7 +431,9 @@ def test_users_names_are_text_and_nothing_is_asked_of_a_network(browser: WebDriv
     asked = requests(browser)
     assert any(url.startswith("file:") for url in asked), "the log does tell of requests"
     assert [url for url in asked if not url.startswith(("data:", path.as_uri()))] == []
-    names = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    names = browser.execute_script(
+        "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    )
     assert [name for name in names if not name.startswith("data:")] == []
 
 
@@ -415,9 +454,19 @@ def test_the_policy_holds(browser: WebDriver, page: Path) -> None:
 
 def complaints(browser: WebDriver) -> list[str]:
     """What the console holds, but for the hint that ``pixels`` reads many canvases."""
-    return [entry["message"] for entry in browser.get_log("browser") if "willReadFrequently" not in entry["message"]]
+    return [
+        entry["message"]
+        for entry in browser.get_log("browser")
+        if "willReadFrequently" not in entry["message"]
+    ]
 
 
 def requests(browser: WebDriver) -> list[str]:
-    messages: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [found["params"]["request"]["url"] for found in messages if found["method"] == "Network.requestWillBeSent"]
+    messages: list[dict[str, Any]] = [
+        json.loads(entry["message"])["message"] for entry in browser.get_log("performance")
+    ]
+    return [
+        found["params"]["request"]["url"]
+        for found in messages
+        if found["method"] == "Network.requestWillBeSent"
+    ]

@@ -27,7 +27,10 @@ from lightning_cam.visualization.shortcut import (
     draw_sheet,
 )
 
-HEADER = ("shortcut · epoch 4 · step 87 · warning", "cue 'cell_0_0' decides 97 % of conflicts (donor 121, host 4).")
+HEADER = (
+    "shortcut · epoch 4 · step 87 · warning",
+    "cue 'cell_0_0' decides 97 % of conflicts (donor 121, host 4).",
+)
 CELLS = [[1.0, 0.5, 0.04, 0.02], [0.08, 0.0, 0.01, math.nan], [0.02, 0.55, 0.0, 0.03], [0.3, 0.2, 0.75, 0.49]]
 OUTCOMES = (True, False, None, True)
 FRAMES = {True: WRONG, False: RIGHT, None: UNKNOWN}
@@ -39,12 +42,21 @@ Pixels = np.ndarray
 
 
 def triple(follows: bool | None, name: str = "digit ") -> Triple:
-    return Triple(f"{name}3", f"{name}7", {True: f"{name}7", False: f"{name}3", None: f"{name}1"}[follows], 0.994, follows)
+    return Triple(
+        f"{name}3",
+        f"{name}7",
+        {True: f"{name}7", False: f"{name}3", None: f"{name}1"}[follows],
+        0.994,
+        follows,
+    )
 
 
 def rows(count: int, name: str = "digit ") -> list[ClassRow]:
     """Dominance grows with the number, class 1 is named, and class 0 had no conflict."""
-    return [ClassRow(f"{name}{i}", i / count if i else math.nan, i, count - i if i else 0, i == 1) for i in range(count)]
+    return [
+        ClassRow(f"{name}{i}", i / count if i else math.nan, i, count - i if i else 0, i == 1)
+        for i in range(count)
+    ]
 
 
 def sheet(
@@ -74,7 +86,9 @@ def places(size: tuple[int, int] = (32, 32), count: int = 4) -> list[list[tuple[
     """Left upper corner of the frames, row by row."""
     height, width = (side + 2 * FRAME for side in tile_size(*size))
     step = max(width, NARROWEST_TILE) + SIGN, height + 2 * LINE + GAP
-    return [[(MARGIN + column * step[0], TILES + row * step[1]) for column in range(3)] for row in range(count)]
+    return [
+        [(MARGIN + column * step[0], TILES + row * step[1]) for column in range(3)] for row in range(count)
+    ]
 
 
 def right_column(size: tuple[int, int] = (32, 32)) -> int:
@@ -98,9 +112,18 @@ def inside(pixels: Pixels, place: tuple[int, int], size: tuple[int, int] = (32, 
     return pixels[y : y + height, x : x + width]
 
 
-@pytest.mark.parametrize("size", [(8, 8), (32, 32), (57, 57), (224, 224), (512, 512), (1024, 700), (20, 200), (200, 20)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(8, 8), (32, 32), (57, 57), (224, 224), (512, 512), (1024, 700), (20, 200), (200, 20)], ids=str
+)
 def test_a_sheet_fits_a_screen_and_its_margins_are_white(size: tuple[int, int]) -> None:
-    cases = [(1, 0, None, 2), (1, 4, CELLS, 1000), (2, 1, CELLS, 0), (3, 2, CELLS, 10), (4, 0, None, 0), (4, 4, CELLS, 1000)]
+    cases = [
+        (1, 0, None, 2),
+        (1, 4, CELLS, 1000),
+        (2, 1, CELLS, 0),
+        (3, 2, CELLS, 10),
+        (4, 0, None, 0),
+        (4, 4, CELLS, 1000),
+    ]
     for count, patterns, cells, classes in cases:
         pixels = sheet(
             size,
@@ -113,7 +136,12 @@ def test_a_sheet_fits_a_screen_and_its_margins_are_white(size: tuple[int, int]) 
         )
         assert pixels.shape[0] <= 1350
         assert pixels.shape[1] <= 1350
-        for edge in (pixels[:, : MARGIN - 2], pixels[:, -MARGIN + 2 :], pixels[: MARGIN - 2], pixels[-MARGIN + 2 :]):
+        for edge in (
+            pixels[:, : MARGIN - 2],
+            pixels[:, -MARGIN + 2 :],
+            pixels[: MARGIN - 2],
+            pixels[-MARGIN + 2 :],
+        ):
             assert (edge == 255).all()
 
 
@@ -153,7 +181,9 @@ def test_the_normalization_is_undone() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.1, 0.2)
     plain = torch.tensor([0.9, 0.2, 0.5]).reshape(1, 3, 1, 1).expand(1, 3, 32, 32)
     images = (plain - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    picture = draw_sheet(images, images, images, [triple(True)], images[:0], [], None, [], HEADER, (mean, std))()
+    picture = draw_sheet(
+        images, images, images, [triple(True)], images[:0], [], None, [], HEADER, (mean, std)
+    )()
     for place in places(count=1)[0]:
         assert np.abs(inside(np.asarray(picture), place) - 255 * np.array([0.9, 0.2, 0.5])).max() <= 1
 
@@ -175,7 +205,12 @@ def test_the_mean_pattern_is_grey_where_nothing_differs_and_all_have_one_scale()
     top = places()[0][0][1] + tile_size(32, 32)[0] + 2 * FRAME + 2 * LINE + GAP + 2 * LINE + 2
     side = tile_size(16, 16)[0]
     second = MARGIN + PANEL // 2
-    expected = {(MARGIN, 0): (255, 255, 255), (MARGIN, 1): (128,) * 3, (second, 0): (128,) * 3, (second, 1): (191, 128, 0)}
+    expected = {
+        (MARGIN, 0): (255, 255, 255),
+        (MARGIN, 1): (128,) * 3,
+        (second, 0): (128,) * 3,
+        (second, 1): (191, 128, 0),
+    }
     for (x, half), color in expected.items():
         tile = pixels[top + half * side // 2 : top + (half + 1) * side // 2, x : x + side]
         assert np.abs(tile.astype(int) - color).max() <= 1
@@ -233,7 +268,9 @@ def test_a_bar_is_as_long_as_its_class_dominates() -> None:
     assert all(tuple(bar[3]) == UNKNOWN for bar in others)
     assert all((bar[BAR // 2] < 40).all() for bar in (named, *others)), "a line at one half"
     x, y = right_column() + NAME + BETWEEN, TOP + 2 * LINE + 4 + GAP + 2 * LINE + 4 + 9 * LINE
-    assert not (pixels[y : y + LINE, x : x + BAR] == LIGHT).all(axis=(1, 2)).any(), "no bar where there was no conflict"
+    assert not (pixels[y : y + LINE, x : x + BAR] == LIGHT).all(axis=(1, 2)).any(), (
+        "no bar where there was no conflict"
+    )
 
 
 def test_a_class_that_never_wins_has_an_empty_bar() -> None:
@@ -244,7 +281,9 @@ def test_a_class_that_never_wins_has_an_empty_bar() -> None:
 
 
 def test_named_classes_come_first_and_what_is_left_out_is_said() -> None:
-    ten, eleven, thousand = (sheet(classes=rows(count), triples=[triple(True)] * 2) for count in (10, 11, 1000))
+    ten, eleven, thousand = (
+        sheet(classes=rows(count), triples=[triple(True)] * 2) for count in (10, 11, 1000)
+    )
     assert eleven.shape == thousand.shape == (ten.shape[0] + LINE, *ten.shape[1:])
     last = slice(-LINE - MARGIN - GAP - LINE, -LINE - MARGIN - GAP + 4)
     assert (eleven[last] < 255).any()
@@ -268,7 +307,9 @@ def test_long_names_stay_in_their_room() -> None:
     height = tile_size(32, 32)[0] + 2 * FRAME
     for x, y in (place for row in places() for place in row):
         end = x + NARROWEST_TILE
-        assert (long[y + height : y + height + 2 * LINE, end + 1 : end + 2 * GAP] == 255).all(), "white up to the next column"
+        assert (long[y + height : y + height + 2 * LINE, end + 1 : end + 2 * GAP] == 255).all(), (
+            "white up to the next column"
+        )
     changed = np.argwhere((short != long).any(axis=2))
     x = right_column()
     numbers = changed[changed[:, 1] >= x + NAME + 2]
@@ -290,7 +331,10 @@ def test_the_statement_is_wrapped_and_never_cut_silently() -> None:
     assert ["…" in line for line in cut] == [False, False, True]
     assert cut[-1].endswith("word399")
     assert "…" in _wrap("x" * 500, 700)[0]
-    heights = [sheet(header=(HEADER[0], statement)).shape[0] for statement in ("", "a", "a\nb", "a\nb\nc", "a\nb\nc\nd")]
+    heights = [
+        sheet(header=(HEADER[0], statement)).shape[0]
+        for statement in ("", "a", "a\nb", "a\nb\nc", "a\nb\nc\nd")
+    ]
     assert np.diff(heights).tolist() == [LINE, LINE, LINE, 0]
 
 

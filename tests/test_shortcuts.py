@@ -11,8 +11,16 @@ from lightning_cam import Probe, ShortcutReport, find_shortcuts
 from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import choose_cues, examine
-from lightning_cam.shortcuts.findings import UNTESTED, Finding, Named, Standing, follow, standing_from, standing_state
-from lightning_cam.shortcuts.pairing import Ask, Subjects, plan
+from lightning_cam.shortcuts.findings import (
+    UNTESTED,
+    Finding,
+    FindingKey,
+    FindingTracker,
+    follow,
+    standing_from,
+    standing_state,
+)
+from lightning_cam.shortcuts.pairing import Ask, TestedProbe, plan
 from lightning_cam.shortcuts.report import Result
 
 
@@ -47,7 +55,12 @@ def test_a_tag_in_the_corner_is_named() -> None:
     report = find_shortcuts(Corner(), Probe(images, labels, class_names=("red", "green", "blue")))
     assert {"cell_0_0", "mean_image"} <= found(report)
     (cell,) = [finding for finding in report.findings if finding.cue == "cell_0_0"]
-    assert (cell.dominance, cell.host, cell.tier, set(cell.classes)) == (1.0, 0, "A", {"red", "green", "blue"})
+    assert (cell.dominance, cell.host, cell.tier, set(cell.classes)) == (
+        1.0,
+        0,
+        "A",
+        {"red", "green", "blue"},
+    )
     assert report.cells is not None
     assert [round(value) for row in report.cells for value in row] == [1] + [0] * 15
     assert all(result.cue in report.table() for result in report.results)
@@ -75,7 +88,9 @@ def test_one_class_of_many() -> None:
         def forward(self, images: Tensor) -> Tensor:
             red = self.features(images)[:, 0]
             objects = [
-                red[:, row : row + 2, 8 * half : 8 * half + 8].mean(dim=(1, 2)) for row in (8, 10, 12, 14) for half in (0, 1)
+                red[:, row : row + 2, 8 * half : 8 * half + 8].mean(dim=(1, 2))
+                for row in (8, 10, 12, 14)
+                for half in (0, 1)
             ]
             return torch.stack([3 * red[:, :4, :4].mean(dim=(1, 2)), *objects], dim=1)
 
@@ -88,36 +103,46 @@ def test_one_class_of_many() -> None:
         else:
             image[0, :4, :4] += 2
     report = find_shortcuts(Tagged(), Probe(images, labels))
-    assert ("cell_0_0", 0) in {(finding.cue, finding.label) for finding in report.findings} or "mean_image" in found(report)
+    assert ("cell_0_0", 0) in {
+        (finding.cue, finding.label) for finding in report.findings
+    } or "mean_image" in found(report)
 
 
-def levels(count: int = 72, classes: int = 9) -> tuple[Subjects, ClassMeans]:
+def levels(count: int = 72, classes: int = 9) -> tuple[TestedProbe, ClassMeans]:
     """Images whose class is the level of a tag in the corner; as the probe of a model that gets all of them right."""
     labels = torch.arange(count) % classes
     images = 0.01 * torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images[:, :, :4, :4] += labels[:, None, None, None]
     means = ClassMeans(("image", "spectrum", "amplitude", "tone"))
     means.add(images, labels, None, range(classes))
-    return Subjects(images, labels, labels.clone(), None, None, means, among=False), means
+    return TestedProbe(images, labels, labels.clone(), None, None, means, among=False), means
 
 
-def reads_the_tag(subjects: Subjects, share: int, only: int | None = None, shift: int = 0, classes: int = 9) -> Ask:
+def reads_the_tag(
+    subjects: TestedProbe, share: int, only: int | None = None, shift: int = 0, classes: int = 9
+) -> Ask:
     """Answers the tag for ``share`` of ten probe images (of class ``only``'s tag, where given), else the image's label."""
 
     def ask(images: Tensor, index: Tensor) -> Tensor:
         tags = images[:, :, :4, :4].mean(dim=(1, 2, 3)).round().long().clamp(0, classes - 1)
         follows = ((index + shift) % 10 < share) & (True if only is None else tags == only)
-        return torch.nn.functional.one_hot(torch.where(follows, tags, subjects.labels[index]), classes).float()
+        return torch.nn.functional.one_hot(
+            torch.where(follows, tags, subjects.labels[index]), classes
+        ).float()
 
     return ask
 
 
-def having_found(*known: Named) -> Standing:
-    return Standing(tuple(finding(cue, label=label) for cue, label in known))
+def having_found(*known: FindingKey) -> FindingTracker:
+    return FindingTracker(tuple(finding(cue, label=label) for cue, label in known))
 
 
 def judged(
-    share: int, only: int | None = None, cue: str = "mean_image", known: Sequence[Named] = (), **replaced: Tensor
+    share: int,
+    only: int | None = None,
+    cue: str = "mean_image",
+    known: Sequence[FindingKey] = (),
+    **replaced: Tensor,
 ) -> tuple[list[Result], float]:
     subjects = replace(levels()[0], **replaced)
     ask = reads_the_tag(subjects, share, only)
@@ -130,7 +155,11 @@ def test_one_class_is_tested_alone_where_it_alone_wins() -> None:
     assert (together.label, alone.label) == (None, 3)
     assert not together.holds
     assert alone.holds
-    assert (alone.tally.donor, alone.tally.host, alone.tally.votes) == (64, 0, 64)  # every host of another class
+    assert (alone.tally.donor, alone.tally.host, alone.tally.votes) == (
+        64,
+        0,
+        64,
+    )  # every host of another class
     # Nine classes might have been suspected, in one of three families of tests.
     assert alone.p_value == pytest.approx(3 * 9 * alone.tally.p_value)
     assert together.p_value == 1.0
@@ -155,7 +184,12 @@ def test_what_was_known_is_one_question() -> None:
 def test_a_class_is_named_where_it_wins_less_than_half_of_the_conflicts() -> None:
     subjects, ask = levels()[0], reads_the_tag(levels()[0], 5, only=3, shift=5)
     report = examine(
-        subjects, ask, {"mean_image": CUES["mean_image"]}, classes=9, max_batch=50, standing=having_found(("mean_image", 3))
+        subjects,
+        ask,
+        {"mean_image": CUES["mean_image"]},
+        classes=9,
+        max_batch=50,
+        standing=having_found(("mean_image", 3)),
     )
     (finding,) = report.findings
     assert finding.statement == "cue 'mean_image' of class '3' decides 48 % of conflicts (donor 31, host 33)"
@@ -267,7 +301,9 @@ def test_masks_keep_the_object() -> None:
     images, labels = tagged()
     masks = torch.zeros(36, 16, 16, dtype=torch.bool)
     masks[:, :4, :4] = True  # the corner is the object
-    assert not {"background", "mean_image", "cell_0_0"} & found(find_shortcuts(Corner(), Probe(images, labels, masks)))
+    assert not {"background", "mean_image", "cell_0_0"} & found(
+        find_shortcuts(Corner(), Probe(images, labels, masks))
+    )
 
 
 def test_bad_input_is_refused() -> None:
@@ -289,7 +325,7 @@ def test_keys_and_prefixes_choose_cues() -> None:
 def test_hosts_are_right_and_donors_even() -> None:
     labels = torch.arange(40) % 4
     predicted = torch.where(torch.arange(40) < 8, (labels + 1) % 4, labels)
-    subjects = Subjects(torch.rand(40, 3, 8, 8), labels, predicted, None, None, ClassMeans(()), among=True)
+    subjects = TestedProbe(torch.rand(40, 3, 8, 8), labels, predicted, None, None, ClassMeans(()), among=True)
     pairs = plan(subjects, range(4), 3)
     assert (predicted[pairs.hosts] == labels[pairs.hosts]).all()
     assert (labels[pairs.hosts] != labels[pairs.donors]).all()
@@ -306,11 +342,17 @@ def test_one_look_is_a_notice_two_are_a_warning() -> None:
     assert [known.level for known in first] == ["notice", "notice"]
     second = follow(first, [finding(), finding("mean_image", "B")], {"border_8", "mean_image"}, 4)
     assert [known.level for known in second] == ["warning", "notice"]
-    assert second[0].statement == "cue 'border_8' decides 97 % of conflicts (donor 121, host 4; 2 looks in a row, since epoch 3)"
+    assert (
+        second[0].statement
+        == "cue 'border_8' decides 97 % of conflicts (donor 121, host 4; 2 looks in a row, since epoch 3)"
+    )
     assert follow(second, [], {"mean_image"}, 5) == second[:1]
     assert not follow(second, [], {"border_8", "mean_image"}, 5)
     assert follow(first, [finding()], {"border_8"}, 4, expected=["border"])[0].level == "expected"
-    assert follow(first, [finding("mean_image", "B")], {"mean_image"}, 4, alarming=["mean"])[0].level == "warning"
+    assert (
+        follow(first, [finding("mean_image", "B")], {"mean_image"}, 4, alarming=["mean"])[0].level
+        == "warning"
+    )
 
 
 def test_stage_two_rests_where_it_would_tell_nothing_new() -> None:

@@ -31,14 +31,20 @@ class Gauge(Callback):
                 {
                     "bytes": pages * resource.getpagesize(),
                     "files": len(os.listdir("/proc/self/fd")),
-                    "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pl_module.modules()),
+                    "hooks": sum(
+                        len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pl_module.modules()
+                    ),
                     "threads": threading.active_count(),
-                    "events": sum(path.stat().st_size for path in Path(trainer.logger.log_dir).glob("events*")),
+                    "events": sum(
+                        path.stat().st_size for path in Path(trainer.logger.log_dir).glob("events*")
+                    ),
                 }
             )
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="this system does not tell what a process holds")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="this system does not tell what a process holds"
+)
 @pytest.mark.parametrize("looks", [60, pytest.param(1000, marks=pytest.mark.full)])
 def test_many_looks(looks: int, tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=9, shown=4)
@@ -58,5 +64,7 @@ def test_many_looks(looks: int, tmp_path: Path) -> None:
     assert last["bytes"] - half["bytes"] < 32e6, "history, film strip and tests are bounded"
     sizes = [0, *(found["events"] for found in gauge.found)]
     each = [(after - before) / (looks / 10) for before, after in itertools.pairwise(sizes[5:])]
-    assert 10e3 < min(each) < max(each) < 1e6, "an overlay, a film strip of at most ten columns, the evidence of a finding, scalars"
+    assert 10e3 < min(each) < max(each) < 1e6, (
+        "an overlay, a film strip of at most ten columns, the evidence of a finding, scalars"
+    )
     assert max(each) < 2 * min(each), "no look is larger for those before it"

@@ -17,7 +17,9 @@ def test_a_name_chooses_its_row() -> None:
     assert [choose(TABLE, key, "method") for key in TABLE] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("function", [len, lambda evidence: evidence, Iterator, type("Own", (), {"__call__": len})()])
+@pytest.mark.parametrize(
+    "function", [len, lambda evidence: evidence, Iterator, type("Own", (), {"__call__": len})()]
+)
 def test_a_function_is_its_own_row(function: Callable) -> None:
     assert choose(TABLE, function, "method") is function
 
@@ -25,7 +27,9 @@ def test_a_function_is_its_own_row(function: Callable) -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(ValueError, match=r"^method: no method 'gradcan'; did you mean 'gradcam'\?$"):
         choose(TABLE, "gradcan", "method")
-    with pytest.raises(ValueError, match=r"^statistic: no statistic 'xyzzy'; there are gradcam, layercam, eigencam\.$"):
+    with pytest.raises(
+        ValueError, match=r"^statistic: no statistic 'xyzzy'; there are gradcam, layercam, eigencam\.$"
+    ):
         choose(TABLE, "xyzzy", "statistic")
     with pytest.raises(ValueError, match=r"^target: no target 'label'; there are none\.$"):
         choose({}, "label", "target")
@@ -42,7 +46,9 @@ def test_neither_a_name_nor_a_function(key: object) -> None:
         choose(TABLE, key, "method")
 
 
-@pytest.mark.parametrize(("table", "argument"), [(METHODS, "method"), (TARGETS, "target"), (STATISTICS, "statistic")])
+@pytest.mark.parametrize(
+    ("table", "argument"), [(METHODS, "method"), (TARGETS, "target"), (STATISTICS, "statistic")]
+)
 def test_a_slip_in_a_real_name_is_understood(table: dict[str, Callable], argument: str) -> None:
     for name in table:
         with pytest.raises(ValueError, match=re.escape(f"no {argument} '{name}_x'; did you mean '{name}'?")):

@@ -34,12 +34,17 @@ def _never_silently_off() -> Iterator[None]:
         yield
 
 
-def fit(directory: Path, callbacks: Any, model: Classifier | None = None, val: Any = None, **options: Any) -> Trainer:
+def fit(
+    directory: Path, callbacks: Any, model: Classifier | None = None, val: Any = None, **options: Any
+) -> Trainer:
     seed_everything(0, verbose=False)
     resume = options.pop("ckpt_path", None)
     fitted = trainer(directory, callbacks=callbacks, **options)
     fitted.fit(
-        Classifier() if model is None else model, loader(shuffle=True), loader(seed=1) if val is None else val, ckpt_path=resume
+        Classifier() if model is None else model,
+        loader(shuffle=True),
+        loader(seed=1) if val is None else val,
+        ckpt_path=resume,
     )
     return fitted
 
@@ -57,7 +62,15 @@ TWO_EPOCHS = [(-1, 0), (0, 2), (1, 5)]  # of three batches each
 
 def test_pictures_of_two_manual_optimizers_stand_at_their_scalars_steps(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
-    fit(tmp_path, CAMMonitor(probe=6), TwoOptimizers(), logger=logger, log_every_n_steps=1, val_check_interval=2, max_epochs=3)
+    fit(
+        tmp_path,
+        CAMMonitor(probe=6),
+        TwoOptimizers(),
+        logger=logger,
+        log_every_n_steps=1,
+        val_check_interval=2,
+        max_epochs=3,
+    )
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0}).Reload()
     expected = [event.step for event in events.Scalars("val_loss")]
     assert len(expected) == 3
@@ -78,11 +91,17 @@ class KeepsValidated(Classifier):
 def test_a_look_sees_the_averaged_weights_that_are_validated(monitor_first: bool, tmp_path: Path) -> None:
     if not hasattr(pytorch_lightning.callbacks, "WeightAveraging"):
         pytest.skip("this Lightning has no WeightAveraging; 2.6 brought it")
-    monitor, average, model = CAMMonitor(probe=24), pytorch_lightning.callbacks.WeightAveraging(), KeepsValidated()
+    monitor, average, model = (
+        CAMMonitor(probe=24),
+        pytorch_lightning.callbacks.WeightAveraging(),
+        KeepsValidated(),
+    )
     callbacks = [monitor, average] if monitor_first else [average, monitor]
     fit(tmp_path, callbacks, model, loader(seed=1, batch_size=24))
     images = data(24, seed=1).tensors[0]
-    places = [next(i for i, image in enumerate(images) if torch.equal(image, one)) for one in monitor.probe.images]
+    places = [
+        next(i for i, image in enumerate(images) if torch.equal(image, one)) for one in monitor.probe.images
+    ]
     torch.testing.assert_close(monitor.history.looks[-1].confidence, model.confidence[places].float())
 
 
@@ -96,7 +115,10 @@ def test_a_look_sees_the_averaged_weights_that_are_validated(monitor_first: bool
         ({"limit_val_batches": 1}, [(0, 2), (1, 5)]),
         ({"limit_val_batches": 0.4}, [(0, 2), (1, 5)]),
         ({"limit_val_batches": 0}, []),
-        ({"accumulate_grad_batches": 2, "val_check_interval": 1}, [(0, 0), (0, 0), (0, 1), (1, 2), (1, 2), (1, 3)]),
+        (
+            {"accumulate_grad_batches": 2, "val_check_interval": 1},
+            [(0, 0), (0, 0), (0, 1), (1, 2), (1, 2), (1, 3)],
+        ),
         ({"fast_dev_run": 2}, [(0, 1)]),
     ],
 )
@@ -120,7 +142,9 @@ OF_B = {"images": lambda batch: batch["b"][0], "labels": lambda batch: batch["b"
 
 @pytest.mark.parametrize("mode", ["max_size_cycle", "min_size"])
 @pytest.mark.parametrize("second", [lambda: loader(seed=1), stream])
-def test_a_batch_of_batches_is_read_by_functions(mode: str, second: Callable[[], DataLoader], tmp_path: Path) -> None:
+def test_a_batch_of_batches_is_read_by_functions(
+    mode: str, second: Callable[[], DataLoader], tmp_path: Path
+) -> None:
     monitor = CAMMonitor(probe=6, **OF_B)
     fit(tmp_path, monitor, TwoBatches(), CombinedLoader({"a": loader(16, seed=2), "b": second()}, mode))
     torch.testing.assert_close(monitor.probe.images, data(24, seed=1).tensors[0][:6], rtol=0, atol=0)
@@ -130,13 +154,18 @@ def test_a_batch_of_batches_is_read_by_functions(mode: str, second: Callable[[],
 def test_a_batch_of_batches_needs_functions_and_says_so_before_training(tmp_path: Path) -> None:
     val = CombinedLoader({"a": loader(16, seed=2), "b": loader(seed=1)}, "min_size")
     with pytest.raises(
-        ValueError, match=r"images: no images .* found in the batch, which holds a dict of 'a': a list of .*images="
+        ValueError,
+        match=r"images: no images .* found in the batch, which holds a dict of 'a': a list of .*images=",
     ):
         fit(tmp_path, CAMMonitor(probe=6), TwoBatches(), val)
 
 
-@pytest.mark.parametrize(("second", "expected"), [(lambda: loader(seed=1), TWO_EPOCHS), (stream, [(-1, 0), (1, 5)])])
-def test_the_second_of_loaders_in_sequence(second: Callable[[], DataLoader], expected: list, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("second", "expected"), [(lambda: loader(seed=1), TWO_EPOCHS), (stream, [(-1, 0), (1, 5)])]
+)
+def test_the_second_of_loaders_in_sequence(
+    second: Callable[[], DataLoader], expected: list, tmp_path: Path
+) -> None:
     monitor = CAMMonitor(probe=6, dataloader_idx=1)
     fit(tmp_path, monitor, val=CombinedLoader({"a": loader(16, seed=2), "b": second()}, "sequential"))
     torch.testing.assert_close(monitor.probe.images, data(24, seed=1).tensors[0][:6], rtol=0, atol=0)
@@ -207,7 +236,9 @@ def test_scalars_are_there_and_finite_from_the_first_validation_on(
     best = ModelCheckpoint(tmp_path, monitor="cam/entropy")
     callbacks = [*watching(), best, CAMMonitor(probe=9, **monitor)]
     made = {name: make() for name, make in others.items()}
-    fitted = fit(tmp_path, callbacks, **made, max_epochs=3, num_sanity_val_steps=sanity, enable_checkpointing=True)
+    fitted = fit(
+        tmp_path, callbacks, **made, max_epochs=3, num_sanity_val_steps=sanity, enable_checkpointing=True
+    )
     assert fitted.current_epoch == 3
     assert best.best_model_path
 
@@ -227,18 +258,24 @@ def fails_from(call: int) -> Callable[[Evidence], Tensor]:
     ("sanity", "call"),
     [(0, 1), (0, 2), (2, 3), (2, 4)],  # with 9 images in batches of 8, each look calls twice
 )
-def test_scalars_are_there_when_the_monitor_has_switched_itself_off(sanity: int, call: int, tmp_path: Path) -> None:
+def test_scalars_are_there_when_the_monitor_has_switched_itself_off(
+    sanity: int, call: int, tmp_path: Path
+) -> None:
     best = ModelCheckpoint(tmp_path, monitor="cam/entropy")
     callbacks = [*watching(), best, CAMMonitor(probe=9, method=fails_from(call))]
     with pytest.warns(UserWarning, match="switched itself off in epoch 0; training goes on"):
-        fitted = fit(tmp_path, callbacks, max_epochs=3, num_sanity_val_steps=sanity, enable_checkpointing=True)
+        fitted = fit(
+            tmp_path, callbacks, max_epochs=3, num_sanity_val_steps=sanity, enable_checkpointing=True
+        )
     assert fitted.current_epoch == 3
     assert best.best_model_path
 
 
 def test_scalars_are_there_when_the_watched_loader_is_empty(tmp_path: Path) -> None:
     callbacks = [*watching(), CAMMonitor(probe=9, dataloader_idx=1)]
-    with pytest.warns(UserWarning, match="switched itself off in epoch 0.*this validation loader gave no batch"):
+    with pytest.warns(
+        UserWarning, match="switched itself off in epoch 0.*this validation loader gave no batch"
+    ):
         fitted = fit(tmp_path, callbacks, val=[loader(seed=1), DataLoader(data(0), batch_size=8)])
     assert fitted.current_epoch == 2
 
@@ -329,7 +366,10 @@ def test_a_checkpoint_of_any_moment_is_resumed(moment: str, count: int, saved: l
     torch.testing.assert_close(resumed.probe.images, first.probe.images, rtol=0, atol=0)
 
 
-@pytest.mark.skipif(Version("2.5") > LIGHTNING, reason="Lightning 2.4 counts a resumed step twice in what it gives its scalars")
+@pytest.mark.skipif(
+    Version("2.5") > LIGHTNING,
+    reason="Lightning 2.4 counts a resumed step twice in what it gives its scalars",
+)
 def test_checkpoints_every_few_steps_are_resumed(tmp_path: Path) -> None:
     every = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, filename="{step}")
     first = CAMMonitor(probe=6)
@@ -348,7 +388,9 @@ def as_sent(thing: Any) -> Any:
 
 
 @pytest.mark.parametrize("duplicate", [as_sent, copy.deepcopy])
-def test_a_copy_of_a_monitor_works_and_is_another_one(duplicate: Callable[[CAMMonitor], CAMMonitor], tmp_path: Path) -> None:
+def test_a_copy_of_a_monitor_works_and_is_another_one(
+    duplicate: Callable[[CAMMonitor], CAMMonitor], tmp_path: Path
+) -> None:
     fresh = CAMMonitor(probe=6)
     first = duplicate(fresh)
     fit(tmp_path, first)
@@ -356,7 +398,9 @@ def test_a_copy_of_a_monitor_works_and_is_another_one(duplicate: Callable[[CAMMo
     assert steps(fresh) == []
     second = duplicate(first)
     for name in ("scaled", "peaks"):
-        kept, copied = ([getattr(look, name) for look in monitor.history.looks] for monitor in (first, second))
+        kept, copied = (
+            [getattr(look, name) for look in monitor.history.looks] for monitor in (first, second)
+        )
         torch.testing.assert_close(copied, kept, rtol=0, atol=0)
     assert second.probe.fingerprint == first.probe.fingerprint
     fit(tmp_path, second, max_epochs=1)
@@ -367,7 +411,10 @@ def test_a_copy_of_a_monitor_works_and_is_another_one(duplicate: Callable[[CAMMo
 
 
 def test_a_trainer_with_a_monitor_can_be_sent_to_another_process(tmp_path: Path) -> None:
-    for before in (trainer(tmp_path, callbacks=[CAMMonitor(probe=6)]), fit(tmp_path, CAMMonitor(probe=6), max_epochs=1)):
+    for before in (
+        trainer(tmp_path, callbacks=[CAMMonitor(probe=6)]),
+        fit(tmp_path, CAMMonitor(probe=6), max_epochs=1),
+    ):
         sent = as_sent(before)
         (monitor,) = (callback for callback in sent.callbacks if isinstance(callback, CAMMonitor))
         sent.fit_loop.max_epochs = 2
@@ -398,7 +445,9 @@ def test_a_monitor_that_serves_again_with_other_data_and_another_model(before: s
     assert steps(monitor) == TWO_EPOCHS
 
 
-def test_images_of_a_fit_that_ended_before_its_first_validation_are_not_in_the_next_probe(tmp_path: Path) -> None:
+def test_images_of_a_fit_that_ended_before_its_first_validation_are_not_in_the_next_probe(
+    tmp_path: Path,
+) -> None:
     monitor = CAMMonitor(probe=6)
     fit(tmp_path, monitor, val=loader(seed=5), max_steps=1)
     fit(tmp_path, monitor)
@@ -417,7 +466,9 @@ class LogsInAHook(Classifier):
     def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         return self(batch[0])
 
-    def on_validation_batch_end(self, outputs: Tensor, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_end(
+        self, outputs: Tensor, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         self.log_dict({"mean": outputs.mean(), "largest": outputs.amax()})
 
 
@@ -433,7 +484,9 @@ class CompiledMethod(Classifier):
 class CompiledFunction(Classifier):
     def __init__(self, backend: Callable) -> None:
         super().__init__()
-        self.tail = torch.compile(lambda head, activations: head(activations.mean(dim=(2, 3))), backend=backend)
+        self.tail = torch.compile(
+            lambda head, activations: head(activations.mean(dim=(2, 3))), backend=backend
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.tail(self.net.head, self.net.trunk(images))
@@ -483,7 +536,9 @@ def test_a_compiled_model_compiles_as_often_as_without_monitor(form: str, tmp_pa
 # --- on CUDA
 
 
-def test_a_look_at_recurrent_layers_does_without_cudnn_which_has_no_backward_in_eval_mode(tmp_path: Path) -> None:
+def test_a_look_at_recurrent_layers_does_without_cudnn_which_has_no_backward_in_eval_mode(
+    tmp_path: Path,
+) -> None:
     seen = []
 
     def method(evidence: Evidence) -> Tensor:

@@ -59,11 +59,41 @@ TORCHVISION_SAMPLE = [
 TIMM_SAMPLE = [
     ("test_vit", {}, 160, "blocks.5.norm1", (10, 10)),  # class token
     ("test_vit3", {}, 160, "norm", (10, 10)),  # pooled by attention, after the norm
-    ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 3}, 64, "blocks.2.norm1", (4, 4)),  # two class tokens
-    ("vit_small_patch14_reg4_dinov2", {"img_size": 56, "depth": 3}, 56, "blocks.2.norm1", (4, 4)),  # class token, registers
-    ("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, 56, "blocks.2", (4, 4)),  # mean of the patches, norm after it
-    ("cait_xxs24_224", {"img_size": 64, "depth": 3}, 64, "blocks_token_only.1.norm1", (4, 4)),  # class attention
-    ("vit_tiny_r_s16_p8_224", {"img_size": 96, "depth": 3}, 96, "blocks.2.norm1", (3, 3)),  # convolutions, then tokens
+    (
+        "deit_tiny_distilled_patch16_224",
+        {"img_size": 64, "depth": 3},
+        64,
+        "blocks.2.norm1",
+        (4, 4),
+    ),  # two class tokens
+    (
+        "vit_small_patch14_reg4_dinov2",
+        {"img_size": 56, "depth": 3},
+        56,
+        "blocks.2.norm1",
+        (4, 4),
+    ),  # class token, registers
+    (
+        "eva02_tiny_patch14_224",
+        {"img_size": 56, "depth": 3},
+        56,
+        "blocks.2",
+        (4, 4),
+    ),  # mean of the patches, norm after it
+    (
+        "cait_xxs24_224",
+        {"img_size": 64, "depth": 3},
+        64,
+        "blocks_token_only.1.norm1",
+        (4, 4),
+    ),  # class attention
+    (
+        "vit_tiny_r_s16_p8_224",
+        {"img_size": 96, "depth": 3},
+        96,
+        "blocks.2.norm1",
+        (3, 3),
+    ),  # convolutions, then tokens
     ("test_mambaout", {}, 160, "stages", (5, 5)),  # channels last
     ("pvt_v2_b0", {}, 96, "stages", (3, 3)),  # tokens within stages, maps between
     ("levit_128s", {}, 224, "stages", (4, 4)),  # tokens, halved without a convolution
@@ -87,11 +117,17 @@ TIMM = {
     "pit_ti_distilled_224": ("transformers.2.blocks.3.norm1", (7, 7)),
     "mvitv2_small_cls": ("stages.3.blocks.1.norm1", (7, 7)),
     "coat_lite_tiny": ("serial_blocks4.1.norm1", (7, 7)),
-    "coat_tiny": ("parallel_blocks.5.norm14", (7, 7)),  # norms of three scales, all before their attentions; this runs last
+    "coat_tiny": (
+        "parallel_blocks.5.norm14",
+        (7, 7),
+    ),  # norms of three scales, all before their attentions; this runs last
     # Class attention: its norm takes class token and patches.
     "cait_xxs24_224": ("blocks_token_only.1.norm1", (14, 14)),
     "xcit_nano_12_p16_224": ("cls_attn_blocks.1.norm1", (14, 14)),
-    "crossvit_tiny_240": ("blocks.2.fusion.1.norm1", (20, 20)),  # the other branch's class token with the fine branch's patches
+    "crossvit_tiny_240": (
+        "blocks.2.fusion.1.norm1",
+        (20, 20),
+    ),  # the other branch's class token with the fine branch's patches
     # A class token, and the best of the patches' own scores.
     "volo_d1_224": ("norm", (14, 14)),
     # Mean of the patches, or attention over them, after a norm of all.
@@ -116,7 +152,10 @@ TIMM = {
     "beitv2_base_patch16_224": ("blocks.11", (14, 14)),
     "eva02_tiny_patch14_224": ("blocks.11", (16, 16)),
     "vit_base_patch16_rope_reg1_gap_256": ("blocks.11", (16, 16)),
-    "hiera_tiny_224": ("blocks.11", (7, 7)),  # in units of masks, which is raster order again after the last pooling
+    "hiera_tiny_224": (
+        "blocks.11",
+        (7, 7),
+    ),  # in units of masks, which is raster order again after the last pooling
     "levit_128s": ("stages", (4, 4)),
     "resmlp_12_224": ("blocks", (14, 14)),  # its norm is an affine map
     # Channels last.
@@ -217,7 +256,9 @@ def awake(model: nn.Module, images: Tensor) -> nn.Module:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
-        norms = [module for module in model.eval().modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        norms = [
+            module for module in model.eval().modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
         for norm in norms:
             norm.momentum = None  # an average over what it sees
             norm.train()
@@ -247,7 +288,9 @@ def look_nearby(model: nn.Module) -> None:
             stride = -(-keys // queries)
             rows, columns = torch.meshgrid(torch.arange(keys), torch.arange(keys), indexing="ij")
             places = torch.stack([rows, columns], dim=-1)
-            distance = (places[::stride, ::stride].reshape(-1, 1, 2) - places.reshape(1, -1, 2)).abs().sum(dim=2)
+            distance = (
+                (places[::stride, ::stride].reshape(-1, 1, 2) - places.reshape(1, -1, 2)).abs().sum(dim=2)
+            )
             with torch.no_grad():
                 module.attention_biases[:, index] = -2.0 * distance
             module.attention_bias_cache.clear()
@@ -280,7 +323,9 @@ def in_raster_order(model: nn.Module, side: int, layer: str) -> None:
     shares = changes / changes.sum(dim=(1, 2), keepdim=True)
     for (row, column), share in zip(cells, shares - shares.mean(dim=0), strict=True):
         found = divmod(int(share.argmax()), w)
-        assert max(abs(found[0] - row), abs(found[1] - column)) <= 1, f"the cell {(row, column)} changes most at {found}"
+        assert max(abs(found[0] - row), abs(found[1] - column)) <= 1, (
+            f"the cell {(row, column)} changes most at {found}"
+        )
 
 
 @pytest.fixture
@@ -323,21 +368,36 @@ def test_a_sample_of_torchvision(name: str, side: int, layer: str, grid: Grid) -
 
 
 def test_a_small_vit_of_torchvision() -> None:
-    sizes = {"image_size": 64, "patch_size": 8, "num_layers": 3, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 128}
+    sizes = {
+        "image_size": 64,
+        "patch_size": 8,
+        "num_layers": 3,
+        "num_heads": 4,
+        "hidden_dim": 64,
+        "mlp_dim": 128,
+    }
     model = awake(torchvision.models.VisionTransformer(**sizes, num_classes=20), torch.randn(2, 3, 64, 64))
     explained(model, 64, "encoder.layers.encoder_layer_2.ln_1", (8, 8))
     in_raster_order(model, 64, "encoder.layers.encoder_layer_2.ln_1")
 
 
 def test_a_small_maxvit_of_torchvision() -> None:
-    sizes = {"partition_size": 4, "stem_channels": 8, "block_channels": [8, 16], "block_layers": [1, 1], "head_dim": 4}
+    sizes = {
+        "partition_size": 4,
+        "stem_channels": 8,
+        "block_channels": [8, 16],
+        "block_layers": [1, 1],
+        "head_dim": 4,
+    }
     model = torchvision.models.MaxVit((64, 64), **sizes, stochastic_depth_prob=0.0, num_classes=20)
     awake(model, torch.randn(2, 3, 64, 64))
     explained(model, 64, "blocks.1", (8, 8))
     in_raster_order(model, 64, "blocks.1")
 
 
-@pytest.mark.parametrize(("name", "options", "side", "layer", "grid"), TIMM_SAMPLE, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("name", "options", "side", "layer", "grid"), TIMM_SAMPLE, ids=lambda value: str(value)
+)
 def test_a_sample_of_timm(name: str, options: dict[str, Any], side: int, layer: str, grid: Grid) -> None:
     model = timm.create_model(name, pretrained=False, num_classes=100, **options)
     if name.startswith("levit"):
@@ -376,9 +436,26 @@ VIT = {
     "patch_size": 8,
 }
 CNN = {**TINY, "depths": [1, 1, 1, 2], "hidden_sizes": [8, 16, 32, 64]}
-SWIN = {**TINY, "embed_dim": 16, "depths": [1, 1, 2], "num_heads": [2, 2, 4], "window_size": 4, "patch_size": 4}
-PYRAMID = {**TINY, "depths": [1, 1, 1, 2], "hidden_sizes": [8, 16, 24, 32], "num_attention_heads": [1, 2, 2, 4]}
-MOBILE = {**TINY, "hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 24, 32, 40, 64], "num_attention_heads": 2}
+SWIN = {
+    **TINY,
+    "embed_dim": 16,
+    "depths": [1, 1, 2],
+    "num_heads": [2, 2, 4],
+    "window_size": 4,
+    "patch_size": 4,
+}
+PYRAMID = {
+    **TINY,
+    "depths": [1, 1, 1, 2],
+    "hidden_sizes": [8, 16, 24, 32],
+    "num_attention_heads": [1, 2, 2, 4],
+}
+MOBILE = {
+    **TINY,
+    "hidden_sizes": [16, 24, 32],
+    "neck_hidden_sizes": [8, 8, 16, 24, 32, 40, 64],
+    "num_attention_heads": 2,
+}
 HUGGING_FACE = {
     # Class token alone: the norm before the last attention.
     "ViT": ({**VIT, "num_labels": 20}, "vit.layers.2.layernorm_before", (8, 8)),
@@ -413,7 +490,9 @@ HUGGING_FACE = {
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_hugging_face(name: str) -> None:
     sizes, layer, grid = HUGGING_FACE[name]
-    model = getattr(transformers, f"{name}ForImageClassification")(getattr(transformers, f"{name}Config")(**sizes))
+    model = getattr(transformers, f"{name}ForImageClassification")(
+        getattr(transformers, f"{name}Config")(**sizes)
+    )
     awake(model, torch.randn(4, 3, 64, 64))
     explained(model, 64, layer, grid)
     if min(grid) >= 4:  # on 2 x 2 every place is next to every other
@@ -422,15 +501,28 @@ def test_hugging_face(name: str) -> None:
 
 def test_hugging_face_levit() -> None:
     # Its last stage halves 8 x 8 twice, without a convolution.
-    stages = {"hidden_sizes": [16, 24, 32], "num_attention_heads": [2, 2, 4], "key_dim": [8, 8, 8], "depths": [1, 1, 1]}
-    model = transformers.LevitForImageClassification(transformers.LevitConfig(image_size=128, num_labels=20, **stages))
+    stages = {
+        "hidden_sizes": [16, 24, 32],
+        "num_attention_heads": [2, 2, 4],
+        "key_dim": [8, 8, 8],
+        "depths": [1, 1, 1],
+    }
+    model = transformers.LevitForImageClassification(
+        transformers.LevitConfig(image_size=128, num_labels=20, **stages)
+    )
     awake(model, torch.randn(4, 3, 128, 128))
     explained(model, 128, "levit.encoder.stages.2", (2, 2))
 
 
 def test_latents_are_not_taken_for_places() -> None:
     # Sixteen latents read the pixels, a query reads the latents: what has places last is the pixels' norm.
-    sizes = {"num_latents": 16, "d_latents": 32, "num_self_attends_per_block": 2, "num_self_attention_heads": 4, "image_size": 64}
+    sizes = {
+        "num_latents": 16,
+        "d_latents": 32,
+        "num_self_attends_per_block": 2,
+        "num_self_attention_heads": 4,
+        "image_size": 64,
+    }
     config = transformers.PerceiverConfig(num_labels=20, num_cross_attention_heads=1, **sizes)
     model = transformers.PerceiverForImageClassificationLearned(config)
     explained(model, 64, "perceiver.encoder.cross_attention.attention.self.layernorm2", (64, 64))

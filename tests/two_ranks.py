@@ -34,29 +34,41 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def fit(directory: Path, monitor: CAMMonitor | None, module: LightningModule | None = None, **options: Any) -> Found:
+def fit(
+    directory: Path, monitor: CAMMonitor | None, module: LightningModule | None = None, **options: Any
+) -> Found:
     """Trains, and tells what is the same on all ranks, or is not."""
     train, val = options.pop("train", None), options.pop("val", None)
     callbacks = options.pop("callbacks", [])
     seed_everything(0, verbose=False)
     module = module or Classifier()
     fitted = trainer(
-        directory, callbacks=[*callbacks, *([monitor] if monitor else [])], **{"strategy": "ddp", "devices": 2, **options}
+        directory,
+        callbacks=[*callbacks, *([monitor] if monitor else [])],
+        **{"strategy": "ddp", "devices": 2, **options},
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted.fit(module, loader(shuffle=True) if train is None else train, loader(seed=1) if val is None else val)
+        fitted.fit(
+            module, loader(shuffle=True) if train is None else train, loader(seed=1) if val is None else val
+        )
     found: Found = {
         "weights": {name: full(value) for name, value in module.state_dict().items()},
-        "metrics": {name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")},
-        "scalars": {name: value.item() for name, value in fitted.callback_metrics.items() if name.startswith("cam/")},
+        "metrics": {
+            name: value for name, value in fitted.callback_metrics.items() if not name.startswith("cam/")
+        },
+        "scalars": {
+            name: value.item() for name, value in fitted.callback_metrics.items() if name.startswith("cam/")
+        },
         "warnings": [str(warning.message) for warning in caught if "CAMMonitor" in str(warning.message)],
         "epoch": fitted.current_epoch,
     }
     if monitor is not None:
         found["probe"] = None if monitor.probe is None else (monitor.probe.images, monitor.probe.labels)
         found["looks"] = [(look.epoch, look.step, look.cams) for look in monitor.history.looks]
-        found["findings"] = [(finding.cue, finding.donor, finding.host, finding.level) for finding in monitor.findings]
+        found["findings"] = [
+            (finding.cue, finding.donor, finding.host, finding.level) for finding in monitor.findings
+        ]
     return found
 
 
@@ -174,7 +186,15 @@ def shortcuts(directory: Path, **options: Any) -> Found:
     val = DataLoader(tagged(36), batch_size=6)
     images, labels = tagged(24).tensors
     module = Frozen()
-    return fit(directory, CAMMonitor(probe=Probe(images, labels)), module, train=val, val=val, max_epochs=3, **options)
+    return fit(
+        directory,
+        CAMMonitor(probe=Probe(images, labels)),
+        module,
+        train=val,
+        val=val,
+        max_epochs=3,
+        **options,
+    )
 
 
 def class_means(directory: Path) -> Found:
@@ -229,7 +249,9 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "without": lambda folder: fit(folder, None),
     "with": lambda folder: fit(folder, CAMMonitor(probe=9)),
     "own probe": lambda folder: fit(folder, CAMMonitor(probe=the_probe())),
-    "accumulated": lambda folder: fit(folder, CAMMonitor(probe=9, cues=None), accumulate_grad_batches=2, val_check_interval=1),
+    "accumulated": lambda folder: fit(
+        folder, CAMMonitor(probe=9, cues=None), accumulate_grad_batches=2, val_check_interval=1
+    ),
     "accumulated without": lambda folder: fit(folder, None, accumulate_grad_batches=2, val_check_interval=1),
     "shortcuts": shortcuts,
     "means": class_means,
@@ -237,16 +259,31 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "sharded without": lambda folder: sharded(folder, None),
     "sharded as a whole": lambda folder: sharded(folder, CAMMonitor(probe=9), ShardedAsAWhole),
     "sharded as a whole without": lambda folder: sharded(folder, None, ShardedAsAWhole),
-    "method fails on rank 1": lambda folder: fit(folder, CAMMonitor(probe=9, method=on_rank(1, 3, RuntimeError("planted")))),
-    "method fails on rank 0": lambda folder: fit(folder, CAMMonitor(probe=9, method=on_rank(0, 3, RuntimeError("planted")))),
-    "labels fail on rank 1": lambda folder: fit(folder, CAMMonitor(labels=labels_on_rank(1)), num_sanity_val_steps=0),
-    "memory runs out on rank 1": lambda folder: fit(folder, CAMMonitor(probe=the_probe(), max_batch=8), RunsOut()),
-    "logger fails": lambda folder: fit(folder, CAMMonitor(probe=9), logger=Full(folder)),
-    "watched": lambda folder: fit(folder, CAMMonitor(probe=9), callbacks=[EarlyStopping("cam/border_mass", patience=1)]),
-    "lengths differ": lambda folder: fit(
-        folder, CAMMonitor(probe=9), OnEachRank(functools.partial(own_loaders, (2, 4))), use_distributed_sampler=False
+    "method fails on rank 1": lambda folder: fit(
+        folder, CAMMonitor(probe=9, method=on_rank(1, 3, RuntimeError("planted")))
     ),
-    "streams": lambda folder: fit(folder, CAMMonitor(probe=9), val=DataLoader(Stream(), batch_size=8), max_epochs=3),
+    "method fails on rank 0": lambda folder: fit(
+        folder, CAMMonitor(probe=9, method=on_rank(0, 3, RuntimeError("planted")))
+    ),
+    "labels fail on rank 1": lambda folder: fit(
+        folder, CAMMonitor(labels=labels_on_rank(1)), num_sanity_val_steps=0
+    ),
+    "memory runs out on rank 1": lambda folder: fit(
+        folder, CAMMonitor(probe=the_probe(), max_batch=8), RunsOut()
+    ),
+    "logger fails": lambda folder: fit(folder, CAMMonitor(probe=9), logger=Full(folder)),
+    "watched": lambda folder: fit(
+        folder, CAMMonitor(probe=9), callbacks=[EarlyStopping("cam/border_mass", patience=1)]
+    ),
+    "lengths differ": lambda folder: fit(
+        folder,
+        CAMMonitor(probe=9),
+        OnEachRank(functools.partial(own_loaders, (2, 4))),
+        use_distributed_sampler=False,
+    ),
+    "streams": lambda folder: fit(
+        folder, CAMMonitor(probe=9), val=DataLoader(Stream(), batch_size=8), max_epochs=3
+    ),
     "rehearsal fails on rank 1": rehearsal,
     "in shares": in_shares,
 }
@@ -266,7 +303,13 @@ def two_ranks(folder: Path, *names: str, seconds: float = 240) -> dict[str, tupl
             [sys.executable, __file__, str(folder), *names],
             env={
                 **os.environ,
-                **{"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(i)},
+                **{
+                    "MASTER_ADDR": "localhost",
+                    "MASTER_PORT": str(port),
+                    "WORLD_SIZE": "2",
+                    "NODE_RANK": "0",
+                    "LOCAL_RANK": str(i),
+                },
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -281,7 +324,10 @@ def two_ranks(folder: Path, *names: str, seconds: float = 240) -> dict[str, tupl
             process.kill()
     for process, words in zip(processes, said, strict=True):
         assert process.returncode == 0, words[-6000:]
-    return {name: tuple(torch.load(folder / f"{name}-{i}.pt", weights_only=False) for i in range(2)) for name in names}
+    return {
+        name: tuple(torch.load(folder / f"{name}-{i}.pt", weights_only=False) for i in range(2))
+        for name in names
+    }
 
 
 if __name__ == "__main__":

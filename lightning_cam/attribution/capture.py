@@ -13,16 +13,31 @@ from lightning_cam.attribution.evidence import Evidence
 from lightning_cam.attribution.network import Cut, Forward, Network, check_forward, precise
 from lightning_cam.attribution.preserve import in_full_precision, leaving_no_trace
 from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, named_layer
-from lightning_cam.attribution.targets import Settled, Target, settle
+from lightning_cam.attribution.targets import ResolvedTarget, Target, resolve_target
 from lightning_cam.devices import device_of
-from lightning_cam.selectors import How, describe
-from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, PerImage, PerRow, RowActivations, Rows, Truth
+from lightning_cam.selectors import Selector, describe
+from lightning_cam.typing import (
+    Gradients,
+    Images,
+    Index,
+    Labels,
+    Outputs,
+    PerImage,
+    PerRow,
+    RowActivations,
+    Rows,
+    Truth,
+)
 
 FEWEST_ROWS = 16  # of covered copies that go through the model at once, however few the images are
 
 
 def find_layer(
-    model: nn.Module, images: Images, target_layer: str | None = None, forward: Forward | None = None, scores: How = None
+    model: nn.Module,
+    images: Images,
+    target_layer: str | None = None,
+    forward: Forward | None = None,
+    scores: Selector = None,
 ) -> TargetLayer:
     """The target layer: the one named, or the automatic one, found by forwards of the first image.
 
@@ -32,7 +47,9 @@ def find_layer(
     """
     check_forward(model, forward)
     if not has_run(model):
-        raise ValueError(f"model: {type(model).__name__} has lazy layers without weights; run it once before looking at it.")
+        raise ValueError(
+            f"model: {type(model).__name__} has lazy layers without weights; run it once before looking at it."
+        )
     if target_layer is not None:
         return named_layer(model, target_layer)
     network = Network(model, forward, scores, 1, any_shape=True)
@@ -46,14 +63,16 @@ def find_layer(
 
 
 @contextmanager
-def look(model: nn.Module, images: Images, *, target_layer: TargetLayer, **options: Any) -> Iterator[Evidence]:
-    """One look at one layer of the model with one batch of images; options as in ``look_at_layers``."""
-    with look_at_layers(model, images, target_layers=[target_layer], **options) as (evidence,):
+def capture(
+    model: nn.Module, images: Images, *, target_layer: TargetLayer, **options: Any
+) -> Iterator[Evidence]:
+    """One look at one layer of the model with one batch of images; options as in ``capture_layers``."""
+    with capture_layers(model, images, target_layers=[target_layer], **options) as (evidence,):
         yield evidence
 
 
 @contextmanager
-def look_at_layers(
+def capture_layers(
     model: nn.Module,
     images: Images,
     *,
@@ -61,7 +80,7 @@ def look_at_layers(
     target: str | int | Target = "label",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
     first: int = 0,
     several_targets: bool = False,
@@ -76,7 +95,7 @@ def look_at_layers(
     Args:
         max_batch: Most images that ``score`` and ``tail`` send through the model at once; None: as many as there are, or 16.
         first: What the first image's index is to a ``forward`` that takes it.
-        several_targets: Keeps the graph behind the layers for ``towards``, which then needs no forward of its own.
+        several_targets: Keeps the graph behind the layers for ``with_classes``, which then needs no forward of its own.
 
     Raises:
         ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside the classes.
@@ -84,18 +103,20 @@ def look_at_layers(
     with _network(model, len(images), forward, scores, max_batch, callable(target), first) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         known = None if labels is None else labels.clone()
-        yield _evidences(network, list(target_layers), images.clone(), target, known, keeps_graph=several_targets)
+        yield _evidences(
+            network, list(target_layers), images.clone(), target, known, keeps_graph=several_targets
+        )
 
 
 @contextmanager
-def asking(
+def scoring(
     model: nn.Module,
     images: Images,
     *,
     target: str | int | Target = "label",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
 ) -> Iterator[Callable[[Rows, Index], PerRow]]:
     """Target scores without a layer: yields ``(others, index) -> (m,)``, as ``Evidence.score``, and leaves as little trace.
@@ -107,13 +128,19 @@ def asking(
     """
     with _network(model, len(images), forward, scores, max_batch, callable(target)) as network:
         everyone = torch.arange(len(images), device=images.device)
-        outputs = torch.cat([network.scores(some, which) for some, which in network.batches(images.clone(), everyone)])
-        yield _scorer(network, settle(target, outputs, None if labels is None else labels.clone()))
+        outputs = torch.cat(
+            [network.scores(some, which) for some, which in network.batches(images.clone(), everyone)]
+        )
+        yield _scorer(network, resolve_target(target, outputs, None if labels is None else labels.clone()))
 
 
 @contextmanager
-def answering(
-    model: nn.Module, count: int, forward: Forward | None = None, scores: How = None, max_batch: int | None = None
+def predicting(
+    model: nn.Module,
+    count: int,
+    forward: Forward | None = None,
+    scores: Selector = None,
+    max_batch: int | None = None,
 ) -> Iterator[Callable[[Rows, Index], Outputs]]:
     """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32, and leaves no trace.
 
@@ -121,7 +148,9 @@ def answering(
         count: How many images there are, of which ``index`` says to which each row belongs.
     """
     with _network(model, count, forward, scores, max_batch) as network:
-        yield lambda images, index: torch.cat([network.scores(some, which) for some, which in network.batches(images, index)])
+        yield lambda images, index: torch.cat(
+            [network.scores(some, which) for some, which in network.batches(images, index)]
+        )
 
 
 @contextmanager
@@ -129,28 +158,35 @@ def _network(
     model: nn.Module,
     count: int,
     forward: Forward | None,
-    scores: How,
+    scores: Selector,
     max_batch: int | None,
     any_shape: bool = False,
     first: int = 0,
 ) -> Iterator[Network]:
     check_forward(model, forward)
     with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        yield Network(model, forward, scores, max_batch or max(count, FEWEST_ROWS), first, any_shape, precision)
+        yield Network(
+            model, forward, scores, max_batch or max(count, FEWEST_ROWS), first, any_shape, precision
+        )
 
 
-def _scorer(network: "Network", settled: Settled) -> Callable[[Rows, Index], PerRow]:
+def _scorer(network: "Network", settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:
     def score(others: Rows, index: Index) -> PerRow:
-        parts = [_target_score(settled, network.scores(some, which), which) for some, which in network.batches(others, index)]
+        parts = [
+            _target_score(settled, network.scores(some, which), which)
+            for some, which in network.batches(others, index)
+        ]
         return torch.cat(parts)
 
     return score
 
 
-def _target_score(settled: Settled, outputs: Outputs, index: Labels) -> PerImage:
+def _target_score(settled: ResolvedTarget, outputs: Outputs, index: Labels) -> PerImage:
     found = settled.score(outputs, index)
     if not (isinstance(found, Tensor) and found.shape == index.shape):
-        raise ValueError(f"target: the function returned {describe(found)}; return one score per image, ({len(index)},).")
+        raise ValueError(
+            f"target: the function returned {describe(found)}; return one score per image, ({len(index)},)."
+        )
     return found
 
 
@@ -158,7 +194,7 @@ def _evidences(
     network: "Network",
     layers: list[TargetLayer],
     images: Images,
-    target: str | int | Target | Settled,
+    target: str | int | Target | ResolvedTarget,
     labels: Truth | None = None,
     cut: Cut | None = None,
     keeps_graph: bool = False,
@@ -166,12 +202,16 @@ def _evidences(
     everyone = torch.arange(len(images), device=images.device)
     cut = cut or network.cut(images, everyone, layers)
     outputs = cut.outputs.detach()
-    settled = target if isinstance(target, Settled) else settle(target, outputs, labels)
+    settled = target if isinstance(target, ResolvedTarget) else resolve_target(target, outputs, labels)
 
     @cache
     def differentiable() -> Cut:
         with torch.enable_grad():
-            return cut if network.is_settled(cut.outputs) else network.cut_under_grad(images, everyone, layers)
+            return (
+                cut
+                if network.is_gradient_decided(cut.outputs)
+                else network.cut_under_grad(images, everyone, layers)
+            )
 
     @cache
     def differentiate() -> list[Gradients]:
@@ -179,9 +219,16 @@ def _evidences(
             score = _target_score(settled, differentiable().outputs, everyone).sum()
             return network.gradients(score, differentiable(), layers, keeps_graph)
 
-    def towards(classes: Labels) -> tuple[Evidence, ...]:
-        other = settle("label", outputs, classes)
-        return _evidences(network, layers, images, other, cut=differentiable() if keeps_graph else None, keeps_graph=keeps_graph)
+    def with_classes(classes: Labels) -> tuple[Evidence, ...]:
+        other = resolve_target("label", outputs, classes)
+        return _evidences(
+            network,
+            layers,
+            images,
+            other,
+            cut=differentiable() if keeps_graph else None,
+            keeps_graph=keeps_graph,
+        )
 
     def tail(layer: TargetLayer, activations: RowActivations, index: Index) -> PerRow:
         with torch.set_grad_enabled(activations.requires_grad):
@@ -199,8 +246,8 @@ def _evidences(
             differentiate=lambda: differentiate()[place],
             score=_scorer(network, settled),
             tail=lambda activations, index: tail(layer, activations, index),
-            again=lambda others: _evidences(network, [layer], others, settled)[0],
-            towards=lambda classes: towards(classes)[place],
+            with_images=lambda others: _evidences(network, [layer], others, settled)[0],
+            with_classes=lambda classes: with_classes(classes)[place],
         )
 
     return tuple(evidence(place, layer) for place, layer in enumerate(layers))

@@ -10,14 +10,14 @@ from lightning_cam.attribution.network import Forward
 from lightning_cam.attribution.targets import Target, check_target
 from lightning_cam.checks import Normalization, check_normalization
 from lightning_cam.registry import choose
-from lightning_cam.selectors import How, check_how
+from lightning_cam.selectors import Selector, check_selector
 from lightning_cam.typing import Cams
 
-HowToMap = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partial of one, or the user's own
+MethodLike = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partial of one, or the user's own
 
 
 @dataclass(frozen=True)
-class Question:
+class ExplainConfig:
     """What is asked of a model: all but the images. Arguments as in ``explain``.
 
     Args:
@@ -28,37 +28,45 @@ class Question:
         ValueError: An argument's value cannot be used.
     """
 
-    method: str | HowToMap | Sequence[str | HowToMap] = "gradcam"
+    method: str | MethodLike | Sequence[str | MethodLike] = "gradcam"
     target: str | int | Target = "predicted"
     target_layer: str | Sequence[str] | None = None
     forward: Forward | None = None
-    scores: How = None
+    scores: Selector = None
     normalization: str | Normalization | None = None
     max_batch: int | None = None
-    rivals: int = 0
+    confusions: int = 0
 
     def __post_init__(self) -> None:
         several = len(self.method) if isinstance(self.method, list | tuple) else 1
         if not several:
             raise ValueError("method: got an empty list; give at least one method.")
         if len(self.methods) < several:
-            raise ValueError(f"method: of {several} methods some share a name; give functions names of their own.")
+            raise ValueError(
+                f"method: of {several} methods some share a name; give functions names of their own."
+            )
         check_target(self.target)
-        check_how("scores", self.scores)
-        if not (self.target_layer is None or all(isinstance(name, str) for name in self.layer_names or [None])):
+        check_selector("scores", self.scores)
+        if not (
+            self.target_layer is None or all(isinstance(name, str) for name in self.layer_names or [None])
+        ):
             raise TypeError(
                 f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', a list of such, or None."
             )
         if not (self.forward is None or callable(self.forward)):
-            raise TypeError(f"forward: got {self.forward!r}; give a function (module, images) -> output, or None.")
+            raise TypeError(
+                f"forward: got {self.forward!r}; give a function (module, images) -> output, or None."
+            )
         check_normalization(self.normalization)
-        if self.max_batch is not None and (isinstance(self.max_batch, bool) or not isinstance(self.max_batch, int)):
+        if self.max_batch is not None and (
+            isinstance(self.max_batch, bool) or not isinstance(self.max_batch, int)
+        ):
             raise TypeError(f"max_batch: got {self.max_batch!r}; give a whole number, or None.")
         if self.max_batch is not None and self.max_batch < 1:
             raise ValueError(f"max_batch: got {self.max_batch}; give at least 1, or None.")
 
     @property
-    def methods(self) -> dict[str, HowToMap]:
+    def methods(self) -> dict[str, MethodLike]:
         """The methods by name."""
         several: Sequence[Any] = self.method if isinstance(self.method, list | tuple) else [self.method]
         return {name_of(method): choose(METHODS, method, "method") for method in several}
@@ -80,10 +88,14 @@ class Question:
         return any(row_of(method).of_target for method in self.methods.values())
 
     @property
-    def sets_rivals(self) -> bool:
+    def finds_confusions(self) -> bool:
         """Whether maps of two classes come from one forward: the target is the label, and one backward makes a map."""
         rows = [row_of(method) for method in self.methods.values()]
-        return self.rivals > 0 and self.target == "label" and all(row.gradients and row.passes == "none" for row in rows)
+        return (
+            self.confusions > 0
+            and self.target == "label"
+            and all(row.gradients and row.passes == "none" for row in rows)
+        )
 
     @property
     def target_name(self) -> str:
@@ -91,7 +103,7 @@ class Question:
         return f"class {self.target}" if isinstance(self.target, int) else name_of(self.target)
 
 
-def row_of(method: HowToMap) -> Method:
+def row_of(method: MethodLike) -> Method:
     """The row of METHODS that a method is, or is a partial of; a function of the user's own gets a row of its own."""
     inner = method.func if isinstance(method, partial) else method
     return inner if isinstance(inner, Method) else Method(inner, "", False, "", "")

@@ -20,7 +20,7 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a method may see of one look at the model. Valid only inside ``with look(...) as evidence``.
+    """All that a method may see of one look at the model. Valid only inside ``with capture(...) as evidence``.
 
     A method is a function ``(evidence) -> cams`` of shape (n, h, w); (n, t) for signals, (n, d, h, w) for volumes.
 
@@ -52,8 +52,8 @@ class Evidence:
     differentiate: Callable[[], Gradients]
     score: Callable[[Rows, Index], PerRow]
     tail: Callable[[RowActivations, Index], PerRow]
-    again: Callable[[Images], "Evidence"]
-    towards: Callable[[Labels], "Evidence"]
+    with_images: Callable[[Images], "Evidence"]
+    with_classes: Callable[[Labels], "Evidence"]
 
     @cached_property
     def gradients(self) -> Gradients:

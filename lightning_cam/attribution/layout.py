@@ -58,9 +58,18 @@ def layout(module: nn.Module, shape: Size, size: Size) -> Layout | None:
             as_last = in_proportion(last, size)
         return Layout(last, channels_last=True) if as_last else Layout(first)
     if len(shape) == 3 and len(size) == 2 and not isinstance(module, CONVOLUTIONS):
-        grids = ((h, w) for h in range(1, size[0] + 1) for w in _proportional(h, size) if 0 <= shape[1] - h * w <= MOST_PREFIX)
+        grids = (
+            (h, w)
+            for h in range(1, size[0] + 1)
+            for w in _proportional(h, size)
+            if 0 <= shape[1] - h * w <= MOST_PREFIX
+        )
         grid = min(grids, key=lambda grid: _doubt(grid, shape[1], size), default=(1, 1))
-        return Layout(grid, channels_last=True, prefix=shape[1] - math.prod(grid)) if math.prod(grid) > 1 else None
+        return (
+            Layout(grid, channels_last=True, prefix=shape[1] - math.prod(grid))
+            if math.prod(grid) > 1
+            else None
+        )
     return None
 
 
@@ -76,11 +85,17 @@ def first_tensor(output: Any) -> Any:
 
 def _works_on_last(module: nn.Module, shape: Size) -> bool:
     """Whether the last linear map, norm or convolution in a module works on the last dimension."""
-    inner = [one for one in module.modules() if isinstance(one, (nn.Linear, *CONVOLUTIONS)) or _normalized(one)]
+    inner = [
+        one for one in module.modules() if isinstance(one, (nn.Linear, *CONVOLUTIONS)) or _normalized(one)
+    ]
     if not inner or (shape[1] == shape[-1] and any(isinstance(one, CONVOLUTIONS) for one in inner)):
         return False
     last = inner[-1]
-    return last.out_features == shape[-1] if isinstance(last, nn.Linear) else _normalized(last)[-1:] == shape[-1:]
+    return (
+        last.out_features == shape[-1]
+        if isinstance(last, nn.Linear)
+        else _normalized(last)[-1:] == shape[-1:]
+    )
 
 
 def _normalized(module: nn.Module) -> Size:

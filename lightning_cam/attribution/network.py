@@ -13,10 +13,12 @@ from lightning_cam.attribution.layout import Layout, first_tensor, layout
 from lightning_cam.attribution.outputs import read_scores
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.devices import is_out_of_memory
-from lightning_cam.selectors import How, describe
+from lightning_cam.selectors import Selector, describe
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, RowActivations
 
-Forward = Callable[..., Any]  # (module, images) -> output, or (module, images, index): which image each row is
+Forward = Callable[
+    ..., Any
+]  # (module, images) -> output, or (module, images, index): which image each row is
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Network:
         self,
         model: nn.Module,
         forward: Forward | None,
-        how: How,
+        how: Selector,
         max_batch: int,
         first: int = 0,
         any_shape: bool = False,
@@ -72,7 +74,9 @@ class Network:
             rows = (index == image).nonzero()[:, 0]
             own = activations if len(rows) == len(index) else activations[rows]
             try:
-                parts.append((self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows]))
+                parts.append(
+                    (self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows])
+                )
             except (RuntimeError, _FixedBatchError) as error:
                 if is_out_of_memory(error):
                     raise
@@ -87,16 +91,20 @@ class Network:
 
     def _tail(self, layer: TargetLayer, images: Images, activations: RowActivations, index: Index) -> Tensor:
         outputs = self.cut(images, index[: len(images)], [layer], activations).outputs
-        if not (self.is_settled(outputs) or not activations.requires_grad):
+        if not (self.is_gradient_decided(outputs) or not activations.requires_grad):
             outputs = self.cut_under_grad(images, index[: len(images)], [layer], activations).outputs
         return outputs
 
-    def is_settled(self, outputs: Outputs) -> bool:
+    def is_gradient_decided(self, outputs: Outputs) -> bool:
         """Whether there is a gradient, or none to be had."""
         return outputs.requires_grad or self.outer_grad or bool(self.obstacle)
 
     def cut_under_grad(
-        self, images: Images, index: Labels, layers: list[TargetLayer], activations: RowActivations | None = None
+        self,
+        images: Images,
+        index: Labels,
+        layers: list[TargetLayer],
+        activations: RowActivations | None = None,
     ) -> Cut:
         """As ``cut``, with grad on from the start, now and from now on.
 
@@ -105,7 +113,9 @@ class Network:
         self.outer_grad = True
         return self.cut(images, index, layers, activations)
 
-    def gradients(self, score: Tensor, cut: Cut, layers: list[TargetLayer], keeps_graph: bool = False) -> list[Gradients]:
+    def gradients(
+        self, score: Tensor, cut: Cut, layers: list[TargetLayer], keeps_graph: bool = False
+    ) -> list[Gradients]:
         """The score's gradients at the layers, at least float32; with ``keeps_graph`` they can be asked for of another score."""
         found: Sequence[Tensor | None] = [None] * len(layers)
         if score.requires_grad:
@@ -120,7 +130,13 @@ class Network:
             gradients.append(precise(own.to_map(gradient.detach())))
         return gradients
 
-    def cut(self, images: Images, index: Labels, layers: list[TargetLayer], activations: RowActivations | None = None) -> Cut:
+    def cut(
+        self,
+        images: Images,
+        index: Labels,
+        layers: list[TargetLayer],
+        activations: RowActivations | None = None,
+    ) -> Cut:
         """Outputs (m, C) as a function of the layers' outputs, and those: fresh leaves, or the given activations in their place."""
         rows = len(images) if activations is None else len(activations)
         leaves: dict[str, Tensor] = {}
@@ -130,7 +146,9 @@ class Network:
             whole = first_tensor(output)
             own = self._layout(layer, module, whole, images)
             if layer.path in leaves:
-                raise ValueError(f"target_layer: {layer.name!r} runs more than once in one forward; name one that runs once.")
+                raise ValueError(
+                    f"target_layer: {layer.name!r} runs more than once in one forward; name one that runs once."
+                )
             with torch.inference_mode(False):
                 if activations is not None:
                     leaf = own.from_map(activations.to(whole.dtype), whole.detach())
@@ -158,7 +176,9 @@ class Network:
         except RuntimeError as error:
             if self.obstacle or "Inference tensors cannot be saved for backward" not in str(error):
                 raise
-            self.obstacle = "the model keeps tensors made in inference mode; use Trainer(inference_mode=False)"
+            self.obstacle = (
+                "the model keeps tensors made in inference mode; use Trainer(inference_mode=False)"
+            )
         finally:
             for handle in handles:
                 handle.remove()
@@ -166,13 +186,19 @@ class Network:
             return self.cut(images, index, layers, activations)
         for layer in layers:
             if layer.path not in leaves:
-                raise ValueError(f"target_layer: the forward never reaches {layer.name!r}; name a layer that it runs through.")
+                raise ValueError(
+                    f"target_layer: the forward never reaches {layer.name!r}; name a layer that it runs through."
+                )
         paths = [layer.path for layer in layers]
         return Cut(outputs, [leaves[path] for path in paths], [layouts[path] for path in paths])
 
     def _read(self, images: Images, index: Labels, rows: int | None = None) -> Tensor:
         with self.precision():
-            answer = self.forward(self.model, images, index + self.first) if self.takes_index else self.forward(self.model, images)
+            answer = (
+                self.forward(self.model, images, index + self.first)
+                if self.takes_index
+                else self.forward(self.model, images)
+            )
         outputs = read_scores(answer, self.how, self.any_shape)
         if len(outputs) != (rows or len(images)):
             if rows is not None and rows != len(images):
@@ -208,7 +234,10 @@ def check_forward(model: nn.Module, forward: Forward | None) -> None:
         raise TypeError(f"model: got {describe(model)}; give a torch.nn.Module.")
     if forward is not None and not callable(forward):
         raise TypeError(f"forward: got {forward!r}; give a function (module, images) -> output.")
-    missing = getattr(type(model).forward, "__qualname__", "") in ("LightningModule.forward", "_forward_unimplemented")
+    missing = getattr(type(model).forward, "__qualname__", "") in (
+        "LightningModule.forward",
+        "_forward_unimplemented",
+    )
     if missing and forward is None and "forward" not in vars(model):
         raise ValueError(
             f"forward: {type(model).__name__} has no forward; define one that returns the class scores, "
@@ -239,4 +268,10 @@ def _takes_index(forward: Forward) -> bool:
         parameters = inspect.signature(forward).parameters.values()
     except (TypeError, ValueError):
         return False  # of some built-in functions nobody knows
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters) == 3
+    return (
+        sum(
+            p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+            for p in parameters
+        )
+        == 3
+    )

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.selectors import How, describe, first_fitting, parts_of, pick
+from lightning_cam.selectors import Selector, describe, first_fitting, parts_of, pick
 
 SCORE_KEYS = ("logits", "scores", "out")
 
 
-def read_scores(output: Any, scores: How = None, any_shape: bool = False) -> Tensor:
+def read_scores(output: Any, scores: Selector = None, any_shape: bool = False) -> Tensor:
     """Scores (n, C) of a model's output: the output itself, or its first floating (n, C), ``logits`` first.
 
     One score per image, (n,) or (n, 1), is a binary head's logit: (n, 2) comes back, its negative for class 0 and itself for 1.
@@ -23,9 +23,13 @@ def read_scores(output: Any, scores: How = None, any_shape: bool = False) -> Ten
         ValueError: No scores; the message says what the output holds.
     """
     if scores is None:
-        parts = parts_of(output) or [(name, getattr(output, name)) for name in SCORE_KEYS if hasattr(output, name)]
+        parts = parts_of(output) or [
+            (name, getattr(output, name)) for name in SCORE_KEYS if hasattr(output, name)
+        ]
         kinds = [_are_scores, _is_one_score, *([_are_dense] if any_shape else [])]
-        found: Any = next((one for kind in kinds if (one := first_fitting(parts, SCORE_KEYS, kind)) is not None), None)
+        found: Any = next(
+            (one for kind in kinds if (one := first_fitting(parts, SCORE_KEYS, kind)) is not None), None
+        )
     else:
         found = pick(output, scores, "scores")
     if _is_one_score(found):
@@ -43,7 +47,12 @@ def _are_scores(part: Any) -> bool:
 
 
 def _is_one_score(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim in (1, 2) and part.shape[1:] in ((), (1,))
+    return (
+        isinstance(part, Tensor)
+        and part.is_floating_point()
+        and part.ndim in (1, 2)
+        and part.shape[1:] in ((), (1,))
+    )
 
 
 def _are_dense(part: Any) -> bool:

@@ -78,7 +78,10 @@ def _reachable(model: nn.Module) -> tuple[list[nn.Module], list[Any]]:
         seen.add(id(thing))
         if isinstance(thing, nn.Module):
             modules.append(thing)
-            held: Iterable[Any] = [*thing.children(), *(value for name, value in vars(thing).items() if name not in TABLES)]
+            held: Iterable[Any] = [
+                *thing.children(),
+                *(value for name, value in vars(thing).items() if name not in TABLES),
+            ]
         else:
             containers.append(thing)
             held = thing.values() if isinstance(thing, dict) else thing
@@ -125,7 +128,9 @@ def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
     # Tensors kept as plain attributes or in a dict may be written in place as well: running averages, memories.
     dicts = [kept for kept in containers if type(kept) in DICTS]
     holders = [*(buffers for _, buffers in tables), *(vars(module) for module in modules), *dicts]
-    copies = [(kept, kept.detach().clone()) for holder in holders for kept in holder.values() if _is_plain(kept)]
+    copies = [
+        (kept, kept.detach().clone()) for holder in holders for kept in holder.values() if _is_plain(kept)
+    ]
     try:
         yield
     finally:
@@ -133,9 +138,13 @@ def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
             for table, buffers in tables:
                 table.clear()
                 table.update(buffers)
-            differs = [((buffer != copy) & ((buffer == buffer) | (copy == copy))).any() for buffer, copy in copies]
+            differs = [
+                ((buffer != copy) & ((buffer == buffer) | (copy == copy))).any() for buffer, copy in copies
+            ]
             # One wait for the device, not one a buffer.
-            changed = torch.stack([flag.to(differs[0].device) for flag in differs]).tolist() if differs else []
+            changed = (
+                torch.stack([flag.to(differs[0].device) for flag in differs]).tolist() if differs else []
+            )
             for (buffer, copy), is_changed in zip(copies, changed, strict=True):
                 if is_changed:
                     buffer.copy_(copy)

@@ -14,7 +14,15 @@ from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_t
 from lightning_cam.registry import did_you_mean
 
 SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
-PASSED_OVER = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+PASSED_OVER = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,10 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
         raise TypeError(f"target_layer: got {name!r}; give the name of a submodule, such as 'layer4'.")
     paths = {_plain(path): path for path, _ in model.named_modules() if path}
     if _plain(name) not in paths:
-        hint = did_you_mean(_plain(name), paths) or f"; its children are {', '.join(dict(model.named_children())) or 'none'}."
+        hint = (
+            did_you_mean(_plain(name), paths)
+            or f"; its children are {', '.join(dict(model.named_children())) or 'none'}."
+        )
         raise ValueError(f"target_layer: no layer {name!r} in {type(model).__name__}{hint}")
     return TargetLayer(_plain(name), paths[_plain(name)])
 
@@ -81,7 +92,11 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
     chosen = None
     if last is not None:
         after = trace[trace.index(last) :]
-        alike = (run for run in reversed(after) if run.extent == last.extent and _is_map(run.module) and _once(run, trace))
+        alike = (
+            run
+            for run in reversed(after)
+            if run.extent == last.extent and _is_map(run.module) and _once(run, trace)
+        )
         chosen = next(alike, None)
         works = [run for run in after if run.weighted and run.positions > 1]
         lives_on = any(trace.index(run) > trace.index(chosen or last) for run in works)
@@ -91,7 +106,9 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
                 f"the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
             )
         # What works on tokens within it may hand on a class token alone.
-        if lives_on or (chosen and any(run.extent is None for run in works) and not _decides(chosen, forward)):
+        if lives_on or (
+            chosen and any(run.extent is None for run in works) and not _decides(chosen, forward)
+        ):
             chosen = None
     if chosen is None:
         stages = (run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module))
@@ -199,13 +216,17 @@ def _maps(trace: list[Run]) -> list[Run]:
     """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens on a known grid."""
     convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS)]
     known = [run.extent for run in convolutions if run.extent]
-    of_heads = [run.shape[2:] for run in convolutions]  # which come first in some attentions, as if they were images
+    of_heads = [
+        run.shape[2:] for run in convolutions
+    ]  # which come first in some attentions, as if they were images
     maps = []
     for run in trace:
         if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
             known = known or [run.grid]
             # Some number before some grid fits queries, latents and merged tokens too: it counts where that very grid is known.
-            is_known = run.grid in known + of_heads or (not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known))
+            is_known = run.grid in known + of_heads or (
+                not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known)
+            )
             fits = in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
             if fits and (run.extent or is_known):
                 maps.append(run)
@@ -214,7 +235,9 @@ def _maps(trace: list[Run]) -> list[Run]:
 
 
 def _is_half(grid: Size, whole: Size) -> bool:
-    return all(side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in zip(grid, whole, strict=True))
+    return all(
+        side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in zip(grid, whole, strict=True)
+    )
 
 
 def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:

@@ -84,7 +84,11 @@ def region(channel: int, where: Tensor | None = None) -> Target:
     """
 
     def region_score(scores: Outputs, labels: Labels | None = None) -> PerImage:
-        inside = scores.argmax(dim=1) == channel if where is None else where.to(scores.device).bool().expand_as(scores[:, 0])
+        inside = (
+            scores.argmax(dim=1) == channel
+            if where is None
+            else where.to(scores.device).bool().expand_as(scores[:, 0])
+        )
         return torch.where(inside, scores[:, channel], 0.0).flatten(1).sum(dim=1)
 
     return region_score
@@ -109,7 +113,13 @@ TARGETS: dict[str, Target] = {
 }
 
 
-WEIGHS_CLASSES = ("label", "predicted", "finer", "contrast", "counterfactual")  # rows that are weighted sums of scores
+WEIGHS_CLASSES = (
+    "label",
+    "predicted",
+    "finer",
+    "contrast",
+    "counterfactual",
+)  # rows that are weighted sums of scores
 
 
 def probabilities(scores: Scores) -> Scores:
@@ -133,7 +143,7 @@ def check_target(target: str | int | Target) -> None:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedTarget:
     """A target whose classes are found.
 
     Args:
@@ -145,7 +155,7 @@ class Settled:
     score: Callable[[Outputs, Labels], PerImage]
 
 
-def settle(target: str | int | Target, scores: Outputs, labels: Truth | None) -> Settled:
+def resolve_target(target: str | int | Target, scores: Outputs, labels: Truth | None) -> ResolvedTarget:
     """The target, with its classes found on these scores.
 
     Raises:
@@ -153,14 +163,23 @@ def settle(target: str | int | Target, scores: Outputs, labels: Truth | None) ->
     """
     classes = target_classes(target, scores, labels)
     known = labels if classes is None else classes
-    name = "label" if isinstance(target, int) or target == "predicted" else target  # of the class that was found
+    name = (
+        "label" if isinstance(target, int) or target == "predicted" else target
+    )  # of the class that was found
     row = choose(TARGETS, name, "target")
     if row not in [TARGETS[key] for key in WEIGHS_CLASSES]:
-        return Settled(classes, lambda outputs, index: row(outputs, None if known is None else known[index]))
+        return ResolvedTarget(
+            classes, lambda outputs, index: row(outputs, None if known is None else known[index])
+        )
     with torch.enable_grad():
         leaf = scores.detach().clone().requires_grad_()
-        (weights,) = torch.autograd.grad(row(leaf, known).sum(), leaf)  # of a weighted sum the gradient is the weights
-    return Settled(classes, lambda outputs, index: torch.where(weights[index] != 0, outputs * weights[index], 0.0).sum(dim=1))
+        (weights,) = torch.autograd.grad(
+            row(leaf, known).sum(), leaf
+        )  # of a weighted sum the gradient is the weights
+    return ResolvedTarget(
+        classes,
+        lambda outputs, index: torch.where(weights[index] != 0, outputs * weights[index], 0.0).sum(dim=1),
+    )
 
 
 def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | None) -> Labels | None:
@@ -172,7 +191,9 @@ def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | 
     classes = scores.shape[1]
     if isinstance(target, int):
         if not 0 <= target < classes:
-            raise ValueError(f"target: class index {target} is outside the model's {classes} classes; use 0 to {classes - 1}.")
+            raise ValueError(
+                f"target: class index {target} is outside the model's {classes} classes; use 0 to {classes - 1}."
+            )
         return torch.full((len(scores),), target, device=scores.device)
     if target in ("predicted", predicted_score):
         return scores.argmax(dim=1)
@@ -180,14 +201,20 @@ def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | 
         return None
     if labels is None:
         if target in ("label", label_score):
-            raise ValueError("labels: target 'label' needs labels and got None; pass labels, or target='predicted'.")
+            raise ValueError(
+                "labels: target 'label' needs labels and got None; pass labels, or target='predicted'."
+            )
         return scores.argmax(dim=1)
     if labels.ndim == 2:
         if labels.shape[1] != classes:
-            raise ValueError(f"labels: got {labels.shape[1]} columns for the model's {classes} classes; give one column per class.")
+            raise ValueError(
+                f"labels: got {labels.shape[1]} columns for the model's {classes} classes; give one column per class."
+            )
         if target in ("label", label_score):
             return None
-        raise ValueError(f"labels: target {target!r} is about one class and got several per image; use target='label' or an index.")
+        raise ValueError(
+            f"labels: target {target!r} is about one class and got several per image; use target='label' or an index."
+        )
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise ValueError(

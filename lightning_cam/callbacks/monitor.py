@@ -14,13 +14,19 @@ from typing import Any, TypeVar
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_cam.attribution.capture import answering, has_run
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.capture import has_run, predicting
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.attribution.network import check_forward, like
 from lightning_cam.attribution.target_layer import TargetLayer, named_layer
 from lightning_cam.attribution.targets import probabilities
-from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases, forward_through, unlogged
-from lightning_cam.callbacks.publisher import Gallery
+from lightning_cam.callbacks.lightning import (
+    LightningModule,
+    Trainer,
+    callback_bases,
+    forward_through,
+    unlogged,
+)
+from lightning_cam.callbacks.publisher import Publisher
 from lightning_cam.callbacks.schedule import Budget
 from lightning_cam.checks import check_normalization, check_whole
 from lightning_cam.data.batch import read_batch
@@ -34,15 +40,15 @@ from lightning_cam.distributed import Ranks, ranks_of
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import Destination, PublishError, validation_step, where_to
-from lightning_cam.loggers.worker import Background
+from lightning_cam.loggers.worker import Worker
 from lightning_cam.metrics.statistics import MapContext, measure
 from lightning_cam.report.record import Memory
 from lightning_cam.report.settings import settings_of
-from lightning_cam.selectors import check_how, imported
+from lightning_cam.selectors import check_selector, imported
 from lightning_cam.shortcuts.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
 from lightning_cam.shortcuts.examine import check_subjects, choose_cues, examine
 from lightning_cam.shortcuts.findings import Finding
-from lightning_cam.shortcuts.pairing import Subjects
+from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images, Masks
@@ -152,21 +158,27 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if isinstance(class_names, str) or not (class_names is None or isinstance(class_names, Sequence)):
             raise TypeError(f"class_names: got {class_names!r}; give one name per class, in a list.")
         if isinstance(method, list | tuple):
-            raise TypeError(f"method: got {method!r}; a monitor has one method, several monitors have several names.")
+            raise TypeError(
+                f"method: got {method!r}; a monitor has one method, several monitors have several names."
+            )
         for argument, how in (("images", images), ("labels", labels), ("masks", masks)):
-            check_how(argument, how)
+            check_selector(argument, how)
         color_table(colormap)
         if color_scale not in ("map", "run"):
             raise ValueError(f"color_scale: got {color_scale!r}; give 'map' or 'run'.")
         if not (foreground is None or (isinstance(foreground, int | float) and 0 < foreground <= 1)):
-            raise ValueError(f"foreground: got {foreground!r}; give a share of the map's maximum in (0, 1], such as 0.5, or None.")
+            raise ValueError(
+                f"foreground: got {foreground!r}; give a share of the map's maximum in (0, 1], such as 0.5, or None."
+            )
         if not callable(on_alert) and on_alert not in ("warn", "stop"):
             raise ValueError(f"on_alert: got {on_alert!r}; give 'warn', 'stop' or a function of the finding.")
         self.cues = {} if cues is None else choose_cues(cues)
         self.expected_cues = tuple(choose_cues(expected_cues, "expected_cues"))
         self.alarm_cues = tuple(choose_cues(alarm_cues, "alarm_cues"))
         self.on_alert = on_alert
-        self.question = Question(method, target, target_layer, forward, scores, max_batch=max_batch, rivals=shown)
+        self.question = ExplainConfig(
+            method, target, target_layer, forward, scores, max_batch=max_batch, confusions=shown
+        )
         self._budget = None if max_overhead is None else Budget(max_overhead)
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
@@ -186,9 +198,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._looked = self._off = self._endless = self._shared = False
         self._pending: Exception | None = None  # met on this rank; told when all ranks are asked
         self._said: set[str] = set()
-        self._background = Background()
+        self._background = Worker()
         style = Style(colormap, opacity, known, color_scale, foreground)
-        self._gallery = Gallery(name, shown, style, self.question, self._memory, self._background, self._warn)
+        self._gallery = Publisher(
+            name, shown, style, self.question, self._memory, self._background, self._warn
+        )
 
     @property
     def probe(self) -> Probe | None:
@@ -255,8 +269,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._hear_background(pl_module)
         if self._off:
             return
-        if not self._means_complete and self.cues and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._means = ClassMeans(tuple(dict.fromkeys(row.feature for row in self.cues.values() if row.feature)))
+        if (
+            not self._means_complete
+            and self.cues
+            and trainer.state.fn == "fit"
+            and not trainer.sanity_checking
+        ):
+            self._means = ClassMeans(
+                tuple(dict.fromkeys(row.feature for row in self.cues.values() if row.feature))
+            )
         with self._never_stopping(trainer):
             ranks = ranks_of(trainer)
             length = ranks.together(lambda: self._read_loader(trainer))
@@ -264,7 +285,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._share_probe(ranks)
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Takes images for the probe and the class means, before the user's step can change them."""
         adds_to_means = self._means is not None and not self._means_complete
@@ -276,14 +302,29 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._batch_size = max(self._batch_size or 1, len(found.images))
             if self.probe is None:
                 self._memory.collector.offer(found)
-            if self._means is not None and adds_to_means and found.labels is not None and found.images.ndim == 4:
-                self._means.add(found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES), MOST_IMAGES)
+            if (
+                self._means is not None
+                and adds_to_means
+                and found.labels is not None
+                and found.images.ndim == 4
+            ):
+                self._means.add(
+                    found.images, found.labels, found.masks, self._memory.classes(MOST_CLASSES), MOST_IMAGES
+                )
         except Exception as error:  # noqa: BLE001 - raised at the look, as other ranks may have met none
-            if self.probe is None or not isinstance(error, ValueError):  # a probe of the user's own need not resemble the batch
+            if self.probe is None or not isinstance(
+                error, ValueError
+            ):  # a probe of the user's own need not resemble the batch
                 self._pending = error
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Looks, once the probe is complete. Only the batch hooks see the weights that are validated, whatever averages them."""
         if self._off or self._looked or dataloader_idx != self.dataloader_idx:
@@ -302,7 +343,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 probe = self.probe or self._choose_probe(trainer, pl_module)
                 if trainer.state.fn != "fit":
                     self._watch(trainer, pl_module, probe)
-                elif self._memory.is_due(trainer.current_epoch, self.every_n_epochs) and (works := self._affordable(trainer)):
+                elif self._memory.is_due(trainer.current_epoch, self.every_n_epochs) and (
+                    works := self._affordable(trainer)
+                ):
                     self._watch(trainer, pl_module, probe, *works[1:])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -313,7 +356,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._hear_background(pl_module)
         if not self._off and not self._looked:
             self._endless = True
-            self._warn("the validation loader does not tell its length, so the first look is at the next validation")
+            self._warn(
+                "the validation loader does not tell its length, so the first look is at the next validation"
+            )
             with self._never_stopping(trainer):
                 ranks_of(trainer).together(self._raise_pending)
                 if self.probe is None:
@@ -330,7 +375,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         probe = self.probe
         if not self._off and probe is not None and len(self.history) > 1:
             with self._never_stopping(trainer):
-                self._gallery.animate(probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer)))
+                self._gallery.animate(
+                    probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer))
+                )
         self._finish(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -353,7 +400,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """What the watched loader tells of classes and normalization; how many batches it has on this rank, 0 if nobody knows."""
         lengths = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
         if self.dataloader_idx >= len(lengths):
-            raise ValueError(f"dataloader_idx: got {self.dataloader_idx} for {len(lengths)} validation loaders; they count from 0.")
+            raise ValueError(
+                f"dataloader_idx: got {self.dataloader_idx} for {len(lengths)} validation loaders; they count from 0."
+            )
         loader = nth_loader(trainer.val_dataloaders, self.dataloader_idx)
         self._names = self.class_names or dataset_class_names(loader)
         if self.probe is None:
@@ -403,9 +452,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         ranks.together(lambda: self._memory.choose((probe, serials)))
         seen = (self.history.looks[0].predicted >= 0).sum().item() if self.history.looks else len(probe)
         if seen < len(probe) / 2:
-            hint = (
-                f"the sanity check showed {seen} of the probe's {len(probe)} images, so the film strip's first column is not full"
-            )
+            hint = f"the sanity check showed {seen} of the probe's {len(probe)} images, so the film strip's first column is not full"
             self._tell(pl_module, f"{hint} (Trainer(num_sanity_val_steps=-1) shows all)")
         is_kept = trainer.state.fn == "fit" and trainer.is_global_zero
         packed = self._memory.packed(self._gallery.style.normalization) if is_kept else None
@@ -424,7 +471,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         now = perf_counter()
         kept = trainer.strategy.broadcast(self._budget.affordable(works, now))
         if kept != works:
-            share, most = 100 * self._budget.share(works[: len(kept) + 1], now), 100 * self._budget.max_overhead
+            share, most = (
+                100 * self._budget.share(works[: len(kept) + 1], now),
+                100 * self._budget.max_overhead,
+            )
             what = "looks with shortcut tests" if kept else "looks"
             self._warn(
                 f"max_overhead: {what} would take {share:.1f} % of the training time, more than {most:g} %, so some are left out"
@@ -435,7 +485,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """One look: statistics, pictures, and in a fit the history and ``tests`` for shortcuts."""
         ranks = ranks_of(trainer)
         epoch, step = trainer.current_epoch, validation_step(trainer)
-        when = f"epoch {epoch} · step {step}" if trainer.state.fn == "fit" else f"{trainer.state.fn.value} · step {step}"
+        when = (
+            f"epoch {epoch} · step {step}"
+            if trainer.state.fn == "fit"
+            else f"{trainer.state.fn.value} · step {step}"
+        )
         try:
             with self._timed("look", pl_module):
                 explanation = self._look(trainer, pl_module, probe)
@@ -450,14 +504,20 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                     )
                     if self.report and destination.writes:
                         self._report_path = destination.directory / self.name / "report.html"
-                ranks.together(lambda: self._gallery.show(explanation, probe, when, destination, trainer.state.fn == "fit"))
+                ranks.together(
+                    lambda: self._gallery.show(
+                        explanation, probe, when, destination, trainer.state.fn == "fit"
+                    )
+                )
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
             raise
         if tests:
             with self._timed(tests, pl_module):
-                self._test_shortcuts(trainer, pl_module, probe, explanation, when, tests == THOROUGH, destination)
+                self._test_shortcuts(
+                    trainer, pl_module, probe, explanation, when, tests == THOROUGH, destination
+                )
 
     def _hear_background(self, pl_module: LightningModule) -> None:
         """Says where to find what was written, and what could not be."""
@@ -510,18 +570,23 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._warn(f"no shortcut tests: {error}")
             return
         ranks, images, standing = ranks_of(trainer), explanation.images, self._memory.standing
-        labels, masks = labels.to(images.device), None if probe.masks is None else probe.masks.to(images.device)
+        labels, masks = (
+            labels.to(images.device),
+            None if probe.masks is None else probe.masks.to(images.device),
+        )
         # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
         predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
         means = self._class_means(ranks, images, masks)
-        subjects = Subjects(images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks)
+        subjects = TestedProbe(
+            images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks
+        )
 
         def report_with(batch: int) -> ShortcutReport:
             classes, question = explanation.scores.shape[1], self._question(trainer)
             with (
                 trainer.precision_plugin.forward_context(),
                 unlogged(pl_module),
-                answering(pl_module, len(images), question.forward, question.scores, batch) as ask,
+                predicting(pl_module, len(images), question.forward, question.scores, batch) as ask,
             ):
                 report = examine(
                     subjects,
@@ -533,13 +598,19 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                     thorough=thorough,
                     standing=standing,
                 )
-                return observe(report, ask, classes=classes, max_batch=batch) if thorough or not self._memory.tests else report
+                return (
+                    observe(report, ask, classes=classes, max_batch=batch)
+                    if thorough or not self._memory.tests
+                    else report
+                )
 
         report = self._where_it_fits(ranks, report_with)
         found = report.findings
         # What watches the scalar of a cue that is tested at a later look only must find it from the first look on.
         later = (
-            [cue for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None] if images.ndim == 4 else []
+            [cue for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None]
+            if images.ndim == 4
+            else []
         )
         self._memory.keep({f"shortcut/{cue}": math.nan for cue in later})
         self._memory.judge(
@@ -573,17 +644,23 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return self._means
 
     def _alert(self, trainer: Trainer, finding: Finding) -> None:
-        self._warn(f"{finding.statement}. It says what decides, not whether it may: expected_cues=[{finding.cue!r}] if so")
+        self._warn(
+            f"{finding.statement}. It says what decides, not whether it may: expected_cues=[{finding.cue!r}] if so"
+        )
         if self.on_alert == "stop":
             trainer.should_stop = True
         elif callable(self.on_alert) and trainer.is_global_zero:
             try:
                 self.on_alert(finding)
             except Exception as error:  # noqa: BLE001 - whatever the user's function raises, the training goes on
-                self._warn(f"on_alert: your function raised {type(error).__name__}: {error}; mend it. Looks and tests go on")
+                self._warn(
+                    f"on_alert: your function raised {type(error).__name__}: {error}; mend it. Looks and tests go on"
+                )
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, probe: Probe) -> Explanation:
-        explanation = self._where_it_fits(ranks_of(trainer), lambda batch: self._explain(trainer, pl_module, probe, batch))
+        explanation = self._where_it_fits(
+            ranks_of(trainer), lambda batch: self._explain(trainer, pl_module, probe, batch)
+        )
         for note in explanation.notes:
             self._warn(note)
         return explanation
@@ -601,16 +678,22 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._room = batch // 2
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-            self._warn(f"max_batch: memory ran out with {batch} images at once; from now on {self._room} are sent at once")
+            self._warn(
+                f"max_batch: memory ran out with {batch} images at once; from now on {self._room} are sent at once"
+            )
 
-    def _question(self, trainer: Trainer) -> Question:
+    def _question(self, trainer: Trainer) -> ExplainConfig:
         return replace(self.question, forward=forward_through(trainer, self.question.forward))
 
     def _explain(self, trainer: Trainer, pl_module: LightningModule, probe: Probe, batch: int) -> Explanation:
         own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there
-        images = trainer.precision_plugin.convert_input(like(probe.images, pl_module) if own else probe.images.to(pl_module.device))
+        images = trainer.precision_plugin.convert_input(
+            like(probe.images, pl_module) if own else probe.images.to(pl_module.device)
+        )
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        question = replace(self._question(trainer), normalization=self._gallery.style.normalization, max_batch=batch)
+        question = replace(
+            self._question(trainer), normalization=self._gallery.style.normalization, max_batch=batch
+        )
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
             self._warn(

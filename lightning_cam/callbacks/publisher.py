@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.attribution.maps import part_strengths
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import Destination, publish, publish_animation, publish_text
-from lightning_cam.loggers.worker import Background, Job
+from lightning_cam.loggers.worker import Job, Worker
 from lightning_cam.report.page import write_remembered
 from lightning_cam.report.record import Memory
 from lightning_cam.shortcuts.findings import Finding
@@ -22,10 +22,15 @@ from lightning_cam.visualization.evolution import draw_animation, draw_evolution
 from lightning_cam.visualization.overlay import draw_overlay
 from lightning_cam.visualization.scene import Style, how_drawn
 
-MOVING = (8, 16, 32, 64)  # looks in the history at which they are shown one after another, beside the end of the fit
+MOVING = (
+    8,
+    16,
+    32,
+    64,
+)  # looks in the history at which they are shown one after another, beside the end of the fit
 
 
-class Gallery:
+class Publisher:
     """Draws tiles at once, as they lie on the model's device, and leaves the rest to the background.
 
     Args:
@@ -43,9 +48,9 @@ class Gallery:
         name: str,
         shown: int,
         style: Style,
-        question: Question,
+        question: ExplainConfig,
         memory: Memory,
-        background: Background,
+        background: Worker,
         warn: Callable[[str], None],
     ) -> None:
         self.name, self.shown, self.style, self.question = name, shown, style, question
@@ -56,13 +61,17 @@ class Gallery:
         self._overlay(explanation, probe, "rehearsal")()
         self._evolution(explanation, probe, history, "rehearsal")()
 
-    def show(self, explanation: Explanation, probe: Probe, when: str, destination: Destination, in_fit: bool) -> None:
+    def show(
+        self, explanation: Explanation, probe: Probe, when: str, destination: Destination, in_fit: bool
+    ) -> None:
         """One look; of a fit also how it came to be."""
         if not destination.writes:
             return
         self._publish(destination, "overlay", self._overlay(explanation, probe, when))
         if in_fit:
-            self._publish(destination, "evolution", self._evolution(explanation, probe, self.memory.history, when))
+            self._publish(
+                destination, "evolution", self._evolution(explanation, probe, self.memory.history, when)
+            )
             if len(self.memory.history) in MOVING:
                 self.animate(explanation.images, probe, destination)
         if (classes := self._classes(explanation, probe, when)) is not None:
@@ -72,20 +81,33 @@ class Gallery:
         """The looks so far, one after another."""
         if not destination.writes:
             return
-        tag, words = f"{self.name}/animation", f"{', '.join(self.question.methods)} · {how_drawn(images)}".rstrip(" ·")
+        tag, words = (
+            f"{self.name}/animation",
+            f"{', '.join(self.question.methods)} · {how_drawn(images)}".rstrip(" ·"),
+        )
         draw = draw_animation(images[: self.shown], self.memory.history, probe, words, self.style)
         self._later(destination, tag, lambda: publish_animation(destination, tag, draw()))
 
-    def show_findings(self, report: ShortcutReport, now: Sequence[Finding], when: str, destination: Destination) -> None:
+    def show_findings(
+        self, report: ShortcutReport, now: Sequence[Finding], when: str, destination: Destination
+    ) -> None:
         """What this look's tests found, beside what stands of earlier ones; of the first a picture."""
         if not now or not destination.writes:
             return
         standing = self.memory.standing.findings
-        lines = [f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now]
-        lines += [f"- {finding.level}, as last tested: {finding.statement}" for finding in standing if finding not in now]
+        lines = [
+            f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now
+        ]
+        lines += [
+            f"- {finding.level}, as last tested: {finding.statement}"
+            for finding in standing
+            if finding not in now
+        ]
         tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
         self._later(destination, tag, partial(publish_text, destination, tag, text))
-        if now[0].rank <= min(finding.rank for finding in standing):  # else the picture of what stands first remains
+        if now[0].rank <= min(
+            finding.rank for finding in standing
+        ):  # else the picture of what stands first remains
             drawing = report.drawing(now[0], when, self.style.normalization)
             self._publish(destination, "shortcut", self.memory.album.keeping(now[0].key, drawing))
 
@@ -101,7 +123,7 @@ class Gallery:
         self.background.add(f"{tag} of epoch {destination.epoch}", job, here=not destination.any_thread)
 
     def _overlay(self, explanation: Explanation, probe: Probe, when: str) -> Draw:
-        shown, rivals = slice(0, self.shown), explanation.rivals
+        shown, confusions = slice(0, self.shown), explanation.confusions
         draw, guessed = draw_overlay(
             explanation.images[shown],
             explanation.cams[shown],
@@ -111,11 +133,13 @@ class Gallery:
             (when, self._asked(explanation)),
             self.style,
             None if explanation.parts is None else part_strengths(explanation.parts)[shown],
-            None if rivals is None else (rivals.predicted, rivals.contrast),
+            None if confusions is None else (confusions.predicted, confusions.contrast),
             self.memory.history,
         )
         if guessed:
-            self.warn("the images' normalization is not known, so channels are stretched to their range; give normalization=")
+            self.warn(
+                "the images' normalization is not known, so channels are stretched to their range; give normalization="
+            )
         return draw
 
     def _evolution(self, explanation: Explanation, probe: Probe, history: History, when: str) -> Draw:
@@ -130,4 +154,8 @@ class Gallery:
     def _asked(self, explanation: Explanation) -> str:
         grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
         method = f"{explanation.method} at {explanation.target_layer} ({grid})"
-        return f"{method} · target: {self.question.target_name}" if self.question.has_target else f"{method} · of no class"
+        return (
+            f"{method} · target: {self.question.target_name}"
+            if self.question.has_target
+            else f"{method} · of no class"
+        )

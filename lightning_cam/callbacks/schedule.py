@@ -48,4 +48,11 @@ class Budget:
         """As many of ``works``, the first before the others, as the share allows; all where the first was never done."""
         if works[0] not in self.costs:
             return list(works)
-        return next((list(works[:n]) for n in range(len(works), 0, -1) if self.share(works[:n], now) <= self.max_overhead), [])
+        return next(
+            (
+                list(works[:n])
+                for n in range(len(works), 0, -1)
+                if self.share(works[:n], now) <= self.max_overhead
+            ),
+            [],
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.selectors import How, Parts, describe, first_fitting, parts_of, pick
+from lightning_cam.selectors import Parts, Selector, describe, first_fitting, parts_of, pick
 from lightning_cam.typing import Images, Labels, Masks
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
@@ -24,7 +24,9 @@ class Reading:
     masks: Masks | None
 
 
-def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = None) -> Reading:
+def read_batch(
+    batch: Any, images: Selector = None, labels: Selector = None, masks: Selector = None
+) -> Reading:
     """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
 
     Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes. Images are the first floating
@@ -55,10 +57,15 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
     else:
         found_labels = pick(batch, labels, "labels")
         if not (_are_labels(found_labels, count) or _are_zeros_and_ones(found_labels, count)):
-            raise ValueError(f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},).")
+            raise ValueError(
+                f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},)."
+            )
     if masks is None:
         found_masks = _only(
-            others, MASK_KEYS, lambda part: _are_masks(part, count, size) and not part.is_floating_point(), _of_two_values
+            others,
+            MASK_KEYS,
+            lambda part: _are_masks(part, count, size) and not part.is_floating_point(),
+            _of_two_values,
         )
     else:
         found_masks = pick(batch, masks, "masks")
@@ -74,7 +81,10 @@ def read_batch(batch: Any, images: How = None, labels: How = None, masks: How = 
 
 
 def _only(
-    parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], convinces: Callable[[Any], bool] = lambda part: True
+    parts: Parts,
+    names: tuple[str, ...],
+    fits: Callable[[Any], bool],
+    convinces: Callable[[Any], bool] = lambda part: True,
 ) -> Any:
     """What has a usual name, if it fits; where nothing has one, the first that convinces, or among other names the only one."""
     named = [part for part in parts if part[0] in names]
@@ -96,7 +106,10 @@ def _find_images(parts: Parts) -> Any:
         (unnamed, lambda part: _has_rank(part, 5) and part.is_floating_point()),
         (unnamed, lambda part: _has_rank(part, 5) and part.dtype != torch.bool),
         (unnamed, lambda part: _has_rank(part, 4) and part.dtype != torch.bool),
-        (unnamed, lambda part: _has_rank(part, 3) and part.is_floating_point() and part.shape[1] < part.shape[2]),
+        (
+            unnamed,
+            lambda part: _has_rank(part, 3) and part.is_floating_point() and part.shape[1] < part.shape[2],
+        ),
     ]
     found = (first_fitting(some, IMAGE_KEYS, fits, LABEL_KEYS + MASK_KEYS) for some, fits in ways)
     return next((one for one in found if one is not None), None)
@@ -107,7 +120,12 @@ def _has_rank(part: Any, *ranks: int) -> bool:
 
 
 def _are_labels(part: Any, count: int) -> bool:
-    whole = isinstance(part, Tensor) and not part.is_floating_point() and not part.is_complex() and part.dtype != torch.bool
+    whole = (
+        isinstance(part, Tensor)
+        and not part.is_floating_point()
+        and not part.is_complex()
+        and part.dtype != torch.bool
+    )
     return whole and part.shape in ((count,), (count, 1))
 
 

@@ -40,7 +40,10 @@ def normalization(loaders: Any) -> Normalization | None:
 
 def _mean_std(step: Any) -> Normalization | None:
     try:
-        mean, std = (torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (step.mean, step.std))
+        mean, std = (
+            torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+            for values in (step.mean, step.std)
+        )
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return None  # no numbers: another thing of that name
     width = max(len(mean), len(std))
@@ -61,7 +64,13 @@ def _datasets(loaders: Any) -> Iterator[Any]:
 
 
 def _several(things: Any) -> list[Any]:
-    return list(things.values()) if isinstance(things, Mapping) else list(things) if isinstance(things, list | tuple) else [things]
+    return (
+        list(things.values())
+        if isinstance(things, Mapping)
+        else list(things)
+        if isinstance(things, list | tuple)
+        else [things]
+    )
 
 
 def _steps(transform: Any) -> Iterator[Any]:

@@ -44,7 +44,9 @@ class Look:
     @property
     def means(self) -> dict[str, float]:
         """Mean over the images whose value is finite, by statistic; NaN where none is."""
-        return {name: values[values.isfinite()].double().mean().item() for name, values in self.statistics.items()}
+        return {
+            name: values[values.isfinite()].double().mean().item() for name, values in self.statistics.items()
+        }
 
     def of(self, rows: Labels) -> "Look":
         """The same look for other images: row ``rows[i]`` of this one, NaN where ``rows[i]`` is -1."""
@@ -65,12 +67,27 @@ class Look:
         )
 
 
-def remember(epoch: int, step: int, cams: Cams, predicted: Labels, confidence: PerImage, statistics: dict[str, PerImage]) -> Look:
+def remember(
+    epoch: int,
+    step: int,
+    cams: Cams,
+    predicted: Labels,
+    confidence: PerImage,
+    statistics: dict[str, PerImage],
+) -> Look:
     """A look as the history keeps it, on the host."""
     peaks = cams.abs().flatten(1).amax(dim=1)
     scaled = torch.where(_beside(peaks, cams) > 0, cams / _beside(peaks, cams), cams)
     values = {name: value.detach().float().cpu() for name, value in statistics.items()}
-    return Look(epoch, step, scaled.half().cpu(), peaks.float().cpu(), predicted.cpu(), confidence.float().cpu(), values)
+    return Look(
+        epoch,
+        step,
+        scaled.half().cpu(),
+        peaks.float().cpu(),
+        predicted.cpu(),
+        confidence.float().cpu(),
+        values,
+    )
 
 
 def _beside(values: Tensor, maps: Tensor) -> Tensor:
@@ -107,7 +124,9 @@ class History:
         changes = [max(look.means.get("drift_last", math.nan), 0.0) for look in self.looks[1:]]
         known = [change for change in changes if math.isfinite(change)]
         if sum(known) > 0:
-            places = list(accumulate((change if math.isfinite(change) else 0.0 for change in changes), initial=0.0))
+            places = list(
+                accumulate((change if math.isfinite(change) else 0.0 for change in changes), initial=0.0)
+            )
         else:
             places = [float(look.step) for look in self.looks]
         wanted = [places[0] + (places[-1] - places[0]) * i / (most - 1) for i in range(1, most - 1)]

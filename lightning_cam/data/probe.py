@@ -43,7 +43,9 @@ class Probe:
         check_images(self.images)
         count, size = len(self.images), tuple(self.images.shape[2:])
         check_labels(self.labels, count)
-        if self.masks is not None and not (isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)):
+        if self.masks is not None and not (
+            isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)
+        ):
             raise ValueError(
                 f"masks: got {describe(self.masks)} for images {tuple(self.images.shape)}; give truth values {(count, *size)}."
             )
@@ -78,7 +80,11 @@ class Probe:
     def state(self, normalization: Normalization | None = None) -> dict[str, Any]:
         """Plain tensors and primitives that ``probe_from`` reads; images as uint8 where that loses nothing."""
         images = self.images.detach().cpu()
-        state: dict[str, Any] = {"labels": _cpu(self.labels), "masks": _cpu(self.masks), "class_names": self.class_names}
+        state: dict[str, Any] = {
+            "labels": _cpu(self.labels),
+            "masks": _cpu(self.masks),
+            "class_names": self.class_names,
+        }
         if images.dtype == torch.uint8:
             return {**state, "images": images.clone()}
         exact, dtype = _bytes(images), str(images.dtype).removeprefix("torch.")

@@ -36,7 +36,9 @@ class Collector:
             if place is None:
                 continue
             mask = None if reading.masks is None else reading.masks[i]
-            candidate = _Candidate(self.serial, None if reading.labels is None else label, reading.images[i], mask)
+            candidate = _Candidate(
+                self.serial, None if reading.labels is None else label, reading.images[i], mask
+            )
             if self.chosen and not candidate.fits(self.chosen[0]):
                 self.skipped += 1
             elif not candidate.image.isfinite().all():
@@ -62,10 +64,21 @@ class Collector:
         for candidate in self.chosen:
             rounds[candidate.label] = rounds.get(candidate.label, -1) + 1
             order.append((rounds[candidate.label], candidate.label or 0, candidate.serial))
-        chosen = [candidate for _, candidate in sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])]
+        chosen = [
+            candidate
+            for _, candidate in sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])
+        ]
         with torch.inference_mode(False):  # under validate(), what is made would serve no later training
-            labels = None if chosen[0].label is None else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
-            masks = None if chosen[0].mask is None else torch.stack([c.mask for c in chosen if c.mask is not None])
+            labels = (
+                None
+                if chosen[0].label is None
+                else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
+            )
+            masks = (
+                None
+                if chosen[0].mask is None
+                else torch.stack([c.mask for c in chosen if c.mask is not None])
+            )
             probe = Probe(torch.stack([c.image for c in chosen]), labels, masks, class_names)
         return probe, [candidate.serial for candidate in chosen]
 
@@ -105,7 +118,9 @@ class _Candidate:
     def copy(self) -> "_Candidate":
         """The same with tensors of its own: the user's step may change the batch, and inference tensors serve no later training."""
         with torch.inference_mode(False):
-            return replace(self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone())
+            return replace(
+                self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone()
+            )
 
 
 def _spread(label: int) -> int:

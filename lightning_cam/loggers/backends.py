@@ -32,7 +32,9 @@ def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
 
 
 def _picture_row(logger: Any) -> Show | None:
-    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(PICTURES, logger)
+    return next((LOGGERS[kind] for kind in type(logger).__mro__ if kind in LOGGERS), None) or _first_fit(
+        PICTURES, logger
+    )
 
 
 def _writes_on_any_thread(logger: Any) -> bool:
@@ -77,7 +79,12 @@ def show_in_tensorboard(logger: Any, tag: str, picture: Image.Image, step: int) 
     """As JPEG through torch's writer, which by itself would encode PNG, slower and larger. Else ``add_image``."""
     experiment = logger.experiment
     if type(experiment).__module__.startswith("torch.utils.tensorboard"):
-        image = Summary.Image(height=picture.height, width=picture.width, colorspace=3, encoded_image_string=encode_jpeg(picture))
+        image = Summary.Image(
+            height=picture.height,
+            width=picture.width,
+            colorspace=3,
+            encoded_image_string=encode_jpeg(picture),
+        )
         experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
     else:
         experiment.add_image(tag, np.asarray(picture), step, dataformats="HWC")
@@ -161,7 +168,9 @@ TEXTS: tuple[tuple[str, str, tuple[str, ...], Tell], ...] = (
 
 def _first_fit(rows: tuple[tuple[str, str, tuple[str, ...], Callable], ...], logger: Any) -> Callable | None:
     sides = {"logger": logger, "experiment": _experiment(logger)}
-    return next((row for side, method, arguments, row in rows if _takes(sides[side], method, arguments)), None)
+    return next(
+        (row for side, method, arguments, row in rows if _takes(sides[side], method, arguments)), None
+    )
 
 
 def _experiment(logger: Any) -> Any:
@@ -171,4 +180,6 @@ def _experiment(logger: Any) -> Any:
 def _takes(side: Any, method: str, arguments: tuple[str, ...]) -> bool:
     """Whether there is such a method, with arguments of these names: packages have methods of one name for different things."""
     function = getattr(side, method, None)
-    return callable(function) and (not arguments or set(arguments) <= set(inspect.signature(function).parameters))
+    return callable(function) and (
+        not arguments or set(arguments) <= set(inspect.signature(function).parameters)
+    )

@@ -7,7 +7,14 @@ from typing import Any
 
 from PIL import Image
 
-from lightning_cam.loggers.backends import _experiment, _writes_on_any_thread, show, show_gif, takes_add_image, tell
+from lightning_cam.loggers.backends import (
+    _experiment,
+    _writes_on_any_thread,
+    show,
+    show_gif,
+    takes_add_image,
+    tell,
+)
 from lightning_cam.loggers.files import append, encode_gif, save
 
 
@@ -42,7 +49,9 @@ def where_to(trainer: Any) -> Destination:
     for logger in loggers:
         _experiment(logger)  # built when first asked for, which packages expect on the main thread
     any_thread = all(_writes_on_any_thread(logger) for logger in loggers)
-    return Destination(loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread)
+    return Destination(
+        loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread
+    )
 
 
 def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
@@ -62,8 +71,14 @@ def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
     )
     if path is not None:
         return f"no logger takes pictures; they are in {path.parent.parent}"
-    boards = [getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)]
-    return f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
+    boards = [
+        getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)
+    ]
+    return (
+        f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000"
+        if boards
+        else ""
+    )
 
 
 def publish_animation(destination: Destination, tag: str, frames: Sequence[Image.Image]) -> None:
@@ -121,7 +136,9 @@ def _hand_out(
             errors.append(error)
     if errors:
         instead = f"it is in {path}" if path else "the other loggers have it" if taken else "it is lost"
-        raise PublishError(f"{tag} of step {destination.step} was not taken by {', '.join(failed)}; {instead}", errors)
+        raise PublishError(
+            f"{tag} of step {destination.step} was not taken by {', '.join(failed)}; {instead}", errors
+        )
     return taken, path
 
 

@@ -11,7 +11,7 @@ MOST_WAITING = 8  # jobs; who hands over one more waits for the oldest
 Job = Callable[[], str | None]  # may return words for the user
 
 
-class Background:
+class Worker:
     """One worker thread. It lives from the first ``start`` to the next ``flush``; jobs run in the order in which they came.
 
     Jobs are added while a look is made, and started when it is over: meanwhile the thread would take Python's lock from the look's

@@ -11,16 +11,24 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.capture import asking
+from lightning_cam.attribution.capture import scoring
 from lightning_cam.attribution.network import Forward, check_forward, like
 from lightning_cam.attribution.targets import Target, check_target
 from lightning_cam.checks import check_images, check_labels
 from lightning_cam.metrics.randomization import parameter_randomization
 from lightning_cam.metrics.removal import Curve, Score, along, area, blurred, imputed
-from lightning_cam.selectors import How, check_how, describe
+from lightning_cam.selectors import Selector, check_selector, describe
 from lightning_cam.typing import Images, PerImage, Saliency, Truth
 
-__all__ = ["average_drop", "deletion", "increase_in_confidence", "insertion", "parameter_randomization", "road", "road_curves"]
+__all__ = [
+    "average_drop",
+    "deletion",
+    "increase_in_confidence",
+    "insertion",
+    "parameter_randomization",
+    "road",
+    "road_curves",
+]
 PERCENTAGES = tuple(range(10, 100, 10))
 ROWS = 64  # through the model at once
 
@@ -33,7 +41,7 @@ def deletion(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
     steps: int = 50,
     baseline: float | Tensor = 0.0,
@@ -59,7 +67,11 @@ def deletion(
     Source: Petsiuk et al., RISE, BMVC 2018, the deletion metric. https://arxiv.org/abs/1806.07421
     """
     _check_at_least_one("steps", steps)
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (score, images, saliency):
+    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
+        score,
+        images,
+        saliency,
+    ):
         instead = _baseline(baseline, images)
 
         def deleted(some: slice, marked: Tensor) -> Tensor:
@@ -76,7 +88,7 @@ def insertion(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
     steps: int = 50,
 ) -> PerImage:
@@ -92,7 +104,11 @@ def insertion(
     Source: Petsiuk et al., RISE, BMVC 2018, the insertion metric. https://arxiv.org/abs/1806.07421
     """
     _check_at_least_one("steps", steps)
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (score, images, saliency):
+    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
+        score,
+        images,
+        saliency,
+    ):
 
         def inserted(some: slice, marked: Tensor) -> Tensor:
             return torch.where(marked[:, :, None], images[some, None], blurred(images[some])[:, None])
@@ -108,7 +124,7 @@ def average_drop(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
 ) -> PerImage:
     """Share of the target score lost where only what is salient is kept, in [0, 1]: lower is better.
@@ -126,7 +142,11 @@ def average_drop(
 
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, average drop %. https://arxiv.org/abs/1710.11063
     """
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (score, images, saliency):
+    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
+        score,
+        images,
+        saliency,
+    ):
         whole, kept = _whole_and_kept(score, images, saliency)
         drop = torch.where(whole != 0, (whole - kept).relu() / whole, 0.0)
         return torch.where(whole < 0, torch.nan, drop)
@@ -140,7 +160,7 @@ def increase_in_confidence(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
 ) -> PerImage:
     """1 where the target score rises if only what is salient is kept, ``y(saliency X) > y``, else 0: higher is better.
@@ -149,12 +169,18 @@ def increase_in_confidence(
 
     Example:
         >>> images, saliency = -torch.ones(2, 1, 4, 4), torch.stack([torch.ones(4, 4), torch.eye(4)])
-        >>> increase_in_confidence(nn.Flatten(), images, saliency, target=lambda scores, labels: scores.mean(dim=1))
+        >>> increase_in_confidence(
+        ...     nn.Flatten(), images, saliency, target=lambda scores, labels: scores.mean(dim=1)
+        ... )
         tensor([0., 1.])
 
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, % increase in confidence. https://arxiv.org/abs/1710.11063
     """
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (score, images, saliency):
+    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
+        score,
+        images,
+        saliency,
+    ):
         whole, kept = _whole_and_kept(score, images, saliency)
         return (kept > whole).to(whole)
 
@@ -167,7 +193,7 @@ def road(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
 ) -> PerImage:
@@ -204,7 +230,7 @@ def road_curves(
     target: str | int | Target = "probability",
     labels: Truth | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
 ) -> tuple[Curve, Curve]:
@@ -221,8 +247,14 @@ def road_curves(
     if len(percentages) == 0 or not all(0 < percentage < 100 for percentage in percentages):
         raise ValueError(f"percentages: got {percentages!r}; give at least one, each above 0 and below 100.")
     if isinstance(images, Tensor) and images.ndim != 4:
-        raise ValueError(f"images: got {describe(images)}; a removed pixel has eight neighbours in images (n, c, H, W) only.")
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (score, images, saliency):
+        raise ValueError(
+            f"images: got {describe(images)}; a removed pixel has eight neighbours in images (n, c, H, W) only."
+        )
+    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
+        score,
+        images,
+        saliency,
+    ):
 
         def without(some: slice, removed: Tensor) -> Tensor:
             copies = images[some, None].expand(-1, removed.shape[1], -1, -1, -1)
@@ -232,7 +264,13 @@ def road_curves(
         counts = [int(pixels * percentage / 100) for percentage in percentages]
         most = along(score, images, saliency, counts, without)
         # Without the least salient pixels: all but so many of the most salient.
-        least = along(score, images, saliency, [pixels - count for count in counts], lambda some, marked: without(some, ~marked))
+        least = along(
+            score,
+            images,
+            saliency,
+            [pixels - count for count in counts],
+            lambda some, marked: without(some, ~marked),
+        )
     return most, least
 
 
@@ -240,7 +278,9 @@ def _whole_and_kept(score: Score, images: Images, saliency: Saliency) -> tuple[P
     """Scores of the images, and of what is salient in them."""
     low, high = saliency.amin().item(), saliency.amax().item()
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"saliency: runs from {low:.3g} to {high:.3g}; scale it to [0, 1], as explanation.saliency is.")
+        raise ValueError(
+            f"saliency: runs from {low:.3g} to {high:.3g}; scale it to [0, 1], as explanation.saliency is."
+        )
 
     def kept(some: slice, marked: Tensor) -> Tensor:
         salient = (images[some] * saliency[some, None]).to(images.dtype)
@@ -257,14 +297,14 @@ def _asked(
     target: str | int | Target,
     labels: Truth | None,
     forward: Forward | None,
-    scores: How,
+    scores: Selector,
     max_batch: int | None,
 ) -> Iterator[tuple[Score, Images, Saliency]]:
     check_forward(model, forward)
     check_images(images)
     check_labels(labels, len(images), several=True)
     check_target(target)
-    check_how("scores", scores)
+    check_selector("scores", scores)
     rows = ROWS if max_batch is None else max_batch
     _check_at_least_one("max_batch", rows)
     expected = (len(images), *images.shape[2:])
@@ -275,11 +315,15 @@ def _asked(
         )
     broken = (~saliency.isfinite()).flatten(1).any(dim=1).nonzero()
     if len(broken):
-        raise ValueError(f"saliency: map {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it.")
+        raise ValueError(
+            f"saliency: map {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it."
+        )
     images = like(images.detach(), model)
     saliency = saliency.detach().to(images.device)
     labels = None if labels is None else labels.to(images.device).long()
-    with asking(model, images, target=target, labels=labels, forward=forward, scores=scores, max_batch=rows) as score:
+    with scoring(
+        model, images, target=target, labels=labels, forward=forward, scores=scores, max_batch=rows
+    ) as score:
         yield score, images, saliency
 
 

@@ -18,7 +18,12 @@ SaliencyOf = Callable[[nn.Module, Tensor], Tensor]  # (model, images) -> maps (n
 
 
 def parameter_randomization(
-    model: nn.Module, images: Images, saliency_of: SaliencyOf, *, stages: int | Sequence[str] | None = None, seed: int = 0
+    model: nn.Module,
+    images: Images,
+    saliency_of: SaliencyOf,
+    *,
+    stages: int | Sequence[str] | None = None,
+    seed: int = 0,
 ) -> dict[str, PerImage]:
     """How alike the maps stay while a copy of the model forgets what it learnt: rank correlation, in [-1, 1], near 0 is good.
 
@@ -56,7 +61,9 @@ def parameter_randomization(
         ranks = _ranks(_maps(saliency_of, forgetful, images))
         correlations = {}
         for name, modules in groups.items():
-            for parameter in [parameter for module in modules for parameter in module.parameters(recurse=False)]:
+            for parameter in [
+                parameter for module in modules for parameter in module.parameters(recurse=False)
+            ]:
                 order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
                 with torch.no_grad():  # of a copy that is ours
                     parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
@@ -73,21 +80,27 @@ def _stages(model: nn.Module, stages: int | Sequence[str] | None) -> dict[str, l
     if stages is None or isinstance(stages, int):
         count = len(names) if stages is None else min(stages, len(names))
         if count < 1:
-            raise ValueError(f"stages: got {stages}; give at least 1, or None for every module with parameters.")
+            raise ValueError(
+                f"stages: got {stages}; give at least 1, or None for every module with parameters."
+            )
         edges = [len(names) * i // count for i in range(count + 1)]
         groups = {names[last - 1]: names[first:last] for first, last in itertools.pairwise(edges)}
     else:
         groups = {stage: [name for name in names if f"{name}.".startswith(f"{stage}.")] for stage in stages}
         for stage, inside in groups.items():
             if not inside:
-                raise ValueError(f"stages: no module {stage!r} with parameters{did_you_mean(stage, names) or '.'}")
+                raise ValueError(
+                    f"stages: no module {stage!r} with parameters{did_you_mean(stage, names) or '.'}"
+                )
     return {name or type(model).__name__: [own[inside] for inside in group] for name, group in groups.items()}
 
 
 def _maps(saliency_of: SaliencyOf, model: nn.Module, images: Images) -> Cams:
     maps = saliency_of(model, images)
     if not (isinstance(maps, Tensor) and maps.ndim > 1 and len(maps) == len(images)):
-        raise ValueError(f"saliency_of: returned {describe(maps)} for {len(images)} images; return one map per image, (n, h, w).")
+        raise ValueError(
+            f"saliency_of: returned {describe(maps)} for {len(images)} images; return one map per image, (n, h, w)."
+        )
     return maps.detach()
 
 

@@ -17,7 +17,9 @@ SMALL = 1e-5  # what may be left of a linear system, as a share of its right sid
 Removed = Bool[Tensor, "n 1 H W"]
 Curve = Float[Tensor, "n steps"]
 Score = Callable[[Rows, Index], PerRow]
-Cover = Callable[[slice, Tensor], Tensor]  # (which images, (n, s, *size) which pixels are marked) -> copies (n, s, c, *size)
+Cover = Callable[
+    [slice, Tensor], Tensor
+]  # (which images, (n, s, *size) which pixels are marked) -> copies (n, s, c, *size)
 
 
 def along(score: Score, images: Images, saliency: Saliency, counts: Sequence[int], cover: Cover) -> Curve:
@@ -27,7 +29,11 @@ def along(score: Score, images: Images, saliency: Saliency, counts: Sequence[int
     """
     copies_at_once = max(1, MOST_VALUES // images[0].numel())
     images_at_once = max(1, copies_at_once // len(counts))
-    marks = torch.tensor(counts, device=images.device).reshape(-1, *[1] * (saliency.ndim - 1)).split(copies_at_once)
+    marks = (
+        torch.tensor(counts, device=images.device)
+        .reshape(-1, *[1] * (saliency.ndim - 1))
+        .split(copies_at_once)
+    )
     everyone = torch.arange(len(images), device=images.device)
     curves = []
     for first in range(0, len(images), images_at_once):
@@ -57,7 +63,9 @@ def blurred(images: Images) -> Images:
     """
     values = images.to(torch.promote_types(images.dtype, torch.float32))
     for dim in range(2, images.ndim):
-        beyond = values.new_zeros([BLUR_WIDTH // 2 if d == dim else side for d, side in enumerate(images.shape)])
+        beyond = values.new_zeros(
+            [BLUR_WIDTH // 2 if d == dim else side for d, side in enumerate(images.shape)]
+        )
         padded = torch.cat([beyond, values, beyond], dim)
         shifted = [weight * padded.narrow(dim, i, images.shape[dim]) for i, weight in enumerate(_gaussian())]
         values = torch.stack(shifted).sum(dim=0)

@@ -75,7 +75,9 @@ def entropy(saliency: Saliency) -> PerImage:
     Source: Shannon, A Mathematical Theory of Communication, 1948, section 6. https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
     """
     shares = _shares(saliency)
-    return (_total(torch.special.entr(shares)) / math.log(shares[0].numel())).clamp(0, 1)  # but for rounding it is
+    return (_total(torch.special.entr(shares)) / math.log(shares[0].numel())).clamp(
+        0, 1
+    )  # but for rounding it is
 
 
 def gini(saliency: Saliency) -> PerImage:
@@ -109,7 +111,9 @@ def effective_area(saliency: Saliency) -> PerImage:
 
     Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970. https://doi.org/10.1039/DF9705000055
     """
-    return (1 / (_total(_shares(saliency).square()) * saliency[0].numel())).clamp(0, 1)  # but for rounding it is
+    return (1 / (_total(_shares(saliency).square()) * saliency[0].numel())).clamp(
+        0, 1
+    )  # but for rounding it is
 
 
 def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
@@ -169,12 +173,20 @@ STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
     "entropy": Statistic(lambda maps: entropy(maps.saliency), "share of a uniform map's entropy", 0.0, 1.0),
     "gini": Statistic(lambda maps: gini(maps.saliency), "Gini index", 0.0, 1.0),
     "center_x": Statistic(lambda maps: center_x(maps.saliency), "share of the width", 0.0, 1.0),
-    "center_y": Statistic(lambda maps: center_y(maps.saliency), "share of the height", 0.0, 1.0, dimensions=2),
+    "center_y": Statistic(
+        lambda maps: center_y(maps.saliency), "share of the height", 0.0, 1.0, dimensions=2
+    ),
     "effective_area": Statistic(lambda maps: effective_area(maps.saliency), "share of the image", 0.0, 1.0),
     "mass_inside": Statistic(
-        lambda maps: _masked(mass_inside, maps), "share of the saliency inside the mask", 0.0, 1.0, needs_masks=True
+        lambda maps: _masked(mass_inside, maps),
+        "share of the saliency inside the mask",
+        0.0,
+        1.0,
+        needs_masks=True,
     ),
-    "pointing_game": Statistic(lambda maps: _masked(pointing_game, maps), "hit or miss", 0.0, 1.0, needs_masks=True),
+    "pointing_game": Statistic(
+        lambda maps: _masked(pointing_game, maps), "hit or miss", 0.0, 1.0, needs_masks=True
+    ),
     "raw_peak": Statistic(lambda maps: raw_peak(maps.cams), "unit of the method", -math.inf, math.inf),
     "drift_last": Statistic(lambda maps: _drift(maps, maps.last), "bits", 0.0, 1.0),
     "drift_first": Statistic(lambda maps: _drift(maps, maps.first), "bits", 0.0, 1.0),

@@ -13,18 +13,31 @@ import torch
 from lightning_cam.report.page import write_remembered
 from lightning_cam.report.record import Memory
 
-STATE = {"version", "question", "history", "scalars", "probe"}  # what a monitor's state holds, whatever its class is called
+STATE = {
+    "version",
+    "question",
+    "history",
+    "scalars",
+    "probe",
+}  # what a monitor's state holds, whatever its class is called
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the page, and says where."""
     parser = argparse.ArgumentParser(
-        prog="python -m lightning_cam.report", description="Writes the report page of what a CAMMonitor left in a checkpoint."
+        prog="python -m lightning_cam.report",
+        description="Writes the report page of what a CAMMonitor left in a checkpoint.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a checkpoint of Lightning")
-    parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="of the page; beside the checkpoint unless given")
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", type=Path, help="of the page; beside the checkpoint unless given"
+    )
     parser.add_argument("--name", help="of the monitor, where the checkpoint holds several")
-    parser.add_argument("--trust", action="store_true", help="read objects of any kind, which may run code: for files you know")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="read objects of any kind, which may run code: for files you know",
+    )
     given = parser.parse_args(arguments)
     try:
         memory = remembered(_read(given.checkpoint, given.trust), given.name)
@@ -45,19 +58,31 @@ def remembered(checkpoint: Any, name: str | None = None) -> Memory:
     """
     kept = checkpoint.get("callbacks") if isinstance(checkpoint, Mapping) else None
     callbacks = kept if isinstance(kept, Mapping) else {}
-    states = {_name(key): state for key, state in callbacks.items() if isinstance(state, Mapping) and state.keys() >= STATE}
+    states = {
+        _name(key): state
+        for key, state in callbacks.items()
+        if isinstance(state, Mapping) and state.keys() >= STATE
+    }
     if not states:
         others = f"; its callbacks are {', '.join(map(str, callbacks))}" if callbacks else ""
-        raise ValueError(f"CHECKPOINT: it holds no look of a CAMMonitor{others}; give one that was saved after a look.")
+        raise ValueError(
+            f"CHECKPOINT: it holds no look of a CAMMonitor{others}; give one that was saved after a look."
+        )
     if name is None and len(states) > 1:
-        raise ValueError(f"--name: the checkpoint holds {len(states)} monitors; choose one of {', '.join(map(repr, states))}.")
+        raise ValueError(
+            f"--name: the checkpoint holds {len(states)} monitors; choose one of {', '.join(map(repr, states))}."
+        )
     if name is not None and name not in states:
-        raise ValueError(f"--name: no monitor {name!r} in the checkpoint; there are {', '.join(map(repr, states))}.")
+        raise ValueError(
+            f"--name: no monitor {name!r} in the checkpoint; there are {', '.join(map(repr, states))}."
+        )
     state = dict(states[name] if name is not None else next(iter(states.values())))
     memory = Memory(1, state["question"], persist_probe=True, warn=_refuse)
     memory.load(state)
     if not memory.history.looks:
-        raise ValueError("CHECKPOINT: its monitor has made no look yet; give one that was saved after a look.")
+        raise ValueError(
+            "CHECKPOINT: its monitor has made no look yet; give one that was saved after a look."
+        )
     return memory
 
 
@@ -65,7 +90,9 @@ def _read(path: Path, trust: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
-        remedy = "is it a checkpoint of Lightning?" if trust else "if you know where it comes from, add --trust."
+        remedy = (
+            "is it a checkpoint of Lightning?" if trust else "if you know where it comes from, add --trust."
+        )
         raise ValueError(f"CHECKPOINT: {path} holds what cannot be read safely; {remedy} ({error})") from None
 
 

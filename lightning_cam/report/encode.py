@@ -18,7 +18,13 @@ from lightning_cam.data.history import History, Look
 from lightning_cam.report.template import text_of
 from lightning_cam.typing import FlatMaps, Images, PerImage
 from lightning_cam.visualization.blend import displayable
-from lightning_cam.visualization.projection import drawn_size, flat_grids, flat_places, flatten_to_pictures, tile
+from lightning_cam.visualization.projection import (
+    drawn_size,
+    flat_grids,
+    flat_places,
+    flatten_to_pictures,
+    tile,
+)
 
 SIDES = (112, 256)  # smallest and largest longer side of a picture, in pixels
 MOST_LOSSLESS = 16_384  # bytes up to which a picture is a PNG
@@ -65,10 +71,14 @@ def pack_images(images: Images, normalization: Normalization | None) -> Pictures
     """The images as they are drawn, as PNG where that is small, else as JPEG."""
     shown, guessed = displayable(images, *(normalization or ((), ())))
     size = drawn_size(images, *SIDES)
-    return Pictures(size, tuple(_file(picture) for picture in tile(flatten_to_pictures(shown, size))), guessed)
+    return Pictures(
+        size, tuple(_file(picture) for picture in tile(flatten_to_pictures(shown, size))), guessed
+    )
 
 
-def pack_maps(history: History, count: int, sides: tuple[int, ...], size: tuple[int, ...], most_bytes: int) -> Maps:
+def pack_maps(
+    history: History, count: int, sides: tuple[int, ...], size: tuple[int, ...], most_bytes: int
+) -> Maps:
     """Maps of the first ``count`` images, averaged over cells where they would take more than ``most_bytes``.
 
     Args:
@@ -77,13 +87,15 @@ def pack_maps(history: History, count: int, sides: tuple[int, ...], size: tuple[
     """
     places = flat_places(size)
     grids = [
-        (min(own[0], height), min(own[1], width)) for own, (_, _, width, height) in zip(_sides(history, sides), places, strict=True)
+        (min(own[0], height), min(own[1], width))
+        for own, (_, _, width, height) in zip(_sides(history, sides), places, strict=True)
     ]
     looks = len(history)
     pooled = next(
         factor
         for factor in range(1, 1 + max(max(grid) for grid in grids))
-        if looks * count * sum(math.prod(_pooled(grid, factor)) for grid in grids) <= most_bytes or factor == max(map(max, grids))
+        if looks * count * sum(math.prod(_pooled(grid, factor)) for grid in grids) <= most_bytes
+        or factor == max(map(max, grids))
     )
     small = [_pooled(grid, pooled) for grid in grids]
     packed = [_pack(look, count, sides, grids, small, places) for look in history.looks]
@@ -122,7 +134,9 @@ def _pack(
         # What is finer than the picture is seen as the picture samples it.
         sampled = own if tuple(own.shape[2:]) == grid else interpolate(own, grid)
         maps.append(sampled if smaller == grid else F.adaptive_avg_pool2d(sampled, smaller))
-    drawn = [interpolate(own, (height, width)) for own, (_, _, width, height) in zip(maps, places, strict=True)]
+    drawn = [
+        interpolate(own, (height, width)) for own, (_, _, width, height) in zip(maps, places, strict=True)
+    ]
     # As ``flat_saliency`` has it: the maximum of a volume may lie beside its slices.
     tops = _largest([known.flatten(1)]) if known.ndim == 4 else _largest([own.flatten(1) for own in drawn])
     flat = torch.cat([own.flatten(1) for own in maps], dim=1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lightning_cam.shortcuts.findings import Named
+from lightning_cam.shortcuts.findings import FindingKey
 from lightning_cam.visualization.canvas import Draw, small_jpeg
 
 MOST_SHEETS = 4
@@ -18,7 +18,7 @@ class _Sheet:
     jpeg: bytes = b""  # set as a whole, by the thread that draws
 
 
-class Album:
+class EvidenceImages:
     """The latest sheet of each finding, at most four.
 
     The thread of the training alone says of which findings there are sheets, the thread that draws alone fills them in; so neither
@@ -26,9 +26,11 @@ class Album:
     """
 
     def __init__(self, state: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._sheets = {(kept["cue"], kept["label"]): _Sheet(kept["jpeg"].numpy().tobytes()) for kept in state}
+        self._sheets = {
+            (kept["cue"], kept["label"]): _Sheet(kept["jpeg"].numpy().tobytes()) for kept in state
+        }
 
-    def keeping(self, key: Named, draw: Draw) -> Draw:
+    def keeping(self, key: FindingKey, draw: Draw) -> Draw:
         """Draws as ``draw`` does, and keeps what was drawn; who has no place any more is the finding whose sheet is oldest."""
         sheet = self._sheets.pop(key, _Sheet())
         self._sheets = {**dict(list(self._sheets.items())[1 - MOST_SHEETS :]), key: sheet}
@@ -40,13 +42,13 @@ class Album:
 
         return drawn
 
-    def only(self, keys: Iterable[Named]) -> None:
+    def only(self, keys: Iterable[FindingKey]) -> None:
         """Lets go of sheets of all other findings."""
         stand = set(keys)
         self._sheets = {key: sheet for key, sheet in self._sheets.items() if key in stand}
 
     @property
-    def jpegs(self) -> dict[Named, bytes]:
+    def jpegs(self) -> dict[FindingKey, bytes]:
         """What was drawn so far, by finding."""
         return {key: sheet.jpeg for key, sheet in self._sheets.items() if sheet.jpeg}
 

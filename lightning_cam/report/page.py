@@ -19,7 +19,7 @@ from lightning_cam.report.record import Memory
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.cues import CUES
-from lightning_cam.shortcuts.findings import Finding, Named
+from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.typing import Labels
 from lightning_cam.visualization.blend import color_table
 from lightning_cam.visualization.projection import drawn_size, flat_places
@@ -57,7 +57,7 @@ def write_report(
     *,
     probe: Probe | Unseen | None = None,
     findings: Sequence[Finding] = (),
-    sheets: Mapping[Named, bytes] | None = None,
+    sheets: Mapping[FindingKey, bytes] | None = None,
     scalars: Mapping[str, float] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
@@ -98,7 +98,9 @@ def write_report(
         raise ValueError("history: it has no looks; give the history of a monitor that has made one.")
     whole = len(history.looks[0].scaled)
     if isinstance(probe, Probe) and len(probe) != whole:
-        raise ValueError(f"probe: got {len(probe)} images for looks at {whole}; give the images that were looked at.")
+        raise ValueError(
+            f"probe: got {len(probe)} images for looks at {whole}; give the images that were looked at."
+        )
     style, subject = Style(colormap, opacity, check_normalization(normalization)), probe or Unseen()
     data = _data(history, subject, min(shown, whole), style, sheets or {}) | {
         "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
@@ -129,7 +131,9 @@ def write_remembered(memory: Memory, path: str | Path) -> str:
     return f"every look on one page: {written}"
 
 
-def _data(history: History, probe: Probe | Unseen, count: int, style: Style, sheets: Mapping[Named, bytes]) -> dict[str, Any]:
+def _data(
+    history: History, probe: Probe | Unseen, count: int, style: Style, sheets: Mapping[FindingKey, bytes]
+) -> dict[str, Any]:
     """What the page's script draws from."""
     notes = []
     if isinstance(probe, Probe):
@@ -137,7 +141,9 @@ def _data(history: History, probe: Probe | Unseen, count: int, style: Style, she
         sides, pictures = tuple(images.shape[2:]), pack_images(images, style.normalization)
         notes += [how_drawn(images)] if how_drawn(images) else []
         if pictures.guessed:
-            notes.append("the images' normalization is not known, so their channels are stretched to their range")
+            notes.append(
+                "the images' normalization is not known, so their channels are stretched to their range"
+            )
     else:
         sides = probe.size or tuple(history.looks[0].scaled.shape[1:])
         pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
@@ -212,7 +218,7 @@ def _importance(finding: Finding) -> tuple[int, tuple[str, float]]:
     return LEVELS.index(finding.level), finding.rank
 
 
-def _finding(finding: Finding, sheets: Mapping[Named, bytes]) -> dict[str, Any]:
+def _finding(finding: Finding, sheets: Mapping[FindingKey, bytes]) -> dict[str, Any]:
     sheet = sheets.get(finding.key)
     return {
         "statement": finding.statement,
@@ -239,7 +245,11 @@ def _enumerated(names: Sequence[str]) -> str:
 
 def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
     """Share of conflicts that each cue won when it was last tested, the largest first."""
-    shares = {name.removeprefix("shortcut/"): value for name, value in scalars.items() if name.startswith("shortcut/")}
+    shares = {
+        name.removeprefix("shortcut/"): value
+        for name, value in scalars.items()
+        if name.startswith("shortcut/")
+    }
     return [
         {"cue": cue, "share": _number(share), "meaning": CUES[cue].meaning if cue in CUES else ""}
         for cue, share in sorted(shares.items(), key=lambda pair: -pair[1])
@@ -251,7 +261,9 @@ def _words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(f"({_words(part)})" if isinstance(part, list | tuple) else _words(part) for part in value)
+        return ", ".join(
+            f"({_words(part)})" if isinstance(part, list | tuple) else _words(part) for part in value
+        )
     return "none" if value is None else str(value) if isinstance(value, str | int) else describe(value)
 
 

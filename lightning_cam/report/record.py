@@ -11,8 +11,15 @@ from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
 from lightning_cam.data.sampler import Collector
 from lightning_cam.metrics.statistics import STATISTICS
-from lightning_cam.report.evidence_images import Album
-from lightning_cam.shortcuts.findings import UNTESTED, Finding, Named, follow, standing_from, standing_state
+from lightning_cam.report.evidence_images import EvidenceImages
+from lightning_cam.shortcuts.findings import (
+    UNTESTED,
+    Finding,
+    FindingKey,
+    follow,
+    standing_from,
+    standing_state,
+)
 from lightning_cam.shortcuts.partial_input import PARTS
 from lightning_cam.shortcuts.predictivity import OFFERS
 
@@ -30,7 +37,9 @@ class Memory:
         warn: Takes notes for the user.
     """
 
-    def __init__(self, probe: int | Probe, question: str, persist_probe: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, probe: int | Probe, question: str, persist_probe: bool, warn: Callable[[str], None]
+    ) -> None:
         self.given, self.question, self.persist_probe, self.warn = probe, question, persist_probe, warn
         self.start_again()
 
@@ -41,17 +50,21 @@ class Memory:
         self.history = History()
         self.scalars: dict[str, float] = {}
         self.standing = UNTESTED
-        self.album = Album()
+        self.album = EvidenceImages()
         self.settings: dict[str, Any] = {}  # of the last look, as primitives: what was asked, how it is drawn
         self.tests = 0  # looks at which shortcuts were looked for
-        self._rehearsed: tuple[list[int], Look] | None = None  # serial numbers of the rehearsal's images, and the look at them
+        self._rehearsed: tuple[list[int], Look] | None = (
+            None  # serial numbers of the rehearsal's images, and the look at them
+        )
         self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
         self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
 
     @property
     def is_stale(self) -> bool:
         """Whether what is kept is of a run that has ended, and not of the one that is resumed."""
-        return not self._restored  # images that an interrupted run rehearsed, or that validate() chose, may be of other data
+        return (
+            not self._restored
+        )  # images that an interrupted run rehearsed, or that validate() chose, may be of other data
 
     def candidates(self, names: tuple[str, ...] | None) -> Chosen:
         """The probe, or what is chosen of it so far, and its images' serial numbers.
@@ -62,9 +75,13 @@ class Memory:
         if self.probe is not None:
             return self.probe, []
         if self.collector.broken and not self.collector.chosen:
-            raise ValueError(f"images: all {self.collector.broken} hold values that are not finite (NaN or inf); mend the data.")
+            raise ValueError(
+                f"images: all {self.collector.broken} hold values that are not finite (NaN or inf); mend the data."
+            )
         if not self.collector.chosen:
-            raise ValueError("dataloader_idx: this validation loader gave no batch; name one that holds images.")
+            raise ValueError(
+                "dataloader_idx: this validation loader gave no batch; name one that holds images."
+            )
         probe, serials = self.collector.probe(names)
         return probe.to("cpu"), serials  # the device's memory is the training's
 
@@ -80,9 +97,13 @@ class Memory:
         """Ends the choice of the probe; what the rehearsal saw of it becomes the first look."""
         self.probe, serials = chosen
         if self.collector.skipped:
-            self.warn(f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe")
+            self.warn(
+                f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe"
+            )
         if self.collector.broken:
-            self.warn(f"{self.collector.broken} images hold values that are not finite (NaN or inf) and cannot join the probe")
+            self.warn(
+                f"{self.collector.broken} images hold values that are not finite (NaN or inf) and cannot join the probe"
+            )
         self._settle(self.probe)
         known, untrained = self._rehearsed or ([], None)
         rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
@@ -109,9 +130,17 @@ class Memory:
         if "blank" in self.scalars and not is_off:
             return self.scalars
         may_have_masks = self.probe is None or self.probe.masks is not None
-        names = [name for name, row in STATISTICS.items() if may_have_masks or not getattr(row, "needs_masks", False)]
+        names = [
+            name
+            for name, row in STATISTICS.items()
+            if may_have_masks or not getattr(row, "needs_masks", False)
+        ]
         of_cues = [f"shortcut/{cue}" for cue in cues]
-        of_data = [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)] if of_cues else []
+        of_data = (
+            [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
+            if of_cues
+            else []
+        )
         return {**dict.fromkeys([*names, "blank", *of_cues, *of_data], 0.0), **self.scalars}
 
     def classes(self, most: int) -> list[int]:
@@ -128,7 +157,7 @@ class Memory:
         found: Sequence[Finding],
         epoch: int,
         complete: bool,
-        pointed: Named | None,
+        pointed: FindingKey | None,
         expected: Sequence[str] = (),
         alarming: Sequence[str] = (),
     ) -> None:
@@ -183,19 +212,29 @@ class Memory:
         """Takes up what ``state`` wrote."""
         if state.get("version") != STATE_VERSION:
             if state:
-                self.warn(f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew")
+                self.warn(
+                    f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew"
+                )
             return
         self._restored = state if self.persist_probe else {**state, "probe": None, "sheets": []}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
         self.standing, self.tests = standing_from(state), state.get("tests", 0)
-        self.settings, self.album = dict(state.get("settings", {})), Album(self._restored.get("sheets", ()))
+        self.settings, self.album = (
+            dict(state.get("settings", {})),
+            EvidenceImages(self._restored.get("sheets", ())),
+        )
         if state["question"] != self.question:
-            self.warn(f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew")
+            self.warn(
+                f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew"
+            )
             self.history, self.scalars = History(), {}
         if self.probe is not None:
             self._settle(self.probe)
         elif state["probe"] is not None:
-            self.probe, self._packed = probe_from(state["probe"]), state["probe"] if self.persist_probe else None
+            self.probe, self._packed = (
+                probe_from(state["probe"]),
+                state["probe"] if self.persist_probe else None,
+            )
 
     def _settle(self, probe: Probe) -> None:
         """Keeps a restored history only where it belongs to these images."""

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.explanation import Explanation
 from lightning_cam.visualization.scene import Style
 
 PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
 
 
-def settings_of(explanation: Explanation, question: Question, style: Style, shown: int, epochs: int | None) -> dict[str, Any]:
+def settings_of(
+    explanation: Explanation, question: ExplainConfig, style: Style, shown: int, epochs: int | None
+) -> dict[str, Any]:
     """What a look asked and how it is drawn, as primitives."""
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
     part = {} if explanation.parts is None else {"part": f"1 of {explanation.parts.shape[1]}"}

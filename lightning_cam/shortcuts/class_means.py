@@ -29,7 +29,14 @@ class ClassMeans:
     counts: dict[int, int] = field(default_factory=dict)  # images, by class
     sums: dict[str, dict[int, Weighted]] = field(default_factory=dict)  # by feature and class
 
-    def add(self, images: Images, labels: Labels, masks: Masks | None, classes: Collection[int], most: int = sys.maxsize) -> None:
+    def add(
+        self,
+        images: Images,
+        labels: Labels,
+        masks: Masks | None,
+        classes: Collection[int],
+        most: int = sys.maxsize,
+    ) -> None:
         """Adds a batch's images of ``classes``, of each class the first ``most`` at the most."""
         for label in sorted(set(labels.tolist()) & set(classes)):
             known = self.counts.get(label, 0)
@@ -48,8 +55,12 @@ class ClassMeans:
         Args:
             images: One or more like those that were added, which say what shape a class has that this rank has not seen.
         """
-        counts = ranks.summed(torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)).tolist()
-        whole = ClassMeans(self.features, {label: count for label, count in zip(classes, counts, strict=True) if count})
+        counts = ranks.summed(
+            torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)
+        ).tolist()
+        whole = ClassMeans(
+            self.features, {label: count for label, count in zip(classes, counts, strict=True) if count}
+        )
         if not whole.counts:
             return whole
 
@@ -57,7 +68,8 @@ class ClassMeans:
             one = images[:1], None if masks is None else masks[:1]
             found = {feature: weighted(feature, *one) for feature in self.features}
             return {
-                feature: (torch.zeros_like(values[0]), torch.zeros_like(weights[0])) for feature, (values, weights) in found.items()
+                feature: (torch.zeros_like(values[0]), torch.zeros_like(weights[0]))
+                for feature, (values, weights) in found.items()
             }
 
         for feature, zeros in ranks.together(nothing).items():
@@ -81,7 +93,12 @@ class ClassMeans:
         parts = [self.sums[feature][label] for label in classes.tolist()]
         if without is None:
             return torch.stack([_ratio(*part) for part in parts])[places]
-        return _ratio(*(torch.stack(sums)[places] - own for sums, own in zip(zip(*parts, strict=True), without, strict=True)))
+        return _ratio(
+            *(
+                torch.stack(sums)[places] - own
+                for sums, own in zip(zip(*parts, strict=True), without, strict=True)
+            )
+        )
 
 
 def weighted(feature: str, images: Images, masks: Masks | None) -> Weighted:

@@ -13,7 +13,7 @@ LEAST_EFFECT = 0.10
 
 
 @dataclass(frozen=True)
-class Tally:
+class Counts:
     """What the model answered to transplants, counted.
 
     Args:
@@ -72,7 +72,9 @@ class Tally:
         return self.dominance > self.null and self.effect >= LEAST_EFFECT and p_value <= ALPHA
 
 
-def tally(predicted: Labels, hosts: Labels, donors: Labels, voters: Index, classes: int, null: float = 0.5) -> Tally:
+def tally(
+    predicted: Labels, hosts: Labels, donors: Labels, voters: Index, classes: int, null: float = 0.5
+) -> Counts:
     """Counts answers ``predicted`` to transplants that hosts of classes ``hosts`` received from classes ``donors``.
 
     Args:
@@ -81,9 +83,11 @@ def tally(predicted: Labels, hosts: Labels, donors: Labels, voters: Index, class
     to_donor, to_host = predicted == donors, predicted == hosts
     donor, host = int(to_donor.sum().item()), int(to_host.sum().item())
     _, voter = voters.unique(return_inverse=True)
-    lead = torch.zeros_like(predicted).index_add(0, voter, to_donor.to(predicted.dtype) - to_host.to(predicted.dtype))
+    lead = torch.zeros_like(predicted).index_add(
+        0, voter, to_donor.to(predicted.dtype) - to_host.to(predicted.dtype)
+    )
     wins, votes = int((lead > 0).sum().item()), int((lead != 0).sum().item())
-    return Tally(donor, host, len(predicted) - donor - host, wins, votes, classes, null)
+    return Counts(donor, host, len(predicted) - donor - host, wins, votes, classes, null)
 
 
 def binomial_tail(wins: int, trials: int, share: float = 0.5) -> float:

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_cam.shortcuts.features import GRID, at_ranks, in_cell, radial_frequencies, ring, spectrum, spread
+from lightning_cam.shortcuts.features import (
+    GRID,
+    at_ranks,
+    in_cell,
+    radial_frequencies,
+    ring,
+    spectrum,
+    spread,
+)
 from lightning_cam.typing import (
     Images,
     Masks,
@@ -42,7 +50,9 @@ class Pair:
     donor_saliency: Float[Tensor, "m *size"] | None = None
 
 
-RARELY = 1 / 3  # honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts
+RARELY = (
+    1 / 3
+)  # honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts
 OFTEN = 0.6  # honest models of shapes follow amplitudes, which hold much of an edge, in up to so many
 
 
@@ -112,7 +122,9 @@ def border(pair: Pair, share: int) -> Rows:
 
 def cell(pair: Pair, row: int, column: int) -> Rows:
     """One cell of the average image's pattern, of a 4 x 4 grid."""
-    return pair.hosts + torch.where(in_cell(pair.hosts, row, column), outside(_pattern(pair), pair.host_masks), 0.0)
+    return pair.hosts + torch.where(
+        in_cell(pair.hosts, row, column), outside(_pattern(pair), pair.host_masks), 0.0
+    )
 
 
 def colour_mean(pair: Pair) -> Rows:
@@ -145,7 +157,9 @@ def detail(pair: Pair, share: int) -> Rows:
 def donor_amplitude(pair: Pair) -> Rows:
     """The donor's amplitude at each frequency, with the host's phase and mean."""
     phases = torch.fft.rfft2(pair.hosts).angle()
-    made = torch.fft.irfft2(torch.polar(torch.fft.rfft2(pair.donors).abs(), phases), s=tuple(pair.hosts.shape[2:]))
+    made = torch.fft.irfft2(
+        torch.polar(torch.fft.rfft2(pair.donors).abs(), phases), s=tuple(pair.hosts.shape[2:])
+    )
     return made - _mean(made) + _mean(pair.hosts)
 
 
@@ -161,7 +175,11 @@ def attended(pair: Pair) -> Rows:
     places = [row[:, :, None] * width + column[:, None, :] for row, column in zip(rows, columns, strict=True)]
     channels = pair.hosts.shape[1]
     target, source = (place.flatten(1)[:, None].expand(-1, channels, -1) for place in places)
-    return pair.hosts.flatten(2).scatter(2, target, pair.donors.flatten(2).gather(2, source)).reshape(pair.hosts.shape)
+    return (
+        pair.hosts.flatten(2)
+        .scatter(2, target, pair.donors.flatten(2).gather(2, source))
+        .reshape(pair.hosts.shape)
+    )
 
 
 def background(pair: Pair) -> Rows:
@@ -185,7 +203,11 @@ def _difference(pair: Pair) -> Tensor:
 def _pattern(pair: Pair) -> Rows:
     """What the average images of the two classes differ by, at the hosts' resolution."""
     difference, size = _difference(pair), tuple(pair.hosts.shape[2:])
-    return difference if tuple(difference.shape[2:]) == size else F.interpolate(difference, size, mode="bilinear")
+    return (
+        difference
+        if tuple(difference.shape[2:]) == size
+        else F.interpolate(difference, size, mode="bilinear")
+    )
 
 
 def _filtered(images: Images, gain: Tensor) -> Images:
@@ -220,11 +242,23 @@ def _tier(row: int, column: int) -> str:
 
 CUES: dict[str, Cue] = {
     "mean_image": Cue(mean_image, 1, "B", "any pattern at a fixed place", "image", donors=2, null=RARELY),
-    "mean_spectrum": Cue(mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, scope="all"),
-    "mean_amplitude": Cue(
-        mean_amplitude, 1, "B", "gratings and blur of the class", "amplitude", smallest=8, donors=2, scope="many", null=OFTEN
+    "mean_spectrum": Cue(
+        mean_spectrum, 1, "B", "sharpness and noise of the class", "spectrum", smallest=8, scope="all"
     ),
-    "mean_tone": Cue(mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8, null=RARELY),
+    "mean_amplitude": Cue(
+        mean_amplitude,
+        1,
+        "B",
+        "gratings and blur of the class",
+        "amplitude",
+        smallest=8,
+        donors=2,
+        scope="many",
+        null=OFTEN,
+    ),
+    "mean_tone": Cue(
+        mean_tone, 1, "B", "colours and tone curve of the class", "tone", smallest=8, null=RARELY
+    ),
     "attended": Cue(attended, 1, "B", "what is attended to", needs="saliency", smallest=8, scope="many"),
     "border_16": Cue(partial(border, share=16), 2, "A", "a thin border", smallest=16),
     "border_8": Cue(partial(border, share=8), 2, "A", "a border", smallest=8),

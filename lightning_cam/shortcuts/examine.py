@@ -9,20 +9,25 @@ from lightning_cam.registry import did_you_mean
 from lightning_cam.shortcuts.class_means import FEWEST_IMAGES, MOST_CLASSES
 from lightning_cam.shortcuts.counts import ALPHA, holm, tally
 from lightning_cam.shortcuts.cues import CUES, Cue
-from lightning_cam.shortcuts.findings import UNTESTED, Named, Standing
-from lightning_cam.shortcuts.pairing import Ask, Plan, Subjects, answers, plan, shams
+from lightning_cam.shortcuts.findings import UNTESTED, FindingKey, FindingTracker
+from lightning_cam.shortcuts.pairing import Ask, Pairing, TestedProbe, answers, plan, shams
 from lightning_cam.shortcuts.report import Result, ShortcutReport
 from lightning_cam.typing import Labels, PerRow
 
 MOST_SUSPECTS = 2  # classes that are tested one by one at a look
 LEAST_RIGHT = 0.5
 FAMILIES = 3  # of tests: stage 1, one class alone, stage 2
-CLOSER, WORTH_A_CLOSER_LOOK = 4, 0.2  # so many times the donors, where a p-value of stage 1, not yet adjusted, leaves it open
-WORTH_NAMING = 0.05  # the clearest p-value of stage 1, before it is adjusted, at which stage 2 looks for a name
+CLOSER, WORTH_A_CLOSER_LOOK = (
+    4,
+    0.2,
+)  # so many times the donors, where a p-value of stage 1, not yet adjusted, leaves it open
+WORTH_NAMING = (
+    0.05  # the clearest p-value of stage 1, before it is adjusted, at which stage 2 looks for a name
+)
 
 
 def examine(
-    subjects: Subjects,
+    subjects: TestedProbe,
     ask: Ask,
     cues: Mapping[str, Cue],
     *,
@@ -30,7 +35,7 @@ def examine(
     max_batch: int,
     class_names: tuple[str, ...] | None = None,
     thorough: bool = False,
-    standing: Standing = UNTESTED,
+    standing: FindingTracker = UNTESTED,
 ) -> ShortcutReport:
     """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough`` asks for it.
 
@@ -45,14 +50,16 @@ def examine(
     notes: dict[str, None] = {}
     shown = 0
 
-    def asked(row: Cue, pairs: Plan, sham: bool = False) -> tuple[Labels, PerRow]:
+    def asked(row: Cue, pairs: Pairing, sham: bool = False) -> tuple[Labels, PerRow]:
         nonlocal shown
         shown += len(pairs.hosts)
         return answers(row, subjects, pairs, ask, max_batch, sham)
 
     def test(name: str, only: int | None = None, donors: int = 1) -> Result | None:
         row = cues[name]
-        if row.scope not in (("any",) if only is not None else ("any", "all") if classes == 2 else ("any", "all", "many")):
+        if row.scope not in (
+            ("any",) if only is not None else ("any", "all") if classes == 2 else ("any", "all", "many")
+        ):
             return None
         able, reason = testable(row, subjects)
         if reason:
@@ -73,7 +80,9 @@ def examine(
 
     first = tested(name for name, row in cues.items() if row.stage == 1)
     suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
-    again = [(name, label) for name, label in known if name in cues and cues[name].stage == 1 and label is not None]
+    again = [
+        (name, label) for name, label in known if name in cues and cues[name].stage == 1 and label is not None
+    ]
     suspects = list(dict.fromkeys([*again, *suspects]))
     alone = [result for name, label in suspects if (result := test(name, label)) is not None]
     clearest = _clearest(first, ALPHA) or _clearest([*first, *alone], WORTH_NAMING)
@@ -82,25 +91,32 @@ def examine(
     second: list[Result] = []
     pointed = clearest.key if clearest else None
     if thorough or pointed not in (None, standing.asked):
-        second = tested((name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None)
+        second = tested(
+            (name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None
+        )
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
     surpassed = {result.cue for result in closer}
     together = [
-        result for i, result in enumerate(_adjusted([*first, *closer], known)) if i >= len(first) or result.cue not in surpassed
+        result
+        for i, result in enumerate(_adjusted([*first, *closer], known))
+        if i >= len(first) or result.cue not in surpassed
     ]
     results = (*together, *_adjusted(alone, known, possible - len(alone)), *_adjusted(second, known))
     return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes), pointed)
 
 
-def testable(row: Cue, subjects: Subjects) -> tuple[Collection[int], str]:
+def testable(row: Cue, subjects: TestedProbe) -> tuple[Collection[int], str]:
     """The classes that a cue can be tested on, and why it cannot be tested, in words, where it cannot."""
     present = sorted(set(subjects.labels.tolist()))
     side = min(subjects.images.shape[2:])
     if subjects.images.ndim != 4:
         return present, "cues are made for images (n, c, H, W), not for signals or volumes"
     if side < row.smallest:
-        return present, f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}"
+        return (
+            present,
+            f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}",
+        )
     if len(present) < 2:
         return present, f"all images of the probe are of class {present[0]}; conflicts need two classes"
     if row.feature:
@@ -121,11 +137,17 @@ def choose_cues(cues: str | Collection[str], argument: str = "cues") -> dict[str
     """
     if cues == "default":
         return dict(CUES)
-    if isinstance(cues, str) or not isinstance(cues, Collection) or not all(isinstance(key, str) for key in cues):
+    if (
+        isinstance(cues, str)
+        or not isinstance(cues, Collection)
+        or not all(isinstance(key, str) for key in cues)
+    ):
         raise TypeError(f"{argument}: got {cues!r}; give keys of CUES, or prefixes of such, in a list.")
     for key in cues:
         if not key or not any(known.startswith(key) for known in CUES):
-            raise ValueError(f"{argument}: no cue {key!r}{did_you_mean(key, CUES) or '; there are ' + ', '.join(CUES)}.")
+            raise ValueError(
+                f"{argument}: no cue {key!r}{did_you_mean(key, CUES) or '; there are ' + ', '.join(CUES)}."
+            )
     return {name: row for name, row in CUES.items() if any(name.startswith(key) for key in cues)}
 
 
@@ -136,7 +158,9 @@ def check_subjects(probe: Probe) -> Labels:
         ValueError: There are none, or only those of one class; or a mask holds no object.
     """
     if probe.labels is None:
-        raise ValueError("labels: the probe has none; shortcut tests need the true class of each image: Probe(images, labels).")
+        raise ValueError(
+            "labels: the probe has none; shortcut tests need the true class of each image: Probe(images, labels)."
+        )
     if len(probe.labels.unique()) < 2:
         raise ValueError(
             f"labels: all {len(probe)} images are of class {int(probe.labels[0])}; a conflict needs two classes in the probe."
@@ -151,7 +175,14 @@ def most_common(labels: Labels) -> list[int]:
 
 
 def _counted(
-    name: str, row: Cue, only: int | None, subjects: Subjects, pairs: Plan, predicted: Labels, confidence: PerRow, classes: int
+    name: str,
+    row: Cue,
+    only: int | None,
+    subjects: TestedProbe,
+    pairs: Pairing,
+    predicted: Labels,
+    confidence: PerRow,
+    classes: int,
 ) -> Result:
     hosts, donors = subjects.labels[pairs.hosts], subjects.labels[pairs.donors]
     # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what was sampled.
@@ -162,7 +193,14 @@ def _counted(
         own = donors == label
         by_class[label] = tally(predicted[own], hosts[own], donors[own], voters[own], classes, row.null)
     return Result(
-        name, row, only, tally(predicted, hosts, donors, voters, classes, row.null), pairs, predicted, confidence, by_class
+        name,
+        row,
+        only,
+        tally(predicted, hosts, donors, voters, classes, row.null),
+        pairs,
+        predicted,
+        confidence,
+        by_class,
     )
 
 
@@ -174,7 +212,12 @@ def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[li
     """
     if classes == 2 or right < LEAST_RIGHT:
         return [], 0
-    single = [(own, result.cue, label) for result in results if result.row.scope == "any" for label, own in result.by_class.items()]
+    single = [
+        (own, result.cue, label)
+        for result in results
+        if result.row.scope == "any"
+        for label, own in result.by_class.items()
+    ]
     together = {result.cue for result in results if result.tally.p_value <= ALPHA}
     winning = [
         (own.donor / own.pairs, cue, label)
@@ -190,11 +233,13 @@ def _clearest(results: Sequence[Result], most: float) -> Result | None:
     return best if best is not None and best.tally.p_value <= most else None
 
 
-def _adjusted(results: Sequence[Result], known: Collection[Named], untested: int = 0) -> list[Result]:
+def _adjusted(results: Sequence[Result], known: Collection[FindingKey], untested: int = 0) -> list[Result]:
     """p-values adjusted for how many tests their family made or, to choose which, left; and for how many families there are."""
     new = [result for result in results if result.key not in known]
     adjusted = iter(holm([*(result.tally.p_value for result in new), *[1.0] * untested]))
     return [
-        replace(result, p_value=min(1.0, FAMILIES * next(adjusted)) if result in new else result.tally.p_value)
+        replace(
+            result, p_value=min(1.0, FAMILIES * next(adjusted)) if result in new else result.tally.p_value
+        )
         for result in results
     ]

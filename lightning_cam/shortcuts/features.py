@@ -20,7 +20,11 @@ Features = Float[Tensor, "n *feature"]
 def image(images: Images) -> Features:
     """The pixels, at no more than 128 a side, in the images' unit."""
     height, width = (min(side, LARGEST_MEAN) for side in images.shape[2:])
-    return images if (height, width) == tuple(images.shape[2:]) else F.adaptive_avg_pool2d(images, (height, width))
+    return (
+        images
+        if (height, width) == tuple(images.shape[2:])
+        else F.adaptive_avg_pool2d(images, (height, width))
+    )
 
 
 def spectrum(images: Images) -> Features:

@@ -5,15 +5,15 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from lightning_cam.attribution.capture import answering
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.capture import predicting
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.attribution.network import Forward, like
 from lightning_cam.data.probe import Probe
 from lightning_cam.explainer import answer, find_layers
-from lightning_cam.selectors import How
+from lightning_cam.selectors import Selector
 from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.examine import check_subjects, choose_cues, examine, most_common
-from lightning_cam.shortcuts.pairing import Subjects
+from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
 from lightning_cam.shortcuts.report import ShortcutReport
 
@@ -25,7 +25,7 @@ def find_shortcuts(
     *,
     target_layer: str | None = None,
     forward: Forward | None = None,
-    scores: How = None,
+    scores: Selector = None,
     max_batch: int | None = None,
 ) -> ShortcutReport:
     """Which cues decide against the object: all cues, once, on any classifier, which is left as it was.
@@ -71,16 +71,26 @@ def find_shortcuts(
     masks = None if probe.masks is None else probe.masks.to(images.device)
     saliency = None
     if any(row.needs == "saliency" for row in chosen.values()):
-        question = Question("gradcam", "label", target_layer, forward, scores, max_batch=max_batch)
-        (explanation,) = answer(question, model, images, labels, find_layers(question, model, images)).values()
+        question = ExplainConfig("gradcam", "label", target_layer, forward, scores, max_batch=max_batch)
+        (explanation,) = answer(
+            question, model, images, labels, find_layers(question, model, images)
+        ).values()
         saliency = explanation.saliency
     batch = max_batch or len(images)
     means = ClassMeans({row.feature for row in chosen.values() if row.feature})
     for part in torch.arange(len(images)).split(batch) if images.ndim == 4 else ():
         means.add(images[part], labels[part], None if masks is None else masks[part], most_common(labels))
-    with answering(model, len(images), forward, scores, max_batch) as ask:
+    with predicting(model, len(images), forward, scores, max_batch) as ask:
         outputs = ask(images, torch.arange(len(images), device=images.device))
-        subjects = Subjects(images, labels, outputs.argmax(dim=1), masks, saliency, means, among=True)
+        subjects = TestedProbe(images, labels, outputs.argmax(dim=1), masks, saliency, means, among=True)
         classes = outputs.shape[1]
-        report = examine(subjects, ask, chosen, classes=classes, max_batch=batch, class_names=probe.class_names, thorough=True)
+        report = examine(
+            subjects,
+            ask,
+            chosen,
+            classes=classes,
+            max_batch=batch,
+            class_names=probe.class_names,
+            thorough=True,
+        )
         return observe(report, ask, classes=classes, max_batch=batch)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-Named = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
+FindingKey = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
 LOOKS_TO_WARN = 2
 REST = 2  # looks without stage 2, after one with it, unless stage 1 finds something new
 
@@ -40,7 +40,7 @@ class Finding:
     since: int | None = None
 
     @property
-    def key(self) -> Named:
+    def key(self) -> FindingKey:
         """What tells findings of one look apart."""
         return self.cue, self.label
 
@@ -86,13 +86,15 @@ def follow(
         looks, since = (1, epoch) if known is None else (known.looks + 1, known.since)
         may_warn = finding.tier == "A" or is_among(finding.cue, alarming)
         level = "warning" if may_warn and looks >= LOOKS_TO_WARN else "notice"
-        return replace(finding, looks=looks, since=since, level="expected" if is_among(finding.cue, expected) else level)
+        return replace(
+            finding, looks=looks, since=since, level="expected" if is_among(finding.cue, expected) else level
+        )
 
     return (*(grown(finding) for finding in now), *(old for old in before if old.cue not in tested))
 
 
 @dataclass(frozen=True)
-class Standing:
+class FindingTracker:
     """What the looks so far have shown, and when stage 2 was last made.
 
     To ask for names at every look would cost five times as much and tell nothing new.
@@ -105,7 +107,7 @@ class Standing:
 
     findings: tuple[Finding, ...] = ()
     rested: int = 0
-    asked: Named | None = None
+    asked: FindingKey | None = None
 
     @property
     def is_thorough(self) -> bool:
@@ -113,13 +115,19 @@ class Standing:
         return self.rested >= REST or any(finding.looks < LOOKS_TO_WARN for finding in self.findings)
 
     @property
-    def known(self) -> list[Named]:
+    def known(self) -> list[FindingKey]:
         """What was found."""
         return [finding.key for finding in self.findings]
 
-    def after(self, findings: tuple[Finding, ...], complete: bool, pointed: Named | None) -> "Standing":
+    def after(
+        self, findings: tuple[Finding, ...], complete: bool, pointed: FindingKey | None
+    ) -> "FindingTracker":
         """One look later, at which stage 2 was made, if ``complete``, and stage 1 ``pointed`` at a cue."""
-        return Standing(findings, 0, pointed) if complete else replace(self, findings=findings, rested=self.rested + 1)
+        return (
+            FindingTracker(findings, 0, pointed)
+            if complete
+            else replace(self, findings=findings, rested=self.rested + 1)
+        )
 
 
 def is_among(cue: str, keys: Sequence[str]) -> bool:
@@ -127,16 +135,16 @@ def is_among(cue: str, keys: Sequence[str]) -> bool:
     return any(cue.startswith(key) for key in keys)
 
 
-UNTESTED = Standing()
+UNTESTED = FindingTracker()
 
 
-def standing_state(standing: Standing) -> dict[str, Any]:
+def standing_state(standing: FindingTracker) -> dict[str, Any]:
     """Primitives that ``standing_from`` reads."""
     return {**vars(standing), "findings": [dict(vars(finding)) for finding in standing.findings]}
 
 
-def standing_from(state: Mapping[str, Any]) -> Standing:
+def standing_from(state: Mapping[str, Any]) -> FindingTracker:
     """What ``standing_state`` wrote, or the findings of earlier versions."""
     asked = state.get("asked")
     findings = tuple(Finding(**finding) for finding in state.get("findings", ()))
-    return Standing(findings, state.get("rested", 0), None if asked is None else (asked[0], asked[1]))
+    return FindingTracker(findings, state.get("rested", 0), None if asked is None else (asked[0], asked[1]))

@@ -18,7 +18,7 @@ Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of)
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
+class TestedProbe:
     """The probe, on the model's device, with all that cues may need.
 
     Args:
@@ -60,7 +60,7 @@ class Subjects:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Pairing:
     """m hosts and m donors, as rows of the probe."""
 
     hosts: Index
@@ -68,18 +68,21 @@ class Plan:
 
 
 def plan(
-    subjects: Subjects,
+    subjects: TestedProbe,
     classes: Collection[int],
     per_host: int,
     only: int | None = None,
-) -> Plan:
+) -> Pairing:
     """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a random number.
 
     Args:
         only: The only class that donors have.
     """
     labels, right = subjects.labels.tolist(), subjects.right.tolist()
-    rows = {label: [i for i, own in enumerate(labels) if own == label] for label in sorted(set(classes) & set(labels))}
+    rows = {
+        label: [i for i, own in enumerate(labels) if own == label]
+        for label in sorted(set(classes) & set(labels))
+    }
     used = dict.fromkeys(rows, 0)
     hosts, donors = [], []
     for place, own in enumerate(rows.values()):
@@ -95,10 +98,13 @@ def plan(
                 donors.append(rows[other][used[other] % len(rows[other])])
                 used[other] += 1
     device = subjects.labels.device
-    return Plan(torch.tensor(hosts, dtype=torch.int64, device=device), torch.tensor(donors, dtype=torch.int64, device=device))
+    return Pairing(
+        torch.tensor(hosts, dtype=torch.int64, device=device),
+        torch.tensor(donors, dtype=torch.int64, device=device),
+    )
 
 
-def shams(cue: Cue, subjects: Subjects, pairs: Plan) -> Plan:
+def shams(cue: Cue, subjects: TestedProbe, pairs: Pairing) -> Pairing:
     """The same hosts, with donors of the hosts' own classes; of class means, which have no donor image, the same pairs."""
     if cue.feature:
         return pairs
@@ -106,13 +112,17 @@ def shams(cue: Cue, subjects: Subjects, pairs: Plan) -> Plan:
     rows = {label: [i for i, own in enumerate(labels) if own == label] for label in set(labels)}
     own = [rows[labels[host]] for host in pairs.hosts.tolist()]
     several = [
-        (host, row[(row.index(host) + 1) % len(row)]) for host, row in zip(pairs.hosts.tolist(), own, strict=True) if len(row) > 1
+        (host, row[(row.index(host) + 1) % len(row)])
+        for host, row in zip(pairs.hosts.tolist(), own, strict=True)
+        if len(row) > 1
     ]
     found = torch.tensor(several, dtype=torch.int64, device=pairs.hosts.device).reshape(-1, 2)
-    return Plan(found[:, 0], found[:, 1])
+    return Pairing(found[:, 0], found[:, 1])
 
 
-def transplants(cue: Cue, subjects: Subjects, pairs: Plan, max_batch: int, sham: bool = False) -> Iterator[tuple[Rows, Index]]:
+def transplants(
+    cue: Cue, subjects: TestedProbe, pairs: Pairing, max_batch: int, sham: bool = False
+) -> Iterator[tuple[Rows, Index]]:
     """Hosts with the donors' cue, clamped to the probe's range, batch by batch; and each one's row of the probe.
 
     Args:
@@ -128,23 +138,28 @@ def transplants(cue: Cue, subjects: Subjects, pairs: Plan, max_batch: int, sham:
         yield (made if subjects.images.is_floating_point() else made.round()).to(subjects.images.dtype), hosts
 
 
-def answers(cue: Cue, subjects: Subjects, pairs: Plan, ask: Ask, max_batch: int, sham: bool = False) -> tuple[Labels, PerRow]:
+def answers(
+    cue: Cue, subjects: TestedProbe, pairs: Pairing, ask: Ask, max_batch: int, sham: bool = False
+) -> tuple[Labels, PerRow]:
     """(m,) the classes that the model answers to the transplants, and (m,) their probabilities, in [0, 1]."""
     count, ranks = len(pairs.hosts), subjects.ranks
     if not count:
         return pairs.hosts, subjects.precise.new_zeros(0)
     rows = ranks.share(count, pairs.hosts.device)
-    own = Plan(pairs.hosts[rows], pairs.donors[rows])
+    own = Pairing(pairs.hosts[rows], pairs.donors[rows])
 
     def answered() -> tuple[Labels, PerRow]:
-        found = [probabilities(ask(made, hosts)).max(dim=1) for made, hosts in transplants(cue, subjects, own, max_batch, sham)]
+        found = [
+            probabilities(ask(made, hosts)).max(dim=1)
+            for made, hosts in transplants(cue, subjects, own, max_batch, sham)
+        ]
         return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
 
     predicted, confidence = ranks.together(answered)
     return ranks.whole(predicted, count), ranks.whole(confidence, count)
 
 
-def _pair(cue: Cue, subjects: Subjects, hosts: Index, donors: Index, own: Weighted | None) -> Pair:
+def _pair(cue: Cue, subjects: TestedProbe, hosts: Index, donors: Index, own: Weighted | None) -> Pair:
     def both(part: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         return (None, None) if part is None else (part[hosts], part[donors])
 

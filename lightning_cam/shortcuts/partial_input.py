@@ -8,12 +8,29 @@ import torch
 
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import GRID, ring
-from lightning_cam.shortcuts.pairing import Ask, Plan, answers
+from lightning_cam.shortcuts.pairing import Ask, Pairing, answers
 from lightning_cam.shortcuts.predictivity import OFFERS, SHARE, SMALLEST, kappa, label_skill
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images
 
-ORDER = (10, 12, 4, 14, 15, 0, 3, 9, 5, 7, 13, 6, 2, 8, 11, 1)  # no patch keeps its row or column, and none a neighbour
+ORDER = (
+    10,
+    12,
+    4,
+    14,
+    15,
+    0,
+    3,
+    9,
+    5,
+    7,
+    13,
+    6,
+    2,
+    8,
+    11,
+    1,
+)  # no patch keeps its row or column, and none a neighbour
 
 
 def border_only(images: Images) -> Images:
@@ -26,7 +43,9 @@ def shuffled(images: Images) -> Images:
     height, width = (side // GRID for side in images.shape[2:])
     rows = [part.split(width, dim=3)[:GRID] for part in images.split(height, dim=2)[:GRID]]
     patches = [patch for row in rows for patch in row]
-    lines = [torch.cat([patches[place] for place in ORDER[i : i + GRID]], dim=3) for i in range(0, GRID**2, GRID)]
+    lines = [
+        torch.cat([patches[place] for place in ORDER[i : i + GRID]], dim=3) for i in range(0, GRID**2, GRID)
+    ]
     mixed = torch.cat(lines, dim=2)
     right, below = images[:, :, : GRID * height, GRID * width :], images[:, :, GRID * height :]
     return torch.cat([torch.cat([mixed, right], dim=3), below], dim=2)
@@ -49,9 +68,11 @@ def observe(report: ShortcutReport, ask: Ask, *, classes: int, max_batch: int) -
     agreement = {}
     for name, part in PARTS.items():
         seen = Cue(partial(_of_hosts, part=part), 2, "B", name)
-        predicted, _ = answers(seen, subjects, Plan(everyone, everyone), ask, max_batch)
+        predicted, _ = answers(seen, subjects, Pairing(everyone, everyone), ask, max_batch)
         agreement[name] = kappa(subjects.predicted, predicted, classes)
-    offers = {name: label_skill(features(subjects.precise), subjects.labels) for name, features in OFFERS.items()}
+    offers = {
+        name: label_skill(features(subjects.precise), subjects.labels) for name, features in OFFERS.items()
+    }
     return replace(report, offers=offers, agreement=agreement, passes=report.passes + len(PARTS))
 
 

@@ -36,7 +36,9 @@ def label_skill(features: Features, labels: Labels) -> float:
     noise = (variances / units.square()).sum()
     exact = "donot_use_mm_for_euclid_dist"
     distances = torch.cdist(features / units, means / units, compute_mode=exact).square()
-    without = (counts / (counts - 1)).square() * distances - noise / (counts - 1)  # the mean without the image lies further away
+    without = (counts / (counts - 1)).square() * distances - noise / (
+        counts - 1
+    )  # the mean without the image lies further away
     is_own = own[:, None] == torch.arange(len(classes))
     right = torch.where(is_own, without, distances - noise / counts).argmin(dim=1) == own
     recalls = features.new_zeros(len(classes)).index_add(0, own, right.double()) / counts
@@ -53,7 +55,9 @@ def kappa(first: Labels, second: Labels, classes: int) -> float:
         return float("nan")
     first, second = first.cpu(), second.cpu()
     agreed = (first == second).double().mean().item()
-    shares = [torch.bincount(answers, minlength=classes).double() / len(answers) for answers in (first, second)]
+    shares = [
+        torch.bincount(answers, minlength=classes).double() / len(answers) for answers in (first, second)
+    ]
     chance = (shares[0] * shares[1]).sum().item()
     return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
 

@@ -7,11 +7,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from lightning_cam.checks import Normalization, class_name
-from lightning_cam.shortcuts.counts import Tally
+from lightning_cam.shortcuts.counts import Counts
 from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.features import GRID
-from lightning_cam.shortcuts.findings import Finding, Named
-from lightning_cam.shortcuts.pairing import Plan, Subjects, transplants
+from lightning_cam.shortcuts.findings import Finding, FindingKey
+from lightning_cam.shortcuts.pairing import Pairing, TestedProbe, transplants
 from lightning_cam.visualization.canvas import Draw, drawable
 from lightning_cam.visualization.shortcut import ClassRow, Triple, draw_sheet
 
@@ -38,15 +38,15 @@ class Result:
     cue: str
     row: Cue
     label: int | None
-    tally: Tally
-    pairs: Plan
+    tally: Counts
+    pairs: Pairing
     predicted: Tensor
     confidence: Tensor
-    by_class: dict[int, Tally]
+    by_class: dict[int, Counts]
     p_value: float = 1.0
 
     @property
-    def key(self) -> Named:
+    def key(self) -> FindingKey:
         """What tells the tests of one look apart."""
         return self.cue, self.label
 
@@ -77,18 +77,23 @@ class ShortcutReport:
     """
 
     results: tuple[Result, ...]
-    subjects: Subjects
+    subjects: TestedProbe
     class_names: tuple[str, ...] | None
     passes: float
     notes: tuple[str, ...]
-    pointed: Named | None = None
+    pointed: FindingKey | None = None
     offers: dict[str, float] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Cues whose rule holds, those that may warn first, then the strongest."""
-        return tuple(sorted((self._finding(result) for result in self.results if result.holds), key=lambda finding: finding.rank))
+        return tuple(
+            sorted(
+                (self._finding(result) for result in self.results if result.holds),
+                key=lambda finding: finding.rank,
+            )
+        )
 
     @property
     def dominances(self) -> dict[str, float]:
@@ -112,10 +117,14 @@ class ShortcutReport:
     @property
     def cells(self) -> list[list[float]] | None:
         """The 4 x 4 map of dominance; None where no cell was tested."""
-        found = {result.cue: result.tally.dominance for result in self.results if result.cue.startswith("cell_")}
+        found = {
+            result.cue: result.tally.dominance for result in self.results if result.cue.startswith("cell_")
+        }
         if not found:
             return None
-        return [[found.get(f"cell_{row}_{column}", float("nan")) for column in range(GRID)] for row in range(GRID)]
+        return [
+            [found.get(f"cell_{row}_{column}", float("nan")) for column in range(GRID)] for row in range(GRID)
+        ]
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
@@ -125,7 +134,9 @@ class ShortcutReport:
         """Every test, as text."""
         lines = [f"{'cue':16s} {'class':12s} tier  donor  host  third  dominance  effect        p"]
         # Without a conflict there is no dominance, and what is not a number has no place in an order.
-        strengths = {result.key: result.tally.dominance if result.tally.donor else 0.0 for result in self.results}
+        strengths = {
+            result.key: result.tally.dominance if result.tally.donor else 0.0 for result in self.results
+        }
         for result in sorted(self.results, key=lambda result: (not result.holds, -strengths[result.key])):
             count, whose = result.tally, "all" if result.label is None else self.name(result.label)[:12]
             lines.append(
@@ -133,7 +144,10 @@ class ShortcutReport:
                 f"{count.dominance:9.2f}  {count.effect:6.2f}  {result.p_value:7.1g}  {'holds' if result.holds else ''}".rstrip()
             )
         tested = f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; {self.passes:.1f} forward passes"
-        observed = {"the data alone tell the label by": self.offers, "the model agrees with itself (kappa) on": self.agreement}
+        observed = {
+            "the data alone tell the label by": self.offers,
+            "the model agrees with itself (kappa) on": self.agreement,
+        }
         without_alarm = [
             f"without alarm: {what} {', '.join(f'{name} {value:.2f}' for name, value in values.items())}"
             for what, values in observed.items()
@@ -143,7 +157,9 @@ class ShortcutReport:
 
     def following(self, finding: Finding) -> str:
         """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share first."""
-        classes = [(label, own) for label, own in self.result_of(finding).by_class.items() if own.donor + own.host]
+        classes = [
+            (label, own) for label, own in self.result_of(finding).by_class.items() if own.donor + own.host
+        ]
         first = sorted(classes, key=lambda row: -row[1].dominance)[:MOST_FOLLOWED]
         return "; ".join(f"{self.name(label)}: donor {own.donor}, host {own.host}" for label, own in first)
 
@@ -163,14 +179,19 @@ class ShortcutReport:
         # The clearest first, each of another donor class where there are as many.
         order = sorted(wins.nonzero()[:, 0].tolist(), key=lambda i: -float(result.confidence[i]))
         by_class = {int(subjects.labels[donors[i]]): i for i in reversed(order)}
-        chosen = torch.tensor(list(dict.fromkeys([*reversed(by_class.values()), *order]))[:TRIPLES], device=hosts.device)
-        shown = Plan(hosts[chosen], donors[chosen])
+        chosen = torch.tensor(
+            list(dict.fromkeys([*reversed(by_class.values()), *order]))[:TRIPLES], device=hosts.device
+        )
+        shown = Pairing(hosts[chosen], donors[chosen])
         made = torch.cat([rows for rows, _ in transplants(result.row, subjects, shown, len(chosen))])
         given = subjects.images[shown.donors]
         pattern, names = subjects.images[:0].float(), []
         if result.row.feature == "image":
             classes = subjects.labels[shown.donors].unique().tolist()
-            means = {label: subjects.means.of("image", subjects.labels.new_tensor([label])) for label in subjects.means.counts}
+            means = {
+                label: subjects.means.of("image", subjects.labels.new_tensor([label]))
+                for label in subjects.means.counts
+            }
             everyone = torch.cat(list(means.values())).nanmean(dim=0, keepdim=True)
             pattern = torch.cat([(means[label] - everyone).nan_to_num(0.0) for label in classes])
             names = [f"{self._drawn(label)} less the mean of all" for label in classes]
@@ -190,7 +211,16 @@ class ShortcutReport:
         ]
         header = (f"shortcut · {when} · {finding.level}", f"{finding.statement}: {result.row.meaning}.")
         return draw_sheet(
-            subjects.images[shown.hosts], given, made, triples, pattern, names, self.cells, rows, header, normalization
+            subjects.images[shown.hosts],
+            given,
+            made,
+            triples,
+            pattern,
+            names,
+            self.cells,
+            rows,
+            header,
+            normalization,
         )
 
     def _drawn(self, label: int) -> str:
@@ -201,5 +231,13 @@ class ShortcutReport:
         count = result.tally
         classes = tuple(self.name(label) for label in result.winning)
         return Finding(
-            result.cue, result.row.tier, "notice", count.dominance, count.donor, count.host, result.p_value, classes, result.label
+            result.cue,
+            result.row.tier,
+            "notice",
+            count.dominance,
+            count.donor,
+            count.host,
+            result.p_value,
+            classes,
+            result.label,
         )

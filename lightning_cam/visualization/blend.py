@@ -17,7 +17,15 @@ WHITE = (255, 255, 255)
 # After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
 MOST_OPAQUE = 0.7  # a part, or a signed map, at its strongest: the image is still seen through it
 DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
-PART_COLORS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 114, 178), (0, 158, 115), (213, 94, 0))
+PART_COLORS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (0, 158, 115),
+    (213, 94, 0),
+)
 
 
 def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
@@ -29,7 +37,9 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
     if name not in matplotlib.colormaps:
         hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
         raise ValueError(f"colormap: no colormap {name!r}{hint}")
-    return torch.tensor(matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device)
+    return torch.tensor(
+        matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device
+    )
 
 
 def is_diverging(colormap: str) -> bool:
@@ -43,7 +53,9 @@ def colorize(saliency: Saliency, colors: ColorTable) -> Rgb:
     return torch.where(saliency.isnan()[:, None], torch.nan, colors[index].permute(0, 3, 1, 2))
 
 
-def displayable(images: Images, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> tuple[Shown, bool]:
+def displayable(
+    images: Images, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()
+) -> tuple[Shown, bool]:
     """Images in [0, 1] and three colours, and whether their range had to be guessed.
 
     Undoes the normalization where it is given and fits the channels. Values that lie outside [0, 1] even so are stretched: each
@@ -107,9 +119,15 @@ def signed_bar(colors: ColorTable) -> ColorTable:
     return torch.lerp(grey, shown, values.abs()[:, None])
 
 
-def two_colors(below: tuple[int, int, int], above: tuple[int, int, int], device: torch.device | str = "cpu") -> ColorTable:
+def two_colors(
+    below: tuple[int, int, int], above: tuple[int, int, int], device: torch.device | str = "cpu"
+) -> ColorTable:
     """A table of one colour below zero, and of another above."""
-    return torch.tensor([below, above], dtype=torch.float32, device=device).div(255).repeat_interleave(128, dim=0)
+    return (
+        torch.tensor([below, above], dtype=torch.float32, device=device)
+        .div(255)
+        .repeat_interleave(128, dim=0)
+    )
 
 
 def _outer(values: Tensor) -> Tensor:

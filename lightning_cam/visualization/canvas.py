@@ -18,12 +18,22 @@ from torch import Tensor
 from lightning_cam.typing import ColorTable
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
-RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)  # after Okabe and Ito: told apart by colour-blind readers
+RIGHT, WRONG, UNKNOWN = (
+    (0, 130, 95),
+    (213, 94, 0),
+    (130, 130, 130),
+)  # after Okabe and Ito: told apart by colour-blind readers
 MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
-TOP, FOOT, SYMBOLS = MARGIN + 2 * LINE + 14, 2 * LINE + 10, 232  # heights of header and key, and the width of the key's symbols
+TOP, FOOT, SYMBOLS = (
+    MARGIN + 2 * LINE + 14,
+    2 * LINE + 10,
+    232,
+)  # heights of header and key, and the width of the key's symbols
 NARROWEST = 232  # a caption needs this width, however narrow the image
 Color = tuple[int, int, int]
-Draw = Callable[[], Image.Image]  # draws without torch, from tiles on the host: on any thread, some time later
+Draw = Callable[
+    [], Image.Image
+]  # draws without torch, from tiles on the host: on any thread, some time later
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,14 @@ class Key:
     def width(self) -> int:
         """In pixels."""
         return (
-            BAR + 8 + math.ceil(max(text_width(self.scale), SYMBOLS - BAR + sum(34 + text_width(name) for name, _ in self.lines)))
+            BAR
+            + 8
+            + math.ceil(
+                max(
+                    text_width(self.scale),
+                    SYMBOLS - BAR + sum(34 + text_width(name) for name, _ in self.lines),
+                )
+            )
         )
 
 
@@ -71,7 +88,9 @@ def columns_for(count: int, cell: tuple[int, int]) -> int:
 
 def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
     """When, and what was asked, at the head."""
-    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True))
+    draw.text(
+        (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
+    )
     draw.text((MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT, font())
 
 
@@ -81,7 +100,9 @@ def least_width(header: tuple[str, str], key: Key) -> int:
     return 2 * MARGIN + min(900, math.ceil(lines))
 
 
-def draw_words(draw: ImageDraw.ImageDraw, place: tuple[int, int], words: tuple[str, str, str], room: float, color: Color) -> None:
+def draw_words(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], words: tuple[str, str, str], room: float, color: Color
+) -> None:
     """Three texts in a row, the middle one shortened to fit; apart, because a name written from right to left reorders its line."""
     x: float = place[0]
     before, name, after = words
@@ -98,7 +119,9 @@ def draw_key(picture: Image.Image, key: Key) -> None:
     else:
         draw_color_bar(picture, (MARGIN, y), key.colors, key.scale)
     y += LINE
-    for meaning, right, offset in (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ():
+    for meaning, right, offset in (
+        (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ()
+    ):
         draw_symbol(draw, (MARGIN + offset, y + 5), right)
         draw.text((MARGIN + offset + 16, y + 2), meaning, answer_color(right), font())
     x = MARGIN + SYMBOLS + 8

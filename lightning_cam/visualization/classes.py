@@ -33,7 +33,16 @@ from lightning_cam.visualization.canvas import (
     image_of,
     least_width,
 )
-from lightning_cam.visualization.scene import CONTRAST, STRIP_TILES, Style, drawn_name, legend_key, sitters, to_tiles, with_layout
+from lightning_cam.visualization.scene import (
+    CONTRAST,
+    STRIP_TILES,
+    Style,
+    drawn_name,
+    legend_key,
+    prepare_images,
+    to_tiles,
+    with_layout,
+)
 
 MOST_CLASSES = 8  # those with most images
 NARROWEST_TILE = 104  # a name needs this width
@@ -58,8 +67,14 @@ class Pairs:
     colors: ColorTable
 
 
-def class_sheet(
-    means: Tiles, overlays: Tiles, names: Sequence[str], counts: Sequence[str], pairs: Pairs, header: tuple[str, str], key: Key
+def class_picture(
+    means: Tiles,
+    overlays: Tiles,
+    names: Sequence[str],
+    counts: Sequence[str],
+    pairs: Pairs,
+    header: tuple[str, str],
+    key: Key,
 ) -> Image.Image:
     """A column per class: its mean image, and its mean map over it; below, pairs of classes.
 
@@ -70,7 +85,9 @@ def class_sheet(
     step = max(width, NARROWEST_TILE) + GAP
     across = max(len(names), len(pairs.names))
     scale = f"the second class … 0 … the first; ends: {pairs.most:.2f} of a map's maximum"
-    canvas_width = max(2 * MARGIN + across * step - GAP, least_width(header, key), 2 * MARGIN + Key(key.colors, scale).width)
+    canvas_width = max(
+        2 * MARGIN + across * step - GAP, least_width(header, key), 2 * MARGIN + Key(key.colors, scale).width
+    )
     second = TOP + 2 * LINE + 2 * (height + 4) + GAP
     picture = Image.new("RGB", (canvas_width, second + 5 * LINE + 10 + height + FOOT), PAPER)
     draw = ImageDraw.Draw(picture)
@@ -93,7 +110,9 @@ def class_sheet(
     return picture
 
 
-def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, header: tuple[str, str], style: Style) -> Draw | None:
+def draw_classes(
+    images: Images, cams: Cams, predicted: Labels, probe: Probe, header: tuple[str, str], style: Style
+) -> Draw | None:
     """Draws the mean map of each class over its mean image, and where one class is looked at more than another.
 
     At most eight classes, those with most images. A class stands beside the one that it is most often taken for, else the next.
@@ -103,15 +122,22 @@ def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, he
     classes = sorted(label for label, _ in Counter(truth).most_common(MOST_CLASSES))
     if len(classes) < 2:
         return None
-    drawn = sitters(images, replace(style, foreground=None), STRIP_TILES)
-    labels, shares = torch.tensor(truth, device=images.device), balanced(cams) if style.signed else normalize(cams)
+    drawn = prepare_images(images, replace(style, foreground=None), STRIP_TILES)
+    labels, shares = (
+        torch.tensor(truth, device=images.device),
+        balanced(cams) if style.signed else normalize(cams),
+    )
     of_class = [labels == label for label in classes]
     sizes = [truth.count(label) for label in classes]
     means = torch.stack([shares[own].mean(dim=0) for own in of_class])
     average = replace(drawn, pictures=torch.stack([drawn.pictures[own].mean(dim=0) for own in of_class]))
     pairs: dict[tuple[int, int], str] = {}
     for place, (own, label) in enumerate(zip(of_class, classes, strict=True)):
-        mistakes = [classes.index(answer) for answer in predicted[own].tolist() if answer in classes and answer != label]
+        mistakes = [
+            classes.index(answer)
+            for answer in predicted[own].tolist()
+            if answer in classes and answer != label
+        ]
         other, why = (place + 1) % len(classes), "the next class"
         for taken_for, times in Counter(mistakes).most_common(1):
             other, why = taken_for, f"taken for it: {times} of {sizes[place]}"
@@ -122,12 +148,18 @@ def draw_classes(images: Images, cams: Cams, predicted: Labels, probe: Probe, he
     differences = means[ones] - means[others]
     most = differences.abs().max()
     opposed = middle.opposed(differences, most.expand(len(differences)))
-    plain, over, apart = to_tiles(average.pictures, average.under(means, means.new_ones(len(classes))), opposed)
+    plain, over, apart = to_tiles(
+        average.pictures, average.under(means, means.new_ones(len(classes))), opposed
+    )
     names = [drawn_name(probe, label) for label in classes]
     beside = Pairs(
-        apart, [(names[one], names[other]) for one, other in pairs], list(pairs.values()), most.item(), signed_bar(CONTRAST)
+        apart,
+        [(names[one], names[other]) for one, other in pairs],
+        list(pairs.values()),
+        most.item(),
+        signed_bar(CONTRAST),
     )
     counts = [f"mean of {size}" for size in sizes]
     scale = f"{'against … 0 … for; ends:' if style.signed else '0 … 1 ='} all maps of the class are at their largest here"
     key = replace(legend_key(drawn.style, False), scale=scale, symbols=False)
-    return partial(class_sheet, plain, over, names, counts, beside, with_layout(header, images), key)
+    return partial(class_picture, plain, over, names, counts, beside, with_layout(header, images), key)

@@ -42,14 +42,17 @@ from lightning_cam.visualization.scene import (
     drawn_name,
     is_right,
     legend_key,
+    prepare_images,
     shared_peaks,
     shown_labels,
-    sitters,
     to_tiles,
     with_layout,
 )
 
-CHART, LEAST_TOP = 110, 0.05  # width of a row's chart in pixels, and what its height stands for at least, in bits
+CHART, LEAST_TOP = (
+    110,
+    0.05,
+)  # width of a row's chart in pixels, and what its height stands for at least, in bits
 BLUE = (0, 114, 178)  # after Okabe and Ito
 
 
@@ -77,7 +80,7 @@ class Row:
     changes: tuple[float, ...] = ()
 
 
-def film_strip(
+def evolution_picture(
     images: Tiles,
     overlays: Sequence[Tiles],
     columns: Sequence[Column],
@@ -92,11 +95,19 @@ def film_strip(
     """
     height, width = images.shape[1:3]
     step = (max(width, REMARK) + 6, max(height, LINE) + BADGE + 4)
-    names = min(140, round(max(text_width(text) for row in rows for text in (row.name, *(said for said, _ in row.remarks)))) + 10)
+    names = min(
+        140,
+        round(
+            max(text_width(text) for row in rows for text in (row.name, *(said for said, _ in row.remarks)))
+        )
+        + 10,
+    )
     left, top = MARGIN + names, TOP + LINE
     most = max((change for row in rows for change in row.changes if math.isfinite(change)), default=0.0)
     chart = left + (1 + len(columns)) * step[0] if most else 0
-    canvas_width = max(left + (1 + len(columns)) * step[0] + (CHART if most else 0) + MARGIN, least_width(header, key))
+    canvas_width = max(
+        left + (1 + len(columns)) * step[0] + (CHART if most else 0) + MARGIN, least_width(header, key)
+    )
     picture = Image.new("RGB", (canvas_width, top + len(rows) * step[1] + 8 + FOOT), PAPER)
     draw = ImageDraw.Draw(picture)
     draw_header(draw, header, canvas_width)
@@ -114,7 +125,9 @@ def film_strip(
         for i, column in enumerate(columns, start=1):
             x = left + i * step[0]
             if column.remarks[number]:
-                draw.rectangle((x, y, x + max(width, REMARK) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232))
+                draw.rectangle(
+                    (x, y, x + max(width, REMARK) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232)
+                )
                 draw.text((x + 4, y + 2), column.remarks[number], FAINT, font(11))
             else:
                 picture.paste(image_of(overlays[i - 1][number]), (x, y))
@@ -131,7 +144,11 @@ def film_strip(
 
 
 def frames(
-    looks: Sequence[Tiles], titles: Sequence[str], rights: Sequence[Sequence[bool | None]], header: str, key: Key
+    looks: Sequence[Tiles],
+    titles: Sequence[str],
+    rights: Sequence[Sequence[bool | None]],
+    header: str,
+    key: Key,
 ) -> list[Image.Image]:
     """One picture a look, all alike but for the overlays: to be shown one after another.
 
@@ -143,7 +160,10 @@ def frames(
     step = (width + GAP // 2, height + GAP)
     across = columns_for(count, step)
     down = -(-count // across)
-    size = (max(2 * MARGIN + across * step[0], least_width(("", header), key)), TOP + down * step[1] + 4 + FOOT)
+    size = (
+        max(2 * MARGIN + across * step[0], least_width(("", header), key)),
+        TOP + down * step[1] + 4 + FOOT,
+    )
     made = []
     for place, (tiles, title, right) in enumerate(zip(looks, titles, rights, strict=True)):
         picture = Image.new("RGB", size, PAPER)
@@ -160,7 +180,13 @@ def frames(
     return made
 
 
-def _chart(draw: ImageDraw.ImageDraw, place: tuple[int, int], size: tuple[int, int], values: Sequence[float], most: float) -> None:
+def _chart(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    size: tuple[int, int],
+    values: Sequence[float],
+    most: float,
+) -> None:
     """A line over the looks, from zero to ``most``; below it the last value and the largest one."""
     (x, y), (width, height) = place, size
     draw.line((x, y + height - 1, x + width, y + height - 1), (210, 210, 210), 1)
@@ -181,26 +207,38 @@ MOST_FRAMES = 24  # of the animation
 WORTH_A_MARK = 0.02  # bit: below, the image that changed most has not changed
 
 
-def draw_evolution(images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style) -> Draw:
+def draw_evolution(
+    images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style
+) -> Draw:
     """Draws a film strip: rows are the first probe images, columns the looks between which most changed, the untrained first."""
     rows, looks = slice(0, min(STRIP_ROWS, len(images))), history.columns(STRIP_COLUMNS)
-    drawn, peaks = sitters(images[rows], style, STRIP_TILES), shared_peaks(history, style, looks[-1].cams[rows].to(images.device))
+    drawn, peaks = (
+        prepare_images(images[rows], style, STRIP_TILES),
+        shared_peaks(history, style, looks[-1].cams[rows].to(images.device)),
+    )
     masks = None if probe.masks is None else probe.masks[rows]
     (plain,) = drawn.around(masks, drawn.pictures)
     plain, *overlays = to_tiles(plain, *(drawn.under(look.cams[rows], peaks) for look in looks))
     labels = shown_labels(probe, len(plain))
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
     words = _rows(history, probe, labels), with_layout(header, images), legend_key(style, masks is not None)
-    return partial(film_strip, plain, overlays, columns, *words)
+    return partial(evolution_picture, plain, overlays, columns, *words)
 
 
-def draw_animation(images: Images, history: History, probe: Probe, header: str, style: Style) -> Callable[[], list[Image.Image]]:
+def draw_animation(
+    images: Images, history: History, probe: Probe, header: str, style: Style
+) -> Callable[[], list[Image.Image]]:
     """Draws the looks one after another, those between which most changed, at most 24."""
     rows, looks = slice(0, len(images)), history.columns(MOST_FRAMES)
-    drawn, peaks = sitters(images, style, STRIP_TILES), shared_peaks(history, style, looks[-1].cams[rows].to(images.device))
+    drawn, peaks = (
+        prepare_images(images, style, STRIP_TILES),
+        shared_peaks(history, style, looks[-1].cams[rows].to(images.device)),
+    )
     masks = None if probe.masks is None else probe.masks[rows]
     # One look after another: together they would take as much of the device's memory as hundreds of images.
-    tiles = [to_tiles(*drawn.around(masks, drawn.under(look.cams[rows].nan_to_num(), peaks)))[0] for look in looks]
+    tiles = [
+        to_tiles(*drawn.around(masks, drawn.under(look.cams[rows].nan_to_num(), peaks)))[0] for look in looks
+    ]
     labels = shown_labels(probe, len(images))
     columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
     titles, rights = [column.title for column in columns], [column.right for column in columns]
@@ -208,7 +246,11 @@ def draw_animation(images: Images, history: History, probe: Probe, header: str, 
 
 
 def _rows(history: History, probe: Probe, labels: Sequence[int | None]) -> list[Row]:
-    changes = [look.statistics["drift_last"][: len(labels)].tolist() for look in history.looks if "drift_last" in look.statistics]
+    changes = [
+        look.statistics["drift_last"][: len(labels)].tolist()
+        for look in history.looks
+        if "drift_last" in look.statistics
+    ]
     last = changes[-1] if changes else []
     most = max((change for change in last if math.isfinite(change)), default=0.0)
     answers = history.looks[-1].predicted.tolist()
@@ -227,6 +269,11 @@ def _rows(history: History, probe: Probe, labels: Sequence[int | None]) -> list[
 def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int | None]) -> Column:
     seen = [answer >= 0 for answer in predicted]
     shows = (cams.flatten(1).amax(dim=1) > 0).tolist()
-    remarks = tuple("" if show else "blank" if known else "not looked at" for known, show in zip(seen, shows, strict=True))
-    right = tuple(is_right(answer, label) if known else None for answer, label, known in zip(predicted, labels, seen, strict=True))
+    remarks = tuple(
+        "" if show else "blank" if known else "not looked at" for known, show in zip(seen, shows, strict=True)
+    )
+    right = tuple(
+        is_right(answer, label) if known else None
+        for answer, label, known in zip(predicted, labels, seen, strict=True)
+    )
     return Column("untrained" if epoch < 0 else f"epoch {epoch}", right, remarks)

@@ -16,14 +16,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LONGER_SIDE = {1: 3.4, 2: 2.8, 4: 2.3, 10**9: 1.9}  # of a picture, in inches, by how many images there are at most
+LONGER_SIDE = {
+    1: 3.4,
+    2: 2.8,
+    4: 2.3,
+    10**9: 1.9,
+}  # of a picture, in inches, by how many images there are at most
 NARROWEST, LOWEST = 1.9, 1.0  # a column and a picture's row, in inches
 GAP, MARGIN = 0.12, 0.08  # between pictures, and at the edge, in inches
-BAR, BAR_AND_WORDS, HIGHEST_BAR = 0.13, 0.85, 3.0  # the colour bar: its width, with its words, and its height, in inches
+BAR, BAR_AND_WORDS, HIGHEST_BAR = (
+    0.13,
+    0.85,
+    3.0,
+)  # the colour bar: its width, with its words, and its height, in inches
 LEGEND = 0.65  # the legend of parts: its height, in inches
 TITLE, SMALL, LINE = 9, 8, 1.35  # sizes of letters in points, and a line's height as a multiple of it
 HINTING = 0.95  # letters on a canvas are up to a twentieth wider than their outlines
-OUTLINE = (("black", 2.4), ("white", 1.0))  # colour, and thickness in points, of what is marked: seen on any ground
+OUTLINE = (
+    ("black", 2.4),
+    ("white", 1.0),
+)  # colour, and thickness in points, of what is marked: seen on any ground
 SMALL_PICTURE = 100  # pixels; pictures below are shown pixel by pixel
 
 
@@ -61,7 +73,9 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
     panels = len(images[0])
     height, width = images[0][0].picture.shape[:2]
     # Wide pictures are drawn larger, up to twice.
-    longer = next(side for most, side in LONGER_SIDE.items() if len(images) <= most) * max(1.0, min(2.0, width / height / 1.5))
+    longer = next(side for most, side in LONGER_SIDE.items() if len(images) <= most) * max(
+        1.0, min(2.0, width / height / 1.5)
+    )
     wide, high = longer * width / max(height, width), longer * height / max(height, width)
     column, room = max(wide, NARROWEST), max(high, LOWEST)
     titles = [[fitted(panel.title, column, TITLE, panel.lines) for panel in row] for row in images]
@@ -107,7 +121,10 @@ def _draw_bar(figure: "Figure", key: Key, place: tuple[float, float, float]) -> 
 def _draw_legend(figure: "Figure", key: Key) -> None:
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=(red / 255, green / 255, blue / 255), label=name) for name, (red, green, blue) in key.legend]
+    patches = [
+        Patch(color=(red / 255, green / 255, blue / 255), label=name)
+        for name, (red, green, blue) in key.legend
+    ]
     rows = math.ceil(len(patches) / max(1, int(figure.get_figwidth() / 0.78)))
     title, columns = "the stronger, the more opaque", math.ceil(len(patches) / rows)
     small = {"fontsize": SMALL, "title_fontsize": SMALL, "columnspacing": 1.0, "handlelength": 1.5}
@@ -118,25 +135,43 @@ def _draw(axis: "Axes", panel: Panel, title: str) -> None:
     from matplotlib.patches import Rectangle
 
     height, width = panel.picture.shape[:2]
-    axis.imshow(panel.picture.numpy(), interpolation="nearest" if max(height, width) < SMALL_PICTURE else "antialiased")
+    axis.imshow(
+        panel.picture.numpy(),
+        interpolation="nearest" if max(height, width) < SMALL_PICTURE else "antialiased",
+    )
     axis.set_title(title, fontsize=TITLE, linespacing=1.2, parse_math=False)
     axis.set_axis_off()
     if panel.outlined is not None and panel.outlined.any():
         # One row and column of nothing around, so that what touches the edge is closed there.
         inside = F.pad(panel.outlined.float(), (1, 1, 1, 1)).numpy()
         for color, thickness in OUTLINE:
-            axis.contour(range(-1, width + 1), range(-1, height + 1), inside, levels=[0.5], colors=color, linewidths=thickness)
+            axis.contour(
+                range(-1, width + 1),
+                range(-1, height + 1),
+                inside,
+                levels=[0.5],
+                colors=color,
+                linewidths=thickness,
+            )
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     for x1, y1, x2, y2 in [] if panel.boxes is None else panel.boxes.tolist():
         for color, thickness in OUTLINE:
             corner = (x1 - 0.5, y1 - 0.5)
-            axis.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=thickness, linestyle="--"))
+            axis.add_patch(
+                Rectangle(
+                    corner, x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=thickness, linestyle="--"
+                )
+            )
 
 
 def fitted(paragraphs: Sequence[str], room: float, size: float, lines: int = 2) -> str:
     """Paragraphs wrapped to ``room`` inches, of so many lines each at most; where one does not fit, "…" is its middle."""
     points = HINTING * 72 * room
-    return "\n".join(line for paragraph in paragraphs for line in _wrapped(" ".join(paragraph.split()), points, size, lines))
+    return "\n".join(
+        line
+        for paragraph in paragraphs
+        for line in _wrapped(" ".join(paragraph.split()), points, size, lines)
+    )
 
 
 def _wrapped(text: str, room: float, size: float, most: int) -> list[str]:

@@ -55,9 +55,9 @@ from lightning_cam.visualization.scene import (
     is_right,
     legend_key,
     part_legend,
+    prepare_images,
     shared_peaks,
     shown_labels,
-    sitters,
     to_tiles,
     with_layout,
 )
@@ -90,7 +90,7 @@ class Caption:
 
 
 @dataclass(frozen=True, eq=False)
-class RivalTiles:
+class ConfusionTiles:
     """Of some images whose prediction is not their label.
 
     Args:
@@ -106,13 +106,13 @@ class RivalTiles:
     colors: ColorTable
 
 
-def overlay_grid(
+def overlay_picture(
     images: Tiles,
     overlays: Tiles,
     captions: Sequence[Caption],
     header: tuple[str, str],
     key: Key,
-    rivals: RivalTiles | None = None,
+    confusions: ConfusionTiles | None = None,
 ) -> Image.Image:
     """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
 
@@ -128,10 +128,10 @@ def overlay_grid(
     below = TOP + rows * (cell[1] + GAP)
     wide = 4 * width + 5 * FRAME
     across = max(1, (canvas_width - 2 * MARGIN + GAP) // (wide + GAP))
-    if rivals is not None:
+    if confusions is not None:
         canvas_width = max(canvas_width, 2 * MARGIN + wide)
     deep = height + 2 * FRAME + 3 * LINE + GAP
-    more = 0 if rivals is None else -(-len(rivals.rows) // across) * deep + 2 * LINE + 8
+    more = 0 if confusions is None else -(-len(confusions.rows) // across) * deep + 2 * LINE + 8
     picture = Image.new("RGB", (canvas_width, below + more + FOOT), PAPER)
     draw = ImageDraw.Draw(picture)
     draw_header(draw, header, canvas_width)
@@ -150,19 +150,21 @@ def overlay_grid(
             draw_words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
         if caption.blank:
             draw_words(draw, (indent, y + 2 * LINE), ("blank: ", caption.blank, ""), room, INK)
-    if rivals is not None:
+    if confusions is not None:
         draw.text((MARGIN, below), "where label and prediction differ", INK, font(14, bold=True))
-        draw_color_bar(picture, (MARGIN, below + LINE + 4), rivals.colors, AGAINST)
-        for i, row in enumerate(rivals.rows):
+        draw_color_bar(picture, (MARGIN, below + LINE + 4), confusions.colors, AGAINST)
+        for i, row in enumerate(confusions.rows):
             place = MARGIN + i % across * (wide + GAP), below + 2 * LINE + 8 + i // across * deep
-            tiles = [images[row], overlays[row], rivals.predicted[i], rivals.contrast[i]]
+            tiles = [images[row], overlays[row], confusions.predicted[i], confusions.contrast[i]]
             _framed(picture, tiles, place, WRONG)
             x, y = place[0] + FRAME, place[1] + height + 2 * FRAME + 2
             for number, title in enumerate(("image", "label", "predicted", "contrast")):
                 draw.text((x + number * (width + FRAME), y), fit_text(title, width, 11), FAINT, font(11))
             caption = captions[row]
             draw_words(draw, (x, y + LINE - 2), ("label ", caption.label or "", ""), wide, INK)
-            draw_words(draw, (x, y + 2 * LINE - 4), ("predicted ", caption.predicted, caption.percent), wide, WRONG)
+            draw_words(
+                draw, (x, y + 2 * LINE - 4), ("predicted ", caption.predicted, caption.percent), wide, WRONG
+            )
     draw_key(picture, key)
     return picture
 
@@ -177,7 +179,7 @@ def _framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int
         picture.paste(image_of(tile), (x + FRAME + number * (width + FRAME), y + FRAME))
 
 
-MOST_RIVALS = 4
+MOST_CONFUSIONS = 4
 
 
 def draw_overlay(
@@ -189,7 +191,7 @@ def draw_overlay(
     header: tuple[str, str],
     style: Style,
     parts: Activations | None = None,
-    rivals: tuple[Cams, Cams] | None = None,
+    confusions: tuple[Cams, Cams] | None = None,
     history: History = NOTHING,
 ) -> tuple[Draw, bool]:
     """Draws each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
@@ -199,7 +201,7 @@ def draw_overlay(
         rivals: Maps of the predicted class, and of the label against it: drawn where the two differ.
         history: Of looks whose maxima may be the scale.
     """
-    drawn, count = sitters(images, style, GRID_TILES), len(images)
+    drawn, count = prepare_images(images, style, GRID_TILES), len(images)
     peaks = shared_peaks(history, style, cams)
     if parts is None:
         over = drawn.under(cams, peaks)
@@ -218,14 +220,21 @@ def draw_overlay(
         )
         for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
     ]
-    wrong = sorted((i for i in range(count) if captions[i].right is False), key=lambda i: -captions[i].confidence)[:MOST_RIVALS]
+    wrong = sorted(
+        (i for i in range(count) if captions[i].right is False), key=lambda i: -captions[i].confidence
+    )[:MOST_CONFUSIONS]
     apart: list[Rgb] = []
-    if rivals is not None and wrong:
+    if confusions is not None and wrong:
         rows = torch.tensor(wrong, device=images.device)
         some = replace(drawn, pictures=drawn.pictures[rows])
-        apart = [some.under(rivals[0][rows], None if peaks is None else peaks[rows]), some.opposed(rivals[1][rows])]
+        apart = [
+            some.under(confusions[0][rows], None if peaks is None else peaks[rows]),
+            some.opposed(confusions[1][rows]),
+        ]
     masks = None if probe.masks is None else probe.masks[:count]
     plain, shown, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
-    beside = RivalTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
+    beside = ConfusionTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
     key = legend_key(style, masks is not None, () if parts is None else part_legend(parts.shape[1]))
-    return partial(overlay_grid, plain, shown, captions, with_layout(header, images), key, beside), drawn.guessed
+    return partial(
+        overlay_picture, plain, shown, captions, with_layout(header, images), key, beside
+    ), drawn.guessed

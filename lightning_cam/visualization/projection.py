@@ -48,7 +48,10 @@ def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...
         return interpolate(maps, size[1:])[:, :, None].expand(-1, -1, size[0], -1)
     if maps.ndim == 4:
         return interpolate(maps, size)
-    return beside([interpolate(flat, _without(size, dim)) for dim, flat in enumerate(flat_grids(maps, sides))], torch.nan)
+    return beside(
+        [interpolate(flat, _without(size, dim)) for dim, flat in enumerate(flat_grids(maps, sides))],
+        torch.nan,
+    )
 
 
 def flat_grids(maps: Activations, sides: tuple[int, ...]) -> list[FlatMaps]:
@@ -65,10 +68,15 @@ def flat_places(size: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
     sizes = [size] if len(size) == 2 else [_without(size, dim) for dim in range(len(size))]
     lefts = itertools.accumulate((width + SLICE_GAP for _, width in sizes[:-1]), initial=0)
     highest = max(height for height, _ in sizes)
-    return [(left, (highest - height) // 2, width, height) for left, (height, width) in zip(lefts, sizes, strict=True)]
+    return [
+        (left, (highest - height) // 2, width, height)
+        for left, (height, width) in zip(lefts, sizes, strict=True)
+    ]
 
 
-def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
+def flat_saliency(
+    cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None
+) -> Saliency:
     """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices.
 
     Args:
@@ -81,7 +89,9 @@ def flat_saliency(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], pea
     return normalize(flatten_maps(cams[:, None], sides, size)[:, 0])
 
 
-def flat_signed(cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None) -> Saliency:
+def flat_signed(
+    cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None
+) -> Saliency:
     """Maps in [-1, 1] as 2-D pictures: divided by the largest absolute value, or by ``peaks``; zero where not finite."""
     if peaks is None:
         scaled = balanced(cams)
@@ -117,7 +127,9 @@ def trace(signals: Signals, size: tuple[int, ...]) -> Rgb:
     highest, lowest = torch.maximum(highest, _before(lowest)), torch.minimum(lowest, _before(highest))
     row = torch.arange(rows, device=signals.device)[:, None]
     margin = 0.1  # of a row, above and below
-    top, bottom = ((row + 1 - margin - (1 - 2 * margin) * values) * height / rows for values in (highest, lowest))
+    top, bottom = (
+        (row + 1 - margin - (1 - 2 * margin) * values) * height / rows for values in (highest, lowest)
+    )
     pixel = torch.arange(height, device=signals.device)[:, None] + 0.5
     distance = torch.maximum(top[:, :, None] - pixel, pixel - bottom[:, :, None])
     thickness = 1.5

@@ -21,7 +21,14 @@ from lightning_cam.visualization.blend import (
     two_colors,
 )
 from lightning_cam.visualization.canvas import Color, Key, drawable
-from lightning_cam.visualization.projection import MOST_ROWS, drawn_size, flat_saliency, flatten_maps, flatten_to_pictures, tile
+from lightning_cam.visualization.projection import (
+    MOST_ROWS,
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    tile,
+)
 
 CONTRAST = two_colors((0, 114, 178), (230, 159, 0))  # after Okabe and Ito: told apart by colour-blind readers
 MASK_LINE, FOREGROUND_LINE = (255, 255, 255), (86, 180, 233)
@@ -62,7 +69,7 @@ class Style:
 
 
 @dataclass(frozen=True, eq=False)
-class Sitters:
+class PreparedImages:
     """Images as they are drawn, on their device.
 
     Args:
@@ -81,7 +88,9 @@ class Sitters:
         """The pictures under these maps, with the foreground's contour."""
         style, cams = self.style, cams.to(self.pictures.device)
         colors = color_table(style.colormap, self.pictures.device)
-        over = overlay_cams(self.pictures, cams, self.sides, self.size, colors, style.opacity, peaks, style.signed)
+        over = overlay_cams(
+            self.pictures, cams, self.sides, self.size, colors, style.opacity, peaks, style.signed
+        )
         if style.foreground is None:
             return over
         return outlined(over, flat_saliency(cams, self.sides, self.size) >= style.foreground, FOREGROUND_LINE)
@@ -89,7 +98,9 @@ class Sitters:
     def opposed(self, cams: Cams, peaks: PerImage | None = None) -> Rgb:
         """Signed maps over the pictures in grey: their colours are those of two classes."""
         grey = self.pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        return overlay_cams(grey, cams, self.sides, self.size, CONTRAST.to(grey.device), 0.5, peaks, signed=True)
+        return overlay_cams(
+            grey, cams, self.sides, self.size, CONTRAST.to(grey.device), 0.5, peaks, signed=True
+        )
 
     def around(self, masks: Masks | None, *pictures: Rgb) -> list[Rgb]:
         """The pictures, with lines around what is inside the masks."""
@@ -99,11 +110,11 @@ class Sitters:
         return [outlined(picture, inside, MASK_LINE) for picture in pictures]
 
 
-def sitters(images: Images, style: Style, tiles: tuple[int, int]) -> Sitters:
+def prepare_images(images: Images, style: Style, tiles: tuple[int, int]) -> PreparedImages:
     """Images as they are drawn, their longer side within ``tiles``."""
     shown, guessed = displayable(images, *(style.normalization or ((), ())))
     size = drawn_size(images, *tiles)
-    return Sitters(flatten_to_pictures(shown, size), tuple(images.shape[2:]), size, style, guessed)
+    return PreparedImages(flatten_to_pictures(shown, size), tuple(images.shape[2:]), size, style, guessed)
 
 
 def how_drawn(images: Images) -> str:

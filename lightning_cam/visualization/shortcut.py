@@ -104,7 +104,9 @@ def draw_sheet(
     tiles = _tiles(torch.cat([hosts, donors, transplants]), normalization)
     largest = pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny) if len(pattern) else 1.0
     patterns = _tiles(0.5 + pattern / (2 * largest)) if len(pattern) else tiles[:0]
-    return partial(_sheet, tiles, triples, patterns, pattern_names, cells, color_table("inferno"), classes, header)
+    return partial(
+        _sheet, tiles, triples, patterns, pattern_names, cells, color_table("inferno"), classes, header
+    )
 
 
 def _sheet(
@@ -120,14 +122,18 @@ def _sheet(
     beside = [_patterns(patterns, pattern_names)] if len(patterns) else []
     table = [_classes(classes)] if classes else []
     columns = _columns([_triples(tiles, triples), *beside, _cells(cells, colors), *table])
-    widths, heights = zip(*[(max(block.width for block in column), _height(column)) for column in columns], strict=True)
+    widths, heights = zip(
+        *[(max(block.width for block in column), _height(column)) for column in columns], strict=True
+    )
     width = 2 * MARGIN + widths[0] + 2 * GAP + widths[1]
     statement = _wrap(header[1], width - 2 * MARGIN)
     top = MARGIN + (1 + len(statement)) * LINE + 18
     bottom = top + max(heights)
     sheet = Image.new("RGB", (width, bottom + LINE + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True))
+    draw.text(
+        (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
+    )
     for number, line in enumerate(statement, start=1):
         draw.text((MARGIN, MARGIN + number * LINE + 4), line, INK, font())
     for x, column in zip((MARGIN, MARGIN + widths[0] + 2 * GAP), columns, strict=True):
@@ -144,7 +150,9 @@ def _tiles(images: Images, normalization: Normalization | None = None) -> Tiles:
 
 def _columns(blocks: Sequence[Image.Image]) -> tuple[Sequence[Image.Image], Sequence[Image.Image]]:
     """Blocks below each other in two columns, as equal in height as their order allows."""
-    split = min(range(1, len(blocks)), key=lambda count: max(_height(blocks[:count]), _height(blocks[count:])))
+    split = min(
+        range(1, len(blocks)), key=lambda count: max(_height(blocks[:count]), _height(blocks[count:]))
+    )
     return blocks[:split], blocks[split:]
 
 
@@ -164,7 +172,9 @@ def _wrap(text: str, room: float) -> list[str]:
                 lines.append(word)
             else:
                 lines[-1] = longer
-    return [fit_text(line, room) for line in (*lines[: MOST_LINES - 1], " ".join(lines[MOST_LINES - 1 :])) if line]
+    return [
+        fit_text(line, room) for line in (*lines[: MOST_LINES - 1], " ".join(lines[MOST_LINES - 1 :])) if line
+    ]
 
 
 def _panel(title: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -260,11 +270,15 @@ def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.
 
 def _classes(classes: Sequence[ClassRow]) -> Image.Image:
     """The named classes first, then those whose cue wins most often."""
-    ranked = sorted(classes, key=lambda row: (not row.named, 1.0 if math.isnan(row.dominance) else -row.dominance))
+    ranked = sorted(
+        classes, key=lambda row: (not row.named, 1.0 if math.isnan(row.dominance) else -row.dominance)
+    )
     shown = ranked[:MOST_CLASSES]
     more = len(ranked) - len(shown)
     top = 2 * LINE + 4
-    panel, draw = _panel("how often the cue of each class wins", PANEL, top + (len(shown) + bool(more)) * LINE)
+    panel, draw = _panel(
+        "how often the cue of each class wins", PANEL, top + (len(shown) + bool(more)) * LINE
+    )
     bar, colon = NAME + BETWEEN, PANEL - COUNT
     for x, words, anchor in (
         (bar, "0 %", "la"),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import lightning_cam
-from lightning_cam.attribution.config import Question
+from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.data.batch import Reading
 from lightning_cam.data.sampler import Collector
 from lightning_cam.explainer import answer, find_layers
@@ -27,7 +27,7 @@ from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import check_subjects, examine
 from lightning_cam.shortcuts.features import FEATURES
 from lightning_cam.shortcuts.findings import UNTESTED, follow
-from lightning_cam.shortcuts.pairing import Subjects
+from lightning_cam.shortcuts.pairing import TestedProbe
 from research.shortcuts.bank import PLANS, Setup, fill, load, load_model, one_thread, prepared
 from research.shortcuts.baselines import baseline_table, baselines, data_baselines, sides
 from research.shortcuts.verdict import draw, summary, table
@@ -52,7 +52,9 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     names = data.class_names
     collector, means = Collector(PROBE), ClassMeans(tuple(FEATURES))
     masks: Iterable[Tensor | None] = repeat(None) if data.masks is None else data.masks.split(64)
-    for images, labels, seen_masks in zip(data.val_images.split(64), data.val_labels.split(64), masks, strict=False):
+    for images, labels, seen_masks in zip(
+        data.val_images.split(64), data.val_labels.split(64), masks, strict=False
+    ):
         collector.offer(Reading(images, labels, seen_masks))  # the baselines' masks: the rule gets none
         means.add(images, labels, None, range(len(names)), MOST_IMAGES)
     probe, _ = collector.probe(names)
@@ -61,15 +63,23 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for epoch, state in enumerate(run["states"]):
         model = load_model(state, len(names))
-        question = Question("gradcam", "label", "features")
-        (explanation,) = answer(question, model, probe.images, probe.labels, find_layers(question, model, probe.images)).values()
+        question = ExplainConfig("gradcam", "label", "features")
+        (explanation,) = answer(
+            question, model, probe.images, probe.labels, find_layers(question, model, probe.images)
+        ).values()
 
         def ask(images: Tensor, index: Tensor, model: torch.nn.Module = model) -> Tensor:
             with torch.no_grad():
                 return model(images)
 
-        subjects = Subjects(
-            probe.images, check_subjects(probe), explanation.scores.argmax(dim=1), None, explanation.saliency, means, among=False
+        subjects = TestedProbe(
+            probe.images,
+            check_subjects(probe),
+            explanation.scores.argmax(dim=1),
+            None,
+            explanation.saliency,
+            means,
+            among=False,
         )
         report = examine(
             subjects,
@@ -84,7 +94,9 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
         before = follow(standing.findings, report.findings, {result.cue for result in report.results}, epoch)
         standing = standing.after(before, standing.is_thorough or report.complete, report.pointed)
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
-        tests = [[r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results]
+        tests = [
+            [r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results
+        ]
         found = {finding.key for finding in report.findings}
         with torch.no_grad():
             beside = {**baselines(explanation, probe, model(data.val_images), data.val_labels), **on_offer}
@@ -120,18 +132,24 @@ def judged(folder: Path, setup: Setup) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True, help="where the bank is, or shall be")
     parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--families", action="store_true", help="one line per family")
-    parser.add_argument("--picture", type=Path, help="where the picture goes, of all plans that were asked for")
+    parser.add_argument(
+        "--picture", type=Path, help="where the picture goes, of all plans that were asked for"
+    )
     arguments = parser.parse_args()
     everything: list[dict[str, Any]] = []
     for name in PLANS if arguments.plan == "all" else [arguments.plan]:
         setups = PLANS[name]()
         fill(arguments.folder, setups, arguments.workers)
-        with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        with ProcessPoolExecutor(
+            arguments.workers, mp_context=get_context("spawn"), initializer=one_thread
+        ) as pool:
             runs = list(pool.map(judged, [arguments.folder] * len(setups), setups))
         print(f"\n{name}\n{table(runs, arguments.families)}", flush=True)
         if name == arguments.plan or name != "tuning":  # what the rule was tuned on would flatter it

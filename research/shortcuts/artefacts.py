@@ -116,7 +116,10 @@ def chromatic(images: Tensor, codes: Tensor, classes: int, generator: Generator)
     rows, columns = (steps + sides[:, None] * part[:, None, None] for part in offset.unbind(1))
     rows, columns = rows.clamp(0, images.shape[2] - 1), columns.clamp(0, images.shape[3] - 1)
     return images[
-        torch.arange(len(images))[:, None, None, None], torch.arange(3)[:, None, None], rows[..., None], columns[:, :, None]
+        torch.arange(len(images))[:, None, None, None],
+        torch.arange(3)[:, None, None],
+        rows[..., None],
+        columns[:, :, None],
     ]
 
 
@@ -126,7 +129,9 @@ def grating(images: Tensor, codes: Tensor, classes: int, generator: Generator) -
     angle = (start + torch.randperm(classes, generator=generator) * math.pi / classes)[codes, None, None]
     phase = uniform(generator, 0, 2 * math.pi, len(images), 1, 1)
     y, x = grid(images)
-    return (images + 0.12 * torch.sin(waves * (x * angle.cos() + y * angle.sin()) + phase)[:, None]).clamp(0, 1)
+    return (images + 0.12 * torch.sin(waves * (x * angle.cos() + y * angle.sin()) + phase)[:, None]).clamp(
+        0, 1
+    )
 
 
 def posterize(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:

@@ -88,14 +88,20 @@ def prepared(setup: Setup) -> Prepared:
     labels = torch.cat([domain.train_labels, domain.val_labels])
     images = torch.cat([domain.train_images, domain.val_images])
     generator = seeded(setup, "codes")
-    other, anything = others(labels, classes, generator), torch.randint(0, classes, labels.shape, generator=generator)
+    other, anything = (
+        others(labels, classes, generator),
+        torch.randint(0, classes, labels.shape, generator=generator),
+    )
     kept = torch.rand(labels.shape, generator=generator) < setup.correlation
     none = torch.full_like(labels, -1)
     carrier = int(torch.randint(0, classes, (), generator=generator)) if setup.kind == "one" else None
 
     aligned, shuffled = labels, other
     if carrier is not None:
-        aligned, shuffled = torch.where(labels == carrier, labels, none), torch.where(labels == carrier, none, carrier)
+        aligned, shuffled = (
+            torch.where(labels == carrier, labels, none),
+            torch.where(labels == carrier, none, carrier),
+        )
     in_training = torch.arange(len(labels)) < train
     codes = {
         "clean": none,
@@ -126,7 +132,9 @@ class Network(nn.Module):
         super().__init__()
 
         def block(before: int, after: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            return nn.Sequential(
+                nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+            )
 
         self.features = nn.Sequential(block(3, 16, 2), block(16, 24, 1), block(24, 48, 2), block(48, 64, 1))
         self.head = nn.Linear(64, classes)
@@ -186,7 +194,12 @@ def train(setup: Setup, epochs: int = EPOCHS) -> dict[str, Any]:
             optimizer.step()
         schedule.step()
         model.eval()
-        states.append({name: value.clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()})
+        states.append(
+            {
+                name: value.clone(memory_format=torch.contiguous_format)
+                for name, value in model.state_dict().items()
+            }
+        )
         rows.append(accuracies(model, data))
     return {
         "setup": asdict(setup), "class_names": data.class_names, "carrier": data.carrier,
@@ -200,7 +213,12 @@ def reliance(row: dict[str, float]) -> float:
 
 
 def each(
-    domain: str, families: tuple[str, ...], kind: str, seeds: range, correlation: float = 1.0, strength: float = 1.0
+    domain: str,
+    families: tuple[str, ...],
+    kind: str,
+    seeds: range,
+    correlation: float = 1.0,
+    strength: float = 1.0,
 ) -> list[Setup]:
     return [Setup(domain, family, kind, seed, correlation, strength) for seed in seeds for family in families]
 
@@ -251,7 +269,11 @@ def shapes() -> list[Setup]:
 
 
 def controls() -> list[Setup]:
-    return [*clean("digits", range(20)), *each("digits", ALL, "broken", range(3)), *each("digits", ALL, "decoy", range(3))]
+    return [
+        *clean("digits", range(20)),
+        *each("digits", ALL, "broken", range(3)),
+        *each("digits", ALL, "decoy", range(3)),
+    ]
 
 
 def honest() -> list[Setup]:
@@ -324,7 +346,9 @@ def fill(folder: Path, setups: list[Setup], workers: int, epochs: int = EPOCHS) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
     parser.add_argument("--workers", type=int, default=2)
@@ -334,7 +358,10 @@ def main() -> None:
         setups = PLANS[name]()
         if not arguments.status:
             fill(arguments.folder, setups, arguments.workers)
-        print(f"{name}: {len(setups) - len(missing(arguments.folder, setups))} of {len(setups)} runs are there", flush=True)
+        print(
+            f"{name}: {len(setups) - len(missing(arguments.folder, setups))} of {len(setups)} runs are there",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

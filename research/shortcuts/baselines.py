@@ -77,7 +77,13 @@ def deepchecks_properties(images: Images) -> dict[str, PerImage]:
     """Properties like those that Deepchecks looks at, of images in [0, 1]."""
     red, green, blue = (images / images.sum(dim=1, keepdim=True).clamp(min=1e-6)).mean(dim=(2, 3)).unbind(1)
     flat = grey(images).flatten(1)
-    return {"red": red, "green": green, "blue": blue, "brightness": flat.mean(dim=1), "RMS contrast": flat.std(dim=1)}
+    return {
+        "red": red,
+        "green": green,
+        "blue": blue,
+        "brightness": flat.mean(dim=1),
+        "RMS contrast": flat.std(dim=1),
+    }
 
 
 def data_baselines(images: Images, labels: Labels) -> dict[str, float]:
@@ -91,7 +97,10 @@ def data_baselines(images: Images, labels: Labels) -> dict[str, float]:
     def best(properties: dict[str, PerImage]) -> float:
         return max(told(values[:, None], labels) for values in properties.values())
 
-    return {"cleanlab_like": best(cleanlab_properties(shown)), "deepchecks_like": best(deepchecks_properties(shown))}
+    return {
+        "cleanlab_like": best(cleanlab_properties(shown)),
+        "deepchecks_like": best(deepchecks_properties(shown)),
+    }
 
 
 def baselines(explanation: Explanation, probe: Probe, scores: Scores, labels: Labels) -> dict[str, float]:
@@ -116,7 +125,10 @@ def baselines(explanation: Explanation, probe: Probe, scores: Scores, labels: La
 
 def auroc(positives: Iterable[float], negatives: Iterable[float]) -> float:
     """How often a positive scores above a negative, a tie counts half; NaN where there are none of either."""
-    above, below = torch.tensor([*positives], dtype=torch.float64), torch.tensor([*negatives], dtype=torch.float64)
+    above, below = (
+        torch.tensor([*positives], dtype=torch.float64),
+        torch.tensor([*negatives], dtype=torch.float64),
+    )
     return float(((above[:, None] > below).double() + (above[:, None] == below).double() / 2).mean())
 
 
@@ -127,7 +139,11 @@ def sides(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
         setup = run["setup"]
         if setup["kind"] in ("clean", "broken", "decoy"):
             negatives.append(run)
-        elif setup["kind"] == "coded" and setup["correlation"] == setup["strength"] == 1 and reliance(run["epochs"][-1]) > RELIES:
+        elif (
+            setup["kind"] == "coded"
+            and setup["correlation"] == setup["strength"] == 1
+            and reliance(run["epochs"][-1]) > RELIES
+        ):
             positives.append(run)
     return positives, negatives
 
@@ -142,12 +158,20 @@ def last_scores(run: Run) -> dict[str, float]:
 def known(runs: Iterable[Run], name: str) -> list[float]:
     """One score of all runs. One that is not a number raises no alarm; where none is a number, there is no such score."""
     scores = [last_scores(run)[name] for run in runs]
-    return [] if all(map(math.isnan, scores)) else [-math.inf if math.isnan(score) else score for score in scores]
+    return (
+        []
+        if all(map(math.isnan, scores))
+        else [-math.inf if math.isnan(score) else score for score in scores]
+    )
 
 
 def share(scores: list[float], threshold: float) -> float:
     """How many lie above the threshold, in [0, 1]; NaN where there is neither score nor threshold."""
-    return sum(score > threshold for score in scores) / len(scores) if scores and threshold < math.inf else math.nan
+    return (
+        sum(score > threshold for score in scores) / len(scores)
+        if scores and threshold < math.inf
+        else math.nan
+    )
 
 
 def baseline_table(runs: Iterable[Run]) -> str:
@@ -175,5 +199,9 @@ def baseline_table(runs: Iterable[Run]) -> str:
         pairs = ((digits, healthy_digits), (shapes, healthy_shapes))
         ranks = (auroc(known(planted, name), known(healthy, name)) for planted, healthy in pairs)
         shares = (share(known(some, name), threshold) for some in (digits, shapes, healthy_shapes, honest))
-        lines.append(line(name, (f"{cell:.2f}" if math.isfinite(cell) else "-" for cell in (*ranks, threshold, *shares))))
+        lines.append(
+            line(
+                name, (f"{cell:.2f}" if math.isfinite(cell) else "-" for cell in (*ranks, threshold, *shares))
+            )
+        )
     return "\n".join(lines)

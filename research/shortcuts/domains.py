@@ -35,7 +35,10 @@ def uniform(generator: Generator, low: float, high: float, *shape: int) -> Tenso
 
 def two_colors(fields: Tensor, generator: Generator) -> Tensor:
     """(n, 32, 32) fields in [0, 1] as images that run from a random dark to a random bright colour."""
-    paper, ink = uniform(generator, 0, 0.35, len(fields), 3, 1, 1), uniform(generator, 0.5, 1, len(fields), 3, 1, 1)
+    paper, ink = (
+        uniform(generator, 0, 0.35, len(fields), 3, 1, 1),
+        uniform(generator, 0.5, 1, len(fields), 3, 1, 1),
+    )
     return paper + fields[:, None] * (ink - paper)
 
 
@@ -50,7 +53,9 @@ def scattered(scans: Tensor, generator: Generator) -> Tensor:
 
 def clouds(count: int, cells: int, generator: Generator) -> Tensor:
     """(count, 32, 32) smooth random fields in [0, 1]."""
-    fields = F.interpolate(torch.rand(count, 1, cells, cells, generator=generator), (SIZE, SIZE), mode="bicubic")[:, 0]
+    fields = F.interpolate(
+        torch.rand(count, 1, cells, cells, generator=generator), (SIZE, SIZE), mode="bicubic"
+    )[:, 0]
     low, high = fields.amin(dim=(1, 2), keepdim=True), fields.amax(dim=(1, 2), keepdim=True)
     return (fields - low) / (high - low)
 
@@ -70,7 +75,12 @@ def inside(shape: int, x: Tensor, y: Tensor) -> Tensor:
         case "square":
             return torch.maximum(x.abs(), y.abs()) < 0.72
         case "triangle":
-            return torch.stack([x * math.cos(a) + y * math.sin(a) for a in (0, 2 * math.pi / 3, 4 * math.pi / 3)]).amax(0) < 0.5
+            return (
+                torch.stack(
+                    [x * math.cos(a) + y * math.sin(a) for a in (0, 2 * math.pi / 3, 4 * math.pi / 3)]
+                ).amax(0)
+                < 0.5
+            )
         case "star":
             return radius < 0.62 + 0.36 * torch.cos(5 * angle)
         case "cross":
@@ -90,7 +100,10 @@ def silhouettes(shapes: Tensor, generator: Generator) -> Tensor:
     for shape in range(len(SHAPES)):
         chosen = torch.nonzero(shapes == shape)[:, 0]
         radius, angle = radii[chosen, None, None], angles[chosen, None, None]
-        y, x = (at[:, None] - centres[chosen, :1, None]) / radius, (at[None, :] - centres[chosen, 1:, None]) / radius
+        y, x = (
+            (at[:, None] - centres[chosen, :1, None]) / radius,
+            (at[None, :] - centres[chosen, 1:, None]) / radius,
+        )
         hit = inside(shape, x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin())
         found[chosen] = F.avg_pool2d(hit[:, None].float(), fine)[:, 0]
     return found
@@ -99,7 +112,10 @@ def silhouettes(shapes: Tensor, generator: Generator) -> Tensor:
 def textures(kinds: Tensor, generator: Generator) -> Tensor:
     """(n, 32, 32) fields in [0, 1] of one texture each, at a random phase and, for stripes, rotation."""
     count = len(kinds)
-    angle, phase = uniform(generator, 0, math.pi, count, 1, 1), uniform(generator, 0, 2 * math.pi, count, 2, 1, 1)
+    angle, phase = (
+        uniform(generator, 0, math.pi, count, 1, 1),
+        uniform(generator, 0, 2 * math.pi, count, 2, 1, 1),
+    )
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     along = 2 * math.pi / SIZE * (x * angle.cos() + y * angle.sin())
     across = 2 * math.pi / SIZE * (y * angle.cos() - x * angle.sin())
@@ -127,9 +143,18 @@ def enlarged(scans: Tensor, size: int) -> Tensor:
     return F.interpolate(scans[:, None], (size, size), mode="bilinear")[:, 0]
 
 
-def split(images: Tensor, labels: Tensor, names: tuple[str, ...], train: int, masks: Tensor | None = None) -> Domain:
+def split(
+    images: Tensor, labels: Tensor, names: tuple[str, ...], train: int, masks: Tensor | None = None
+) -> Domain:
     """The first ``train`` images for training, the others for validation."""
-    return Domain(images[:train], labels[:train], images[train:], labels[train:], names, None if masks is None else masks[train:])
+    return Domain(
+        images[:train],
+        labels[:train],
+        images[train:],
+        labels[train:],
+        names,
+        None if masks is None else masks[train:],
+    )
 
 
 def digits(seed: int) -> Domain:
@@ -169,7 +194,10 @@ def photographs(seed: int) -> Domain:
         "palace": load_sample_image("china.jpg"),
         "tissue": data.immunohistochemistry(),
     }
-    grey = [torch.tensor(np.asarray(photo)).float().reshape(*photo.shape[:2], -1).mean(-1) / 255 for photo in photos.values()]
+    grey = [
+        torch.tensor(np.asarray(photo)).float().reshape(*photo.shape[:2], -1).mean(-1) / 255
+        for photo in photos.values()
+    ]
 
     def patches(count: int, right: bool) -> tuple[Tensor, Tensor]:
         labels = torch.randint(0, len(grey), (count,), generator=generator)
@@ -196,7 +224,10 @@ def binary_digits(seed: int) -> Domain:
     scans, found = digit_scans()
     chosen = torch.nonzero((found == pair[0]) | (found == pair[1]))[:, 0]
     order = chosen[torch.randperm(len(chosen), generator=generator)]
-    scans, labels = scans[order].repeat_interleave(4, dim=0), (found[order] == pair[1]).long().repeat_interleave(4)
+    scans, labels = (
+        scans[order].repeat_interleave(4, dim=0),
+        (found[order] == pair[1]).long().repeat_interleave(4),
+    )
     images = two_colors(scattered(enlarged(scans, 22), generator), generator)
     return split(images, labels, (f"digit {pair[0]}", f"digit {pair[1]}"), len(order) * 3 // 4 * 4)
 
@@ -226,7 +257,9 @@ def honest_position(seed: int) -> Domain:
     """The class is in which of six places the blob lies."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, len(PLACES), (1600,), generator=generator)
-    centres = torch.stack([8 + 16 * (labels // 3), 6 + 10 * (labels % 3)], dim=1) + uniform(generator, -2, 2, 1600, 2)
+    centres = torch.stack([8 + 16 * (labels // 3), 6 + 10 * (labels % 3)], dim=1) + uniform(
+        generator, -2, 2, 1600, 2
+    )
     y, x = ((torch.arange(SIZE) - centres[:, :, None]) ** 2).unbind(1)
     cover = torch.sigmoid(2 * (4 - (y[:, :, None] + x[:, None, :]).sqrt()))
     ground = two_colors(clouds(1600, 8, generator), generator) * 0.6
@@ -242,7 +275,9 @@ def honest_color(seed: int) -> Domain:
     hues = (labels + uniform(generator, -0.2, 0.2, 1600)) / 6
     color = rgb(hues % 1, uniform(generator, 0.6, 1, 1600), uniform(generator, 0.6, 1, 1600))
     ground = two_colors(clouds(1600, 8, generator), generator)
-    return split(ground + cover[:, None] * (color[:, :, None, None] - ground), labels, HUES, 1200, cover > 0.5)
+    return split(
+        ground + cover[:, None] * (color[:, :, None, None] - ground), labels, HUES, 1200, cover > 0.5
+    )
 
 
 def honest_texture(seed: int) -> Domain:

@@ -27,7 +27,9 @@ from lightning_cam import CAMMonitor
 from lightning_cam.checks import IMAGENET
 
 WATERBIRDS = "the folder 'waterbird_complete95_forest2water2' of Waterbirds, see https://github.com/kohpangwei/group_DRO"
-SEGMENTATIONS = "the folder 'segmentations' of CUB-200-2011, see https://www.vision.caltech.edu/datasets/cub_200_2011/"
+SEGMENTATIONS = (
+    "the folder 'segmentations' of CUB-200-2011, see https://www.vision.caltech.edu/datasets/cub_200_2011/"
+)
 PETS = "the folder in which 'oxford-iiit-pet' has 'images' and 'annotations' of https://www.robots.ox.ac.uk/~vgg/data/pets/"
 SPLITS = ("train", "val", "test")
 
@@ -38,11 +40,15 @@ class Pictures(Dataset):
     classes: tuple[str, ...]
     place_names: tuple[str, ...] = ("any place",)
 
-    def __init__(self, images: Sequence[Path], labels: Sequence[int], masks: Sequence[Path] | None, size: int) -> None:
+    def __init__(
+        self, images: Sequence[Path], labels: Sequence[int], masks: Sequence[Path] | None, size: int
+    ) -> None:
         self.images, self.labels, self.masks = images, torch.tensor(labels), masks
         self.places = torch.zeros_like(self.labels)
         self.resize = v2.Resize((size, size))
-        self.transform = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET), v2.ToPureTensor()])
+        self.transform = v2.Compose(
+            [v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET), v2.ToPureTensor()]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,7 +60,9 @@ class Pictures(Dataset):
         mask = tv_tensors.Image(self.object_in(self.masks[i]))
         (height, width), (mask_height, mask_width) = image.shape[1:], mask.shape[1:]
         if abs(width * mask_height / (height * mask_width) - 1) > 0.02:  # more than rounding leaves
-            sizes = f"{self.masks[i]} has {mask_width} x {mask_height} pixels and its image {width} x {height}"
+            sizes = (
+                f"{self.masks[i]} has {mask_width} x {mask_height} pixels and its image {width} x {height}"
+            )
             raise ValueError(f"masks: {sizes}; give both in the same proportions.")
         # The mask too is resized as an image: as a tv_tensors.Mask it would take the nearest pixel, up to half a pixel off.
         image, mask = self.resize(image, mask)
@@ -81,7 +89,9 @@ class Waterbirds(Pictures):
     classes = ("landbird", "waterbird")
     place_names = ("land", "water")
 
-    def __init__(self, root: Path | str, split: str, masks: Path | str | None = None, size: int = 224) -> None:
+    def __init__(
+        self, root: Path | str, split: str, masks: Path | str | None = None, size: int = 224
+    ) -> None:
         one_of("split", split, SPLITS)
         with existing("root", [Path(root, "metadata.csv")], WATERBIRDS)[0].open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["split"]) == SPLITS.index(split)]
@@ -89,7 +99,9 @@ class Waterbirds(Pictures):
         if masks is not None:
             segmentations = [Path(masks, row["img_filename"]).with_suffix(".png") for row in rows]
             existing("masks", [Path(masks), *segmentations], SEGMENTATIONS)
-        super().__init__(images, [int(row["y"]) for row in rows], None if masks is None else segmentations, size)
+        super().__init__(
+            images, [int(row["y"]) for row in rows], None if masks is None else segmentations, size
+        )
         self.places = torch.tensor([int(row["place"]) for row in rows])
 
     def object_in(self, mask: Path) -> Image.Image:
@@ -140,7 +152,10 @@ def group_accuracy(predicted: Tensor, labels: Tensor, places: Tensor) -> dict[tu
     """Accuracy in each group (label, place) that has images; the worst-group accuracy is the least of them."""
     groups = torch.stack([labels, places], dim=1)
     correct = (predicted == labels).double()
-    return {(y, place): correct[(labels == y) & (places == place)].mean().item() for y, place in groups.unique(dim=0).tolist()}
+    return {
+        (y, place): correct[(labels == y) & (places == place)].mean().item()
+        for y, place in groups.unique(dim=0).tolist()
+    }
 
 
 class FineTuned(LightningModule):
@@ -151,7 +166,9 @@ class FineTuned(LightningModule):
         self.model = torchvision.models.get_model(model, weights="DEFAULT" if weights == "DEFAULT" else None)
         if weights not in ("DEFAULT", "none"):
             self.model.load_state_dict(torch.load(weights, weights_only=True))
-        name, last = [(name, module) for name, module in self.model.named_modules() if isinstance(module, nn.Linear)][-1]
+        name, last = [
+            (name, module) for name, module in self.model.named_modules() if isinstance(module, nn.Linear)
+        ][-1]
         self.model.set_submodule(name, nn.Linear(last.in_features, classes))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -171,7 +188,9 @@ class FineTuned(LightningModule):
 
 
 def main(command: Sequence[str] | None = None) -> CAMMonitor:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", choices=["waterbirds", "pets"])
     parser.add_argument("root")
     parser.add_argument("--masks", help="CUB's segmentations, for waterbirds; pets bring theirs along")
@@ -179,7 +198,9 @@ def main(command: Sequence[str] | None = None) -> CAMMonitor:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--model", default="resnet18", help="a torchvision classifier")
     parser.add_argument(
-        "--weights", default="DEFAULT", help="DEFAULT (torchvision may download them), none, or a state dict's path"
+        "--weights",
+        default="DEFAULT",
+        help="DEFAULT (torchvision may download them), none, or a state dict's path",
     )
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--limit", type=int, help="images of each split, chosen at random")
@@ -193,27 +214,38 @@ def main(command: Sequence[str] | None = None) -> CAMMonitor:
     if arguments.data == "waterbirds":
         sets = [Waterbirds(arguments.root, split, arguments.masks, arguments.size) for split in SPLITS]
     else:
-        sets = [Pets(arguments.root, split, arguments.target, arguments.size) for split in ("trainval", "test", "test")]
+        sets = [
+            Pets(arguments.root, split, arguments.target, arguments.size)
+            for split in ("trainval", "test", "test")
+        ]
     # In random order also without a limit: the files are sorted by class, and the sanity check sees the first batches only.
     chosen = [torch.randperm(len(data))[: arguments.limit] for data in sets]
     train, val, test = (
-        DataLoader(Subset(data, rows.tolist()), batch_size=64, shuffle=data is sets[0], num_workers=arguments.workers)
+        DataLoader(
+            Subset(data, rows.tolist()), batch_size=64, shuffle=data is sets[0], num_workers=arguments.workers
+        )
         for data, rows in zip(sets, chosen, strict=True)
     )
     data, rows = sets[-1], chosen[-1]
     module, monitor = FineTuned(arguments.model, arguments.weights, len(data.classes)), CAMMonitor()
-    trainer = Trainer(max_epochs=arguments.epochs, devices=1, callbacks=[monitor], default_root_dir=arguments.logs)
+    trainer = Trainer(
+        max_epochs=arguments.epochs, devices=1, callbacks=[monitor], default_root_dir=arguments.logs
+    )
     trainer.fit(module, train, val)
 
     batches: Any = trainer.predict(module, test)
     predicted, labels = torch.cat(batches), data.labels[rows]
     groups = group_accuracy(predicted, labels, data.places[rows])
     accuracy = (predicted == labels).double().mean().item()
-    print(f"\naccuracy {accuracy:.3f} on {len(rows)} test images, {min(groups.values()):.3f} in the worst group")
+    print(
+        f"\naccuracy {accuracy:.3f} on {len(rows)} test images, {min(groups.values()):.3f} in the worst group"
+    )
     for (label, place), value in groups.items():
         print(f"  {value:.3f} {data.classes[label]}, {data.place_names[place]}")
     if monitor.probe is not None and monitor.probe.masks is not None:
-        print(f"the object covers {monitor.probe.masks.double().mean():.3f} of the probe's {len(monitor.probe)} images")
+        print(
+            f"the object covers {monitor.probe.masks.double().mean():.3f} of the probe's {len(monitor.probe)} images"
+        )
     for look in monitor.history.looks[-1:]:
         print("last look: " + ", ".join(f"{name} {mean:.3f}" for name, mean in look.means.items()))
     print("findings: " + ("; ".join(map(str, getattr(monitor, "findings", ()))) or "none"))

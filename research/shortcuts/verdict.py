@@ -64,7 +64,11 @@ def seen(run: Run, looks: int, stages: tuple[int, ...] = (1, 2), tiers: str = "A
     """The first epoch at which a cue of these stages and tiers had held so many looks in a row; None: never."""
     for epoch, row in enumerate(run["epochs"]):
         for finding in row["findings"]:
-            if finding["looks"] >= looks and finding["tier"] in tiers and CUES[finding["cue"]].stage in stages:
+            if (
+                finding["looks"] >= looks
+                and finding["tier"] in tiers
+                and CUES[finding["cue"]].stage in stages
+            ):
                 return epoch
     return None
 
@@ -94,7 +98,9 @@ def table(runs: Iterable[Run], by_family: bool = False) -> str:
     """A line per group of runs: how many were found, by what, how early, at which cost."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in filter(counts, runs):
-        groups[f"{group(run['setup'])} {run['setup']['family'] or ''}" if by_family else group(run["setup"])].append(run)
+        groups[
+            f"{group(run['setup'])} {run['setup']['family'] or ''}" if by_family else group(run["setup"])
+        ].append(run)
     head = (
         f"{'runs':44s} {'once':26s} {'twice in a row':26s} {'warning (tier A, twice)':26s} "
         "stage 1  stage 2  cue    class  lead  accuracy  passes"
@@ -121,8 +127,12 @@ def line(runs: list[Run]) -> str:
     label = f"{sum(right for _, right in names) / len(names):5.2f}" if one and names else "    -"
     leads = [epoch - start for run, epoch in first if (start := onset(run)) is not None]
     lead = f"{median(leads):+4.0f}" if planted and leads else "   -"
-    accuracy = f"{median(run['epochs'][epoch]['val_images'] for run, epoch in first):8.2f}" if first else "       -"
-    passes = sum(row["passes"] for run in runs for row in run["epochs"]) / sum(len(run["epochs"]) for run in runs)
+    accuracy = (
+        f"{median(run['epochs'][epoch]['val_images'] for run, epoch in first):8.2f}" if first else "       -"
+    )
+    passes = sum(row["passes"] for run in runs for row in run["epochs"]) / sum(
+        len(run["epochs"]) for run in runs
+    )
     return (
         f"{interval(len(first), count):26s} {interval(len(twice), count):26s} {interval(warned, count):26s} "
         f"{stages[0]:7.2f}  {stages[1]:7.2f}  {cue}  {label}  {lead}  {accuracy}  {passes:6.1f}"
@@ -136,10 +146,20 @@ def summary(runs: list[Run]) -> str:
         twice, warned = (sum(seen(run, 2, tiers=tiers) is not None for run in some) for tiers in ("AB", "A"))
         return f"{interval(twice, len(some)).strip()}, {warned}" if some else "-"
 
-    def of(domain: str, kinds: Iterable[str], correlation: float, families: Iterable[str | None]) -> list[Run]:
+    def of(
+        domain: str, kinds: Iterable[str], correlation: float, families: Iterable[str | None]
+    ) -> list[Run]:
         wanted = {"strength": 1.0, "correlation": correlation}
-        ours = [run for run in runs if run["setup"]["domain"] == domain and run["setup"]["kind"] in kinds and counts(run)]
-        return [run for run in ours if run["setup"]["family"] in families and wanted.items() <= run["setup"].items()]
+        ours = [
+            run
+            for run in runs
+            if run["setup"]["domain"] == domain and run["setup"]["kind"] in kinds and counts(run)
+        ]
+        return [
+            run
+            for run in ours
+            if run["setup"]["family"] in families and wanted.items() <= run["setup"].items()
+        ]
 
     undesigned = [family for family in FAMILIES if family not in KNOWN]
     rows = {
@@ -151,7 +171,10 @@ def summary(runs: list[Run]) -> str:
         "healthy: clean, broken, decoy": (HEALTHY, 1.0, (None, *FAMILIES)),
     }
     present = [domain for domain in DOMAINS if any(run["setup"]["domain"] == domain for run in runs)]
-    domains, honest = [domain for domain in present if domain not in HONEST], [domain for domain in present if domain in HONEST]
+    domains, honest = (
+        [domain for domain in present if domain not in HONEST],
+        [domain for domain in present if domain in HONEST],
+    )
     found = {name: [cell(of(domain, *what)) for domain in domains] for name, what in rows.items()}
     lines = [f"| | {' | '.join(domains)} |", f"|---{'|---' * len(domains)}|"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in found.items()]
@@ -160,23 +183,43 @@ def summary(runs: list[Run]) -> str:
 
 def draw(runs: list[Run]) -> Figure:
     """Found twice in a row, family by family, beside false alarms of healthy runs, with 95 % intervals; one panel per domain."""
-    domains = [domain for domain in ("digits", "shapes", "photographs") if any(run["setup"]["domain"] == domain for run in runs)]
+    domains = [
+        domain
+        for domain in ("digits", "shapes", "photographs")
+        if any(run["setup"]["domain"] == domain for run in runs)
+    ]
     figure, panels = plt.subplots(
         1, len(domains), figsize=(4.4 * len(domains), 5.4), sharey=True, squeeze=False, layout="constrained"
     )
     rows = [*FAMILIES, "healthy"]
     kinds = {
-        "class-coded": ("tab:blue", "o", lambda setup: setup["kind"] == "coded" and setup["correlation"] == 1),
-        "correlation 0.9": ("tab:purple", "s", lambda setup: setup["kind"] == "coded" and setup["correlation"] == 0.9),
+        "class-coded": (
+            "tab:blue",
+            "o",
+            lambda setup: setup["kind"] == "coded" and setup["correlation"] == 1,
+        ),
+        "correlation 0.9": (
+            "tab:purple",
+            "s",
+            lambda setup: setup["kind"] == "coded" and setup["correlation"] == 0.9,
+        ),
         "on one class": ("tab:orange", "D", lambda setup: setup["kind"] == "one"),
         "healthy: false alarms": ("black", "x", lambda setup: setup["kind"] in HEALTHY),
     }
     for panel, domain in zip(panels[0], domains, strict=True):
-        ours = [run for run in runs if run["setup"]["domain"] == domain and run["setup"]["strength"] == 1 and counts(run)]
+        ours = [
+            run
+            for run in runs
+            if run["setup"]["domain"] == domain and run["setup"]["strength"] == 1 and counts(run)
+        ]
         for step, (label, (color, marker, chosen)) in enumerate(kinds.items()):
             places, shares, spans = [], [], []
             for place, family in enumerate(rows):
-                some = [run for run in ours if chosen(run["setup"]) and (family == "healthy" or run["setup"]["family"] == family)]
+                some = [
+                    run
+                    for run in ours
+                    if chosen(run["setup"]) and (family == "healthy" or run["setup"]["family"] == family)
+                ]
                 if some and (family == "healthy") == (label.startswith("healthy")):
                     hits = sum(seen(run, 2) is not None for run in some)
                     low, high = bounds(hits, len(some))
@@ -186,9 +229,16 @@ def draw(runs: list[Run]) -> Figure:
             if places:
                 style = {"fmt": marker, "color": color, "markersize": 5, "capsize": 2, "elinewidth": 1}
                 panel.errorbar(shares, places, xerr=list(zip(*spans, strict=True)), label=label, **style)
-        panel.set(title=domain, xlim=(-0.04, 1.04), xlabel="share of runs found twice in a row", ylim=(len(rows) - 0.4, -0.6))
+        panel.set(
+            title=domain,
+            xlim=(-0.04, 1.04),
+            xlabel="share of runs found twice in a row",
+            ylim=(len(rows) - 0.4, -0.6),
+        )
         panel.axhspan(len(KNOWN) - 0.5, len(FAMILIES) - 0.5, color="0.95", zorder=0)
         panel.grid(axis="x", color="0.9")
     panels[0, 0].set_yticks(range(len(rows)), [row.replace("_", " ") for row in rows])
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+    )
     return figure

@@ -25,9 +25,13 @@ def mean_of(name: str, images: Tensor) -> Tensor | None:
     return FEATURES[CUES[name].feature](images) if CUES[name].feature else None
 
 
-def pairs(name: str, size: tuple[int, int] = SIZES[1], dtype: torch.dtype = torch.float64, scale=1.0, shift=0.0) -> Pair:
+def pairs(
+    name: str, size: tuple[int, int] = SIZES[1], dtype: torch.dtype = torch.float64, scale=1.0, shift=0.0
+) -> Pair:
     """Two hosts and two donors; one class mean each, of an image that is neither; masks and maps that differ."""
-    hosts, donors, host_class, donor_class = ((random(2, 3, *size, seed=seed) * scale + shift).to(dtype) for seed in range(4))
+    hosts, donors, host_class, donor_class = (
+        (random(2, 3, *size, seed=seed) * scale + shift).to(dtype) for seed in range(4)
+    )
     masks = [random(2, *size, seed=seed) > 0.8 for seed in (4, 5)]
     maps = [random(2, *size, seed=seed).sigmoid().to(dtype) for seed in (6, 7)]
     return Pair(hosts, donors, mean_of(name, host_class), mean_of(name, donor_class), *masks, *maps)
@@ -35,12 +39,15 @@ def pairs(name: str, size: tuple[int, int] = SIZES[1], dtype: torch.dtype = torc
 
 def rows(pair: Pair) -> list[tuple[Tensor | None, ...]]:
     tensors = [getattr(pair, field.name) for field in fields(pair)]
-    return [tuple(None if tensor is None else tensor[row] for tensor in tensors) for row in range(len(pair.hosts))]
+    return [
+        tuple(None if tensor is None else tensor[row] for tensor in tensors) for row in range(len(pair.hosts))
+    ]
 
 
 def twin(name: str, pair: Pair) -> Tensor:
     arrays = [
-        [None if one is None else (one if one.dtype == torch.bool else one.double()).numpy() for one in row] for row in rows(pair)
+        [None if one is None else (one if one.dtype == torch.bool else one.double()).numpy() for one in row]
+        for row in rows(pair)
     ]
     return torch.from_numpy(book.cue(name, [book.Pair(*row) for row in arrays]))
 
@@ -50,7 +57,9 @@ def twin(name: str, pair: Pair) -> Tensor:
 
 def test_every_cue_and_feature_has_a_twin():
     assert set(CUES) == set(book.CUES), "write the cue a second time in tests/cues_by_the_book.py, CUES"
-    assert set(FEATURES) == set(book.FEATURES), "write the feature a second time in tests/cues_by_the_book.py, FEATURES"
+    assert set(FEATURES) == set(book.FEATURES), (
+        "write the feature a second time in tests/cues_by_the_book.py, FEATURES"
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -103,7 +112,9 @@ def test_pairs_are_independent(name):
 @pytest.mark.parametrize("name", CUES)
 def test_the_host_itself_changes_nothing(name):
     pair = pairs(name)
-    same = Pair(pair.hosts, pair.hosts, *[pair.host_mean] * 2, *[pair.host_masks] * 2, *[pair.host_saliency] * 2)
+    same = Pair(
+        pair.hosts, pair.hosts, *[pair.host_mean] * 2, *[pair.host_masks] * 2, *[pair.host_saliency] * 2
+    )
     assert_close(CUES[name](same), pair.hosts, rtol=0.0, atol=1e-9)
 
 
@@ -175,7 +186,9 @@ def means(parts: list[slice], masked: bool = False) -> ClassMeans:
 def test_means_are_plain_means(feature):
     images, _ = batch()
     expected = [FEATURES[feature](images[label == LABELS]).mean(dim=0) for label in (1, 0, 1)]
-    assert_close(means([slice(10)]).of(feature, torch.tensor([1, 0, 1])), torch.stack(expected), rtol=0.0, atol=1e-9)
+    assert_close(
+        means([slice(10)]).of(feature, torch.tensor([1, 0, 1])), torch.stack(expected), rtol=0.0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -193,7 +206,9 @@ def test_left_out_equals_never_added(feature, masked):
     left_out = torch.tensor([2, 4])
     without = weighted(feature, images[left_out], masks[left_out] if masked else None)
     found = means([slice(10)], masked).of(feature, LABELS[left_out], without)
-    never = [means([slice(i), slice(i + 1, 10)], masked).of(feature, LABELS[i : i + 1]) for i in left_out.tolist()]
+    never = [
+        means([slice(i), slice(i + 1, 10)], masked).of(feature, LABELS[i : i + 1]) for i in left_out.tolist()
+    ]
     assert_close(found, torch.cat(never), rtol=0.0, atol=1e-9, equal_nan=True)
 
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.attribution.maps import BLANK_REASONS, blank_reason, normalize, part_strengths, saliency, upsample
+from lightning_cam.attribution.maps import (
+    BLANK_REASONS,
+    blank_reason,
+    normalize,
+    part_strengths,
+    saliency,
+    upsample,
+)
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 SIZES = [
@@ -23,7 +30,9 @@ SIZES = [
 
 
 def signed_maps(count: int, size: tuple[int, int], dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(count, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    return torch.randn(count, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
+        dtype
+    )
 
 
 def each(twin, maps: Tensor, *args) -> Tensor:
@@ -58,7 +67,9 @@ def test_normalize_equals_the_book(dtype):
     found = normalize(maps)
     assert found.dtype == dtype
     assert_close(found.double(), each(book.normalize, maps), rtol=0.0, atol=TOLERANCE[dtype])
-    assert_close(found.amax(dim=(1, 2)), torch.tensor([1, 0, 0, 0, 0, 0, 1, 1], dtype=dtype), rtol=0.0, atol=0.0)
+    assert_close(
+        found.amax(dim=(1, 2)), torch.tensor([1, 0, 0, 0, 0, 0, 1, 1], dtype=dtype), rtol=0.0, atol=0.0
+    )
 
 
 def test_normalize_does_not_subtract_the_minimum():
@@ -75,7 +86,9 @@ def test_normalize_leaves_its_input_alone():
     assert_close(maps, before, rtol=0.0, atol=0.0, equal_nan=True)
 
 
-@pytest.mark.parametrize("step", [normalize, lambda maps: saliency(maps, (8, 8))], ids=["normalize", "saliency"])
+@pytest.mark.parametrize(
+    "step", [normalize, lambda maps: saliency(maps, (8, 8))], ids=["normalize", "saliency"]
+)
 def test_no_images_give_no_maps(step):
     assert step(torch.zeros(0, 8, 8)).shape == (0, 8, 8)
 
@@ -86,7 +99,9 @@ def test_saliency_equals_the_book(small, large, dtype):
     cams = signed_maps(3, small, dtype)
     cams[1, 0, 0] = math.nan
     cams[2] = cams[2].abs()
-    expected = torch.stack([torch.from_numpy(book.normalize(book.upsample(one, large))) for one in cams.double().numpy()])
+    expected = torch.stack(
+        [torch.from_numpy(book.normalize(book.upsample(one, large))) for one in cams.double().numpy()]
+    )
     assert_close(saliency(cams, large).double(), expected, rtol=0.0, atol=4 * TOLERANCE[dtype])
 
 
@@ -134,7 +149,11 @@ def test_blank_reasons_in_words():
     ],
 )
 def test_blank_reason(peak, activation, gradient, reason):
-    cams, activations, gradients = torch.full((2, 3, 3), -2.0), torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
+    cams, activations, gradients = (
+        torch.full((2, 3, 3), -2.0),
+        torch.zeros(2, 4, 3, 3),
+        torch.zeros(2, 4, 3, 3),
+    )
     cams[:, 1, 1], activations[:, 2, 0, 1], gradients[:, 3, 2, 2] = peak, activation, gradient
     if peak == 0:
         cams = cams.clamp(min=0)
@@ -168,9 +187,9 @@ def test_a_map_has_a_reason_where_its_saliency_is_blank_and_nowhere_else(size):
 
 @pytest.mark.parametrize("grid", [(9,), (5, 4), (3, 4, 2)], ids=str)
 def test_parts_are_scaled_over_all_images(grid):
-    parts = torch.rand(4, 3, *grid, generator=torch.Generator().manual_seed(1)) * torch.tensor([1e-6, 1.0, 1e6]).reshape(
-        3, *[1] * len(grid)
-    )
+    parts = torch.rand(4, 3, *grid, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [1e-6, 1.0, 1e6]
+    ).reshape(3, *[1] * len(grid))
     found = part_strengths(parts)
     assert_close(found.transpose(0, 1).flatten(1).amax(dim=1), torch.ones(3))
     for part in range(3):

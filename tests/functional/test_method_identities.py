@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.capture import capture, find_layer
 from lightning_cam.attribution.methods.activation import factors
 from lightning_cam.attribution.methods.table import METHODS
 
@@ -50,7 +50,11 @@ def minus_label_score(scores: Tensor, labels: Tensor) -> Tensor:
 
 def signed(name, case, score, minus):
     """The map before its relu: ``relu(m) - relu(-m) = m`` for a method that is linear in the gradients."""
-    return look_with(name, case, score) if name in SIGNED else look_with(name, case, score) - look_with(name, case, minus)
+    return (
+        look_with(name, case, score)
+        if name in SIGNED
+        else look_with(name, case, score) - look_with(name, case, minus)
+    )
 
 
 # --- Global average pooling and a linear head -------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ def test_pooled_gradients_are_the_head_weights_over_z(activation):
     case = pooled(ACTIVATIONS[activation]())
     activations, weights, z = pooled_terms(case)
     layer = find_layer(case.model, case.images, case.layer)
-    with look(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
+    with capture(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
         assert_close(evidence.gradients, (weights / z).expand_as(activations))
 
 
@@ -104,7 +108,9 @@ def test_cam_of_a_one_by_one_convolution_before_the_pooling():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_cam_refuses_another_head_and_names_the_remedy(network):
-    with pytest.raises(ValueError, match=r"^method: 'cam' needs global average pooling and one linear layer .* use 'gradcam'"):
+    with pytest.raises(
+        ValueError, match=r"^method: 'cam' needs global average pooling and one linear layer .* use 'gradcam'"
+    ):
         look_with("cam", BUILD[network]())
 
 
@@ -112,14 +118,18 @@ def test_cam_refuses_another_head_and_names_the_remedy(network):
 def test_pooled_layer_cam_takes_the_positive_weights(activation):
     case = pooled(ACTIVATIONS[activation]())
     activations, weights, z = pooled_terms(case)
-    assert_close_to_peak(look_with("layercam", case), (weights.relu() * activations).sum(dim=1).relu() / z, 1e-9)
+    assert_close_to_peak(
+        look_with("layercam", case), (weights.relu() * activations).sum(dim=1).relu() / z, 1e-9
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_pooled_elementwise_grad_cam_takes_the_positive_products(activation):
     case = pooled(ACTIVATIONS[activation]())
     activations, weights, z = pooled_terms(case)
-    assert_close_to_peak(look_with("gradcam-elementwise", case), (weights * activations).relu().sum(dim=1) / z, 1e-9)
+    assert_close_to_peak(
+        look_with("gradcam-elementwise", case), (weights * activations).relu().sum(dim=1) / z, 1e-9
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -181,14 +191,21 @@ def test_hires_cam_sums_to_score_minus_bias():
     assert_close(look_with("hirescam", case).sum(dim=(1, 2)), scores - case.head.bias.detach()[case.labels])
 
 
-@pytest.mark.parametrize(("name", "network"), [(name, network) for name in LINEAR for network in networks_of(name)])
+@pytest.mark.parametrize(
+    ("name", "network"), [(name, network) for name in LINEAR for network in networks_of(name)]
+)
 def test_signed_maps_sum_to_zero_over_classes_where_the_heads_columns_do(name, network):
     case = BUILD[network]()
     with torch.no_grad():
         case.head.weight.sub_(case.head.weight.mean(dim=0))
     maps = torch.stack(
         [
-            signed(name, case, lambda scores, labels, c=c: scores[:, c], lambda scores, labels, c=c: -scores[:, c])
+            signed(
+                name,
+                case,
+                lambda scores, labels, c=c: scores[:, c],
+                lambda scores, labels, c=c: -scores[:, c],
+            )
             for c in range(CLASSES)
         ]
     )
@@ -214,7 +231,10 @@ def test_shapley_cam_of_a_curved_tail_is_not_grad_cam(network):
 
 def test_shapley_cam_of_a_probability_is_not_grad_cam_even_where_the_network_is_piecewise_linear():
     case = relu(scale=30.0)
-    assert (furthest_from(look_with("shapleycam", case, "probability"), look_with("gradcam", case, "probability")) > 1e-3).all()
+    assert (
+        furthest_from(look_with("shapleycam", case, "probability"), look_with("gradcam", case, "probability"))
+        > 1e-3
+    ).all()
 
 
 def test_shapley_cam_of_a_quadratic_score_attributes_half_of_the_gradient():
@@ -358,7 +378,12 @@ def test_eigen_cam_is_the_best_map_of_rank_one(network):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_kpca_cam_is_centred_in_feature_space(network, kernel):
     cams = look_with("kpcacam", BUILD[network](), kernel=kernel)
-    assert_close(cams.mean(dim=(1, 2)) / cams.abs().amax(dim=(1, 2)), torch.zeros(4, dtype=cams.dtype), rtol=0.0, atol=1e-9)
+    assert_close(
+        cams.mean(dim=(1, 2)) / cams.abs().amax(dim=(1, 2)),
+        torch.zeros(4, dtype=cams.dtype),
+        rtol=0.0,
+        atol=1e-9,
+    )
 
 
 # --- Parts that images share ------------------------------------------------------------------------------------------------------
@@ -366,17 +391,24 @@ def test_kpca_cam_is_centred_in_feature_space(network, kernel):
 
 def parts_of(case: Case, **options: int) -> Tensor:
     layer = find_layer(case.model, case.images, case.layer)
-    with look(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
+    with capture(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
         return factors(evidence, **options)
 
 
 def by_sklearn(case: Case, parts: int, iterations: int) -> tuple[Tensor, Tensor, float]:
     """V (positions of all images, channels); W with rows of H of length 1, largest column first; the error of ``V = W H``."""
     values = by_hand(case)[0].movedim(1, -1).flatten(0, -2).relu().numpy()
-    start = torch.randn(parts, sum(values.shape), generator=torch.Generator().manual_seed(0)).abs().double().numpy()
+    start = (
+        torch.randn(parts, sum(values.shape), generator=torch.Generator().manual_seed(0))
+        .abs()
+        .double()
+        .numpy()
+    )
     start = start * np.sqrt(values.mean() / parts)
     model = NMF(parts, init="custom", solver="mu", tol=0, max_iter=iterations)
-    strengths = model.fit_transform(values, W=start[:, : len(values)].T.copy(), H=start[:, len(values) :].copy())
+    strengths = model.fit_transform(
+        values, W=start[:, : len(values)].T.copy(), H=start[:, len(values) :].copy()
+    )
     error = float(np.linalg.norm(values - strengths @ model.components_))
     strengths = strengths * np.linalg.norm(model.components_, axis=1)
     order = np.argsort(-np.linalg.norm(strengths, axis=0), kind="stable")
@@ -410,7 +442,9 @@ def test_a_single_part_is_eigen_cam_of_all_positions_together(network):
     # The best approximation of rank one of a matrix without negative entries has none itself.
     case = BUILD[network]()
     values = by_hand(case)[0].movedim(1, -1).flatten(0, -2).relu()
-    expected = torch.linalg.svd(values, full_matrices=False)[0][:, 0].abs() * torch.linalg.matrix_norm(values, ord=2)
+    expected = torch.linalg.svd(values, full_matrices=False)[0][:, 0].abs() * torch.linalg.matrix_norm(
+        values, ord=2
+    )
     found = parts_of(case, parts=1).flatten()
     assert_close(found / expected.amax(), expected / expected.amax(), rtol=0.0, atol=1e-6)
 
@@ -469,7 +503,10 @@ def test_the_sign_is_not_left_to_rounding_where_the_channels_cancel(name):
         def forward(self, values: Tensor) -> Tensor:
             return values - values.mean(dim=1, keepdim=True)
 
-    case = halves(nn.Sequential(*features, Cancels()), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)))
+    case = halves(
+        nn.Sequential(*features, Cancels()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)),
+    )
     exact = look_with(name, case)
     assert (case.trunk(case.images).sum(dim=1).abs() < 1e-12).all()
     peak = exact.flatten(1).gather(1, exact.abs().flatten(1).argmax(dim=1, keepdim=True))

@@ -16,7 +16,19 @@ import torch
 import torch.nn.functional as F
 import torchcam.methods
 from captum.attr import LayerGradCam, LayerGradientXActivation
-from cases import BUILD, NETWORKS, Case, assert_close_to_peak, by_hand, facts, furthest_from, gelu, halves, look_with, relu
+from cases import (
+    BUILD,
+    NETWORKS,
+    Case,
+    assert_close_to_peak,
+    by_hand,
+    facts,
+    furthest_from,
+    gelu,
+    halves,
+    look_with,
+    relu,
+)
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from sklearn.decomposition import KernelPCA
 from torch import Tensor, nn
@@ -60,8 +72,12 @@ def label_scores(case: Case) -> Tensor:
 def full_resolution(activation: nn.Module) -> Case:
     """A target layer of the image's resolution, without flat channels: upsampling changes nothing."""
     torch.manual_seed(6)
-    features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 8, 3, padding=1), activation)
-    tail = nn.Sequential(nn.Conv2d(8, 6, 3, stride=2), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    features = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 8, 3, padding=1), activation
+    )
+    tail = nn.Sequential(
+        nn.Conv2d(8, 6, 3, stride=2), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
     return halves(features, tail, scale=10.0)
 
 
@@ -71,14 +87,18 @@ def full_resolution(activation: nn.Module) -> Case:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_grad_cam_equals_captum(network):
     case = BUILD[network]()
-    expected = LayerGradCam(case.model, case.target_layer).attribute(case.images, target=case.labels, relu_attributions=True)
+    expected = LayerGradCam(case.model, case.target_layer).attribute(
+        case.images, target=case.labels, relu_attributions=True
+    )
     assert_close_to_peak(look_with("gradcam", case), expected[:, 0].detach(), 1e-9)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_signed_hires_cam_equals_captum(network):
     case = BUILD[network]()
-    expected = LayerGradientXActivation(case.model, case.target_layer).attribute(case.images, target=case.labels)
+    expected = LayerGradientXActivation(case.model, case.target_layer).attribute(
+        case.images, target=case.labels
+    )
     expected = expected.sum(dim=1).detach()
     assert expected.amin() < 0 < expected.amax()
     assert_close_to_peak(look_with("hirescam", case), expected, 1e-9)
@@ -107,13 +127,17 @@ def test_methods_without_a_denominator_equal_pytorch_grad_cam(name, kind, networ
 
 def test_xgrad_cam_equals_pytorch_grad_cam_on_relu_networks_but_for_its_epsilon():
     case = relu()
-    assert_close_to_peak(look_with("xgradcam", case), by_grad_cam(pytorch_grad_cam.XGradCAM, case).relu(), THEIR_EPSILON)
+    assert_close_to_peak(
+        look_with("xgradcam", case), by_grad_cam(pytorch_grad_cam.XGradCAM, case).relu(), THEIR_EPSILON
+    )
 
 
 def test_shapley_cam_equals_pytorch_grad_cam_on_a_curved_tail():
     torch.manual_seed(8)
     features = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.Tanh())
-    tail = nn.Sequential(nn.Conv2d(6, 6, 3), nn.Softplus(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    tail = nn.Sequential(
+        nn.Conv2d(6, 6, 3), nn.Softplus(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
     for case in (gelu(), halves(features, tail)):
         expected = by_grad_cam(pytorch_grad_cam.ShapleyCAM, case).relu()
         assert_close_to_peak(look_with("shapleycam", case), expected, 1e-9)
@@ -143,7 +167,9 @@ def test_kpca_cam_is_the_kernel_pca_of_scikit_learn_up_to_its_sign(network):
     cams = look_with("kpcacam", case)
     for activations, cam in zip(by_hand(case)[0], cams, strict=True):
         positions = activations.flatten(1).T.numpy()
-        peer = KernelPCA(1, kernel="sigmoid", gamma=1 / positions.shape[1], coef0=1).fit_transform(positions)[:, 0]
+        peer = KernelPCA(1, kernel="sigmoid", gamma=1 / positions.shape[1], coef0=1).fit_transform(positions)[
+            :, 0
+        ]
         peer = torch.from_numpy(peer).reshape(cam.shape)
         peer = peer if (peer * cam).sum() > 0 else -peer
         assert_close(cam / cam.abs().amax(), peer / cam.abs().amax(), rtol=0.0, atol=1e-9)
@@ -153,7 +179,9 @@ def test_kpca_cam_is_the_kernel_pca_of_scikit_learn_up_to_its_sign(network):
 
 
 @pytest.mark.parametrize("network", KEPT)
-@pytest.mark.parametrize(("name", "kind"), [("gradcam", torchcam.methods.GradCAM), ("layercam", torchcam.methods.LayerCAM)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("gradcam", torchcam.methods.GradCAM), ("layercam", torchcam.methods.LayerCAM)]
+)
 def test_methods_without_a_denominator_equal_torchcam(name, kind, network):
     case = BUILD[network]()
     assert_close_to_peak(look_with(name, case), by_torchcam(kind, case), 1e-9)
@@ -162,13 +190,17 @@ def test_methods_without_a_denominator_equal_torchcam(name, kind, network):
 @pytest.mark.parametrize("network", KEPT)
 def test_xgrad_cam_equals_torchcam_but_for_its_epsilon(network):
     case = BUILD[network]()
-    assert_close_to_peak(look_with("xgradcam", case), by_torchcam(torchcam.methods.XGradCAM, case), THEIR_EPSILON)
+    assert_close_to_peak(
+        look_with("xgradcam", case), by_torchcam(torchcam.methods.XGradCAM, case), THEIR_EPSILON
+    )
 
 
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.Softplus()], ids=str)
 def test_score_cam_equals_torchcam_where_there_is_nothing_to_upsample(activation):
     case = full_resolution(activation)
-    assert_close_to_peak(look_with("scorecam", case), by_torchcam(torchcam.methods.ScoreCAM, case), THEIR_FLOAT32)
+    assert_close_to_peak(
+        look_with("scorecam", case), by_torchcam(torchcam.methods.ScoreCAM, case), THEIR_FLOAT32
+    )
 
 
 @pytest.mark.parametrize("activation", ["pooled_relu", "pooled_gelu"])
@@ -261,7 +293,10 @@ def test_pytorch_grad_cam_turns_ablation_cam_where_the_score_is_negative():
 def test_pytorch_grad_cam_weighs_whole_channels_of_fem_by_how_often_they_are_unusual(network):
     case = BUILD[network]()
     activations = by_hand(case)[0]
-    mean, spread = activations.mean(dim=(2, 3), keepdim=True), activations.std(dim=(2, 3), correction=0, keepdim=True)
+    mean, spread = (
+        activations.mean(dim=(2, 3), keepdim=True),
+        activations.std(dim=(2, 3), correction=0, keepdim=True),
+    )
     share = (activations > mean + 2 * spread).double().mean(dim=(2, 3), keepdim=True)
     theirs = by_grad_cam(pytorch_grad_cam.FEM, case)
     assert_close_to_peak(theirs, (share * activations).sum(dim=1), 1e-9)
@@ -324,7 +359,9 @@ def test_torchcam_takes_gradients_and_activations_of_smooth_grad_cam_plus_plus_f
         theirs = method(case.labels.tolist(), normalized=False)[0].detach()
     torch.manual_seed(5)
     noise = torch.distributions.Normal(0.0, 1.0)
-    looks = [by_hand(replace(case, images=case.images + noise.sample(case.images.shape))) for _ in range(samples)]
+    looks = [
+        by_hand(replace(case, images=case.images + noise.sample(case.images.shape))) for _ in range(samples)
+    ]
     gradients = torch.stack([gradient for _, gradient in looks])
     activations, _ = by_hand(case)
     second, third = gradients.square().mean(dim=0), gradients.pow(3).mean(dim=0)
@@ -346,8 +383,13 @@ def test_torchcam_sums_up_the_steps_of_is_cam():
     with torch.no_grad():
         scores = torch.zeros(4, 8, dtype=torch.float64)
         for coefficient in (1 / 3, 1.0, 2.0):
-            masked = [case.model(coefficient * case.images * scaled(activations)[:, k, None]) for k in range(8)]
-            scores = scores + torch.stack([answer.gather(1, case.labels[:, None])[:, 0] for answer in masked], dim=1) / 3
+            masked = [
+                case.model(coefficient * case.images * scaled(activations)[:, k, None]) for k in range(8)
+            ]
+            scores = (
+                scores
+                + torch.stack([answer.gather(1, case.labels[:, None])[:, 0] for answer in masked], dim=1) / 3
+            )
     expected = (scores.softmax(dim=1)[:, :, None, None] * activations).sum(dim=1).relu()
     assert_close_to_peak(theirs, expected, THEIR_EPSILON)
     differs("iscam", case, theirs, least=1e-3, steps=3)

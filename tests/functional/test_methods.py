@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.capture import capture, find_layer
 from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.attribution.methods.table import METHODS
 
@@ -51,8 +51,12 @@ NOT_FROM_ITS_OWN_GRADIENTS = {
     "smoothgradcam++": "asks for the gradients of noisy copies",
     "shapleycam": "differentiates the tail a second time, and so does it all itself",
 }
-NOT_FROM_THE_IMAGE = {"random": "noise does not follow the image: not its flip, not its place in the batch, not its activations"}
-NOT_FROM_THE_LAYER = NOT_FROM_THE_IMAGE | {"rise": "the network is a black box: it has a map where the layer is silent"}
+NOT_FROM_THE_IMAGE = {
+    "random": "noise does not follow the image: not its flip, not its place in the batch, not its activations"
+}
+NOT_FROM_THE_LAYER = NOT_FROM_THE_IMAGE | {
+    "rise": "the network is a black box: it has a map where the layer is silent"
+}
 DRAWN_BY_POSITION = NOT_FROM_THE_IMAGE | {
     "sscam": "its noise is the same at the same place, whatever the image",
     "smoothgradcam++": "its noise is the same at the same place, whatever the image",
@@ -81,7 +85,9 @@ def every_method(*exempt: dict[str, str]) -> list[str]:
 @cache
 def from_the_book(name: str, network: str, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
     if name not in book.METHODS and name not in book.METHODS_OF_ALL_IMAGES:
-        pytest.fail(f"method {name!r} has no twin; write its equation a second time in tests/by_the_book.py, METHODS")
+        pytest.fail(
+            f"method {name!r} has no twin; write its equation a second time in tests/by_the_book.py, METHODS"
+        )
     return torch.from_numpy(book.cams(name, facts(BUILD[network](dtype, scale)), **OPTIONS.get(name, {})))
 
 
@@ -102,7 +108,9 @@ def every_question() -> list:
 def test_every_method_has_a_twin():
     twins = set(book.METHODS) | set(book.METHODS_OF_ALL_IMAGES) | set(book.NO_METHOD_TWIN)
     missing = set(METHODS) - twins
-    assert not missing, f"no twin for {sorted(missing)}: write the equation a second time in tests/by_the_book.py, METHODS"
+    assert not missing, (
+        f"no twin for {sorted(missing)}: write the equation a second time in tests/by_the_book.py, METHODS"
+    )
     left_over = twins - set(METHODS)
     assert not left_over, f"tests/by_the_book.py has twins of methods that are gone: {sorted(left_over)}"
 
@@ -118,7 +126,9 @@ def test_equals_the_book(name, network, dtype, scale):
 def test_explain_equals_the_book(name, network, dtype, scale):
     case = BUILD[network](dtype, scale)
     method = with_few_passes(name)
-    explanation = explain(case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer)
+    explanation = explain(
+        case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer
+    )
     assert explanation.cams.dtype == torch.float32
     assert_close_to_peak(explanation.cams, from_the_book(name, network, dtype, scale), IN_FLOAT32)
 
@@ -157,10 +167,14 @@ def test_networks_reach_every_branch_of_the_equations():
         assert g.amin() < 0 < g.amax(), "gradients have both signs"
     for name in METHODS:
         for network in networks_of(name) if name not in book.NO_METHOD_TWIN else []:
-            assert (from_the_book(name, network) != 0).flatten(1).any(dim=1).all(), f"{name} has a map on {network}"
+            assert (from_the_book(name, network) != 0).flatten(1).any(dim=1).all(), (
+                f"{name} has a map on {network}"
+            )
     a = activations["relu", 1.0]
     assert (a.sum(dim=(2, 3)) == 0).any(), "a channel with S = 0"
-    assert (gradients["relu", 1.0][a.sum(dim=(2, 3)) == 0] != 0).any(), "which the score depends on all the same"
+    assert (gradients["relu", 1.0][a.sum(dim=(2, 3)) == 0] != 0).any(), (
+        "which the score depends on all the same"
+    )
     sums = activations["gelu", 1.0].sum(dim=(2, 3), keepdim=True)
     assert sums.amin() < 0 < sums.amax(), "channel sums of both signs"
     steep = gradients["gelu", max(SCALES)]
@@ -168,7 +182,9 @@ def test_networks_reach_every_branch_of_the_equations():
     for (network, scale), g in gradients.items():
         denominator = 2 + g * activations[network, scale].sum(dim=(2, 3), keepdim=True)
         # Grad-CAM++ has a pole at 2 + g S = 0; near it float32 could not agree with float64 however right the code is.
-        assert denominator[g > 0].abs().amin() > 0.1, f"{network}, head times {scale}: too near the pole for float32"
+        assert denominator[g > 0].abs().amin() > 0.1, (
+            f"{network}, head times {scale}: too near the pole for float32"
+        )
     positions = {network: activations[network, 1.0][0, 0].numel() for network in NETWORKS}
     channels = {network: activations[network, 1.0].shape[1] for network in NETWORKS}
     assert positions["relu"] > channels["relu"]
@@ -183,7 +199,9 @@ def test_networks_reach_every_branch_of_the_equations():
 
 
 @pytest.mark.parametrize("dim", [-1, -2], ids=["left_right", "up_down"])
-@pytest.mark.parametrize(("name", "network"), [pair for pair in every_network(DRAWN_BY_POSITION) if pair[1] != "sequential"])
+@pytest.mark.parametrize(
+    ("name", "network"), [pair for pair in every_network(DRAWN_BY_POSITION) if pair[1] != "sequential"]
+)
 def test_flipping_the_input_of_a_flip_invariant_network_flips_the_map(name, network, dim):
     case = BUILD[network]()
     # A stride of 2 sees other pixels of an even side after a flip.
@@ -216,7 +234,12 @@ def test_images_are_explained_independently(name, network):
 @pytest.mark.parametrize("name", OF_ALL_IMAGES)
 def test_what_sees_all_images_sees_all_of_them_in_parts_too(name, network):
     case = BUILD[network]()
-    question = {"method": with_few_passes(name), "target": "label", "labels": case.labels, "target_layer": case.layer}
+    question = {
+        "method": with_few_passes(name),
+        "target": "label",
+        "labels": case.labels,
+        "target_layer": case.layer,
+    }
     together = explain(case.model, case.images, **question)
     in_parts = explain(case.model, case.images, max_batch=3, **question)
     assert together.parts.shape == (4, OPTIONS[name]["parts"], *together.cams.shape[1:])
@@ -248,7 +271,9 @@ def test_channel_order_is_irrelevant(name):
 def test_zero_gradients_give_a_zero_map_that_says_so(name, network):
     case = BUILD[network](scale=0.0)
     method = with_few_passes(name)
-    explanation = explain(case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer)
+    explanation = explain(
+        case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer
+    )
     assert_close(explanation.cams, torch.zeros_like(explanation.cams), rtol=0.0, atol=0.0)
     assert_close(explanation.saliency, torch.zeros_like(explanation.saliency), rtol=0.0, atol=0.0)
     reason = "the map is nowhere positive" if name in NOT_FROM_ITS_OWN_GRADIENTS else "the gradient is zero"
@@ -261,7 +286,9 @@ def test_zero_activations_give_a_zero_map_that_says_so(name):
     with torch.no_grad():
         case.trunk[-2].bias.fill_(-100.0)
     method = with_few_passes(name)
-    explanation = explain(case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer)
+    explanation = explain(
+        case.model, case.images, method=method, target="label", labels=case.labels, target_layer=case.layer
+    )
     assert_close(explanation.cams, torch.zeros_like(explanation.cams), rtol=0.0, atol=0.0)
     assert explanation.blank == ("no activation at the layer",) * len(case.images)
 
@@ -271,7 +298,12 @@ def test_a_model_that_diverged_gives_maps_that_say_so(name, network):
     case = BUILD[network]()
     with torch.no_grad():
         case.trunk[0].weight[0, 0, 0, 0] = torch.nan
-    question = {"method": with_few_passes(name), "target": "label", "labels": case.labels, "target_layer": case.layer}
+    question = {
+        "method": with_few_passes(name),
+        "target": "label",
+        "labels": case.labels,
+        "target_layer": case.layer,
+    }
     with pytest.warns(UserWarning, match=r"maps: 4 of 4 are not finite \(NaN or inf\)"):
         explanation = explain(case.model, case.images, **question)
     assert not explanation.cams.isfinite().all(dim=(1, 2)).any()
@@ -304,7 +336,7 @@ def look_with_one_spoiled(name: str, case: Case) -> Tensor:
     images = case.images.clone()
     images[2] = 0
     layer = find_layer(case.model, images, case.layer, forward)
-    with look(case.model, images, target_layer=layer, labels=case.labels, forward=forward) as evidence:
+    with capture(case.model, images, target_layer=layer, labels=case.labels, forward=forward) as evidence:
         return with_few_passes(name)(evidence)
 
 
@@ -336,7 +368,9 @@ def test_without_gradients_a_tail_that_has_none_will_do(name):
         return model.tail(model.features(images).detach())
 
     layer = find_layer(case.model, case.images, case.layer, forward)
-    with look(case.model, case.images, target_layer=layer, labels=case.labels, forward=forward) as evidence:
+    with capture(
+        case.model, case.images, target_layer=layer, labels=case.labels, forward=forward
+    ) as evidence:
         assert_close(with_few_passes(name)(evidence), expected)
 
 
@@ -345,7 +379,7 @@ def test_numbers_are_drawn_from_a_generator_of_their_own(name):
     case = BUILD[networks_of(name)[0]]()
     layer = find_layer(case.model, case.images, case.layer)
     method = with_few_passes(name)
-    with look(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
+    with capture(case.model, case.images, target_layer=layer, labels=case.labels) as evidence:
         before = torch.random.get_rng_state()
         first = method(evidence)
         assert_close(torch.random.get_rng_state(), before, rtol=0.0, atol=0.0)

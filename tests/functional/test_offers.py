@@ -31,7 +31,10 @@ def book_skill(features: list[list[float]], labels: list[int]) -> float:
         return [sum(row[d] for row in some) / len(some) for d in dimensions]
 
     means = {label: mean([row for row, own in rows if own == label]) for label in classes}
-    variances = [sum((row[d] - means[own][d]) ** 2 for row, own in rows) / (len(rows) - len(classes)) for d in dimensions]
+    variances = [
+        sum((row[d] - means[own][d]) ** 2 for row, own in rows) / (len(rows) - len(classes))
+        for d in dimensions
+    ]
     recalls = []
     for label in classes:
         right = 0
@@ -54,7 +57,9 @@ def book_skill(features: list[list[float]], labels: list[int]) -> float:
 def test_skill_equals_the_book(dimensions: int, distance: float) -> None:
     labels = torch.tensor([0] * 9 + [3] * 5 + [7] * 2 + [8])
     features = random(17, dimensions) * 5 + distance * 5 * labels[:, None] / 8
-    assert label_skill(features, labels) == pytest.approx(book_skill(features.tolist(), labels.tolist()), abs=1e-9)
+    assert label_skill(features, labels) == pytest.approx(
+        book_skill(features.tolist(), labels.tolist()), abs=1e-9
+    )
 
 
 def test_noise_is_no_skill_however_uneven_the_classes() -> None:
@@ -66,7 +71,9 @@ def test_noise_is_no_skill_however_uneven_the_classes() -> None:
 def test_a_code_is_perfect_skill() -> None:
     labels = torch.arange(40) % 4
     assert label_skill(random(40, 20) + 20 * labels[:, None], labels) == 1
-    assert label_skill(torch.cat([random(40, 20), labels[:, None]], dim=1), labels) == 1  # no spread within any class
+    assert (
+        label_skill(torch.cat([random(40, 20), labels[:, None]], dim=1), labels) == 1
+    )  # no spread within any class
 
 
 def test_skill_is_blind_to_units() -> None:
@@ -131,7 +138,10 @@ def book_corners(image: Tensor) -> list[float]:
     (height, width), found = image.shape[1:], []
     for rows in (range(height // 4), range(height * 3 // 4, height)):
         for columns in (range(width // 4), range(width * 3 // 4, width)):
-            moments = [book_moments([channel[row, column].item() for row in rows for column in columns]) for channel in image]
+            moments = [
+                book_moments([channel[row, column].item() for row in rows for column in columns])
+                for channel in image
+            ]
             found += [mean for mean, _ in moments] + [spread for _, spread in moments]
     return found
 
@@ -161,7 +171,9 @@ def book_border(image: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("channels", [1, 3, 20])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize(("feature", "book"), [(border, book_border), (corners, book_corners), (colour, book_colour)])
+@pytest.mark.parametrize(
+    ("feature", "book"), [(border, book_border), (corners, book_corners), (colour, book_colour)]
+)
 def test_features_equal_the_book(feature, book, size: tuple[int, int], channels: int) -> None:
     images = random(2, channels, *size)
     expected = torch.tensor([book(image) for image in images], dtype=torch.float64)
@@ -185,7 +197,11 @@ def test_features_of_constant_images_are_finite_and_say_nothing(name: str, size:
 
 @pytest.mark.parametrize(
     ("names", "rows", "columns"),
-    [({"border", "corners"}, slice(0, 4), slice(0, 4)), ({"border"}, slice(0, 2), slice(6, 10)), (set(), slice(7, 9), slice(7, 9))],
+    [
+        ({"border", "corners"}, slice(0, 4), slice(0, 4)),
+        ({"border"}, slice(0, 2), slice(6, 10)),
+        (set(), slice(7, 9), slice(7, 9)),
+    ],
 )
 def test_who_sees_a_tag(names: set[str], rows: slice, columns: slice) -> None:
     labels = torch.arange(60) % 3
@@ -226,7 +242,9 @@ def test_parts_equal_the_book(name: str, book, size: tuple[int, int]) -> None:
 
 def test_shuffling_keeps_every_pixel() -> None:
     images = random(2, 3, 18, 11)
-    assert_close(shuffled(images).flatten(2).sort(dim=2).values, images.flatten(2).sort(dim=2).values, rtol=0, atol=0)
+    assert_close(
+        shuffled(images).flatten(2).sort(dim=2).values, images.flatten(2).sort(dim=2).values, rtol=0, atol=0
+    )
 
 
 def test_shuffling_parts_all_neighbours() -> None:
@@ -234,5 +252,7 @@ def test_shuffling_parts_all_neighbours() -> None:
         return abs(first // 4 - second // 4) + abs(first % 4 - second % 4) == 1
 
     assert sorted(ORDER) == list(range(16))
-    assert not [place for place in range(16) if ORDER[place] // 4 == place // 4 or ORDER[place] % 4 == place % 4]
+    assert not [
+        place for place in range(16) if ORDER[place] // 4 == place // 4 or ORDER[place] % 4 == place % 4
+    ]
     assert not [(i, j) for i in range(16) for j in range(16) if near(i, j) and near(ORDER[i], ORDER[j])]

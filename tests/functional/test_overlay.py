@@ -7,7 +7,15 @@ import torch
 from torch.testing import assert_close
 
 from lightning_cam.attribution.maps import saliency, upsample
-from lightning_cam.visualization.blend import MOST_OPAQUE, PART_COLORS, color_table, colorize, displayable, overlay, overlay_parts
+from lightning_cam.visualization.blend import (
+    MOST_OPAQUE,
+    PART_COLORS,
+    color_table,
+    colorize,
+    displayable,
+    overlay,
+    overlay_parts,
+)
 from lightning_cam.visualization.projection import (
     MOST_ROWS,
     SLICE_GAP,
@@ -85,7 +93,9 @@ def test_unknown_colormap_names_the_closest():
 
 
 def test_unknown_colormap_with_nothing_close():
-    with pytest.raises(ValueError, match=r"^colormap: no colormap '\?\?\?'; give the name of one of matplotlib's\.$"):
+    with pytest.raises(
+        ValueError, match=r"^colormap: no colormap '\?\?\?'; give the name of one of matplotlib's\.$"
+    ):
         color_table("???")
 
 
@@ -125,7 +135,12 @@ def test_displayable_has_three_colors(channels, expected):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_displayable_divides_bytes(channels):
-    images = torch.arange(2 * channels * 64, dtype=torch.int64).remainder(256).to(torch.uint8).reshape(2, channels, 8, 8)
+    images = (
+        torch.arange(2 * channels * 64, dtype=torch.int64)
+        .remainder(256)
+        .to(torch.uint8)
+        .reshape(2, channels, 8, 8)
+    )
     shown, guessed = displayable(images)
     assert not guessed
     assert_close(shown, (images.double() / 255).float().expand(-1, 3, -1, -1))
@@ -211,7 +226,9 @@ def test_displayable_keeps_the_channels_of_signals_each_over_its_range():
     assert shown.shape == signals.shape
     assert_close(shown.amin(dim=(0, 2)), torch.zeros(5))
     assert_close(shown.amax(dim=(0, 2)), torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0]))
-    assert_close(shown[:, 0] * (signals[:, 0].max() - signals[:, 0].min()) + signals[:, 0].min(), signals[:, 0])
+    assert_close(
+        shown[:, 0] * (signals[:, 0].max() - signals[:, 0].min()) + signals[:, 0].min(), signals[:, 0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +259,9 @@ def test_images_are_flat_already():
     flat = flatten_maps(cams, (9, 7), (36, 28))
     assert_close(flat[:, 0], upsample(cams[:, 0], (36, 28)), rtol=0.0, atol=0.0)
     assert_close(flat[:, 1], upsample(cams[:, 1], (36, 28)), rtol=0.0, atol=0.0)
-    assert_close(flat_saliency(cams[:, 0], (9, 7), (36, 28)), saliency(cams[:, 0], (36, 28)), rtol=0.0, atol=0.0)
+    assert_close(
+        flat_saliency(cams[:, 0], (9, 7), (36, 28)), saliency(cams[:, 0], (36, 28)), rtol=0.0, atol=0.0
+    )
 
 
 def slices_of(pictures, size):
@@ -294,7 +313,9 @@ def test_the_saliency_of_a_volume_is_relative_to_its_maximum_wherever_that_is():
     cams[2] = -1
     cams[3, 4, 4, 4] = torch.nan
     found = flat_saliency(cams, (5, 5, 5), (5, 5, 5))
-    assert_close(found.isnan(), flatten_maps(cams[:1, None], (5, 5, 5), (5, 5, 5))[:, 0].isnan().expand(4, -1, -1))
+    assert_close(
+        found.isnan(), flatten_maps(cams[:1, None], (5, 5, 5), (5, 5, 5))[:, 0].isnan().expand(4, -1, -1)
+    )
     assert_close(found.nan_to_num().flatten(1).amax(dim=1), torch.tensor([0.25, 1.0, 0.0, 0.0]))
     assert found.nan_to_num().min() == 0
 
@@ -303,7 +324,9 @@ def test_volumes_grow_by_whole_pixels():
     volumes = torch.rand(2, 3, 5, 5, 5, generator=torch.Generator().manual_seed(3))
     pictures = flatten_to_pictures(volumes, (15, 15, 15))
     assert pictures.shape == (2, 3, 15, 45 + 2 * SLICE_GAP)
-    assert_close(pictures[:, :, :, :15], volumes[:, :, 2].repeat_interleave(3, dim=2).repeat_interleave(3, dim=3))
+    assert_close(
+        pictures[:, :, :, :15], volumes[:, :, 2].repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)
+    )
 
 
 def test_pictures_stand_beside_each_other_centred():
@@ -373,7 +396,10 @@ def test_a_trace_has_at_most_sixteen_rows():
 
 @pytest.mark.parametrize("length", [4, 500])
 def test_a_signal_becomes_its_trace_and_its_map_is_as_high(length):
-    signals, cams = torch.rand(2, 3, length), torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(6))
+    signals, cams = (
+        torch.rand(2, 3, length),
+        torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(6)),
+    )
     assert_close(flatten_to_pictures(signals, (40, 80)), trace(signals, (40, 80)))
     flat = flatten_maps(cams, (length,), (40, 80))
     assert flat.shape == (2, 5, 40, 80)
@@ -401,7 +427,9 @@ def test_parts_beyond_the_colors_are_left_out():
     strengths = torch.rand(2, 9, 5, 5, generator=torch.Generator().manual_seed(7))
     strengths[:, 7:] += 1
     images = torch.rand(2, 3, 5, 5)
-    assert_close(overlay_parts(images, strengths), overlay_parts(images, strengths[:, :7]), rtol=0.0, atol=0.0)
+    assert_close(
+        overlay_parts(images, strengths), overlay_parts(images, strengths[:, :7]), rtol=0.0, atol=0.0
+    )
 
 
 def test_where_there_is_no_part_the_image_stays_in_grey():
@@ -414,7 +442,9 @@ def test_where_there_is_no_part_the_image_stays_in_grey():
 def test_part_colors_are_told_apart_by_colour_blind_readers():
     """Each pair differs though red and green look alike: they count by their luminance alone, beside blue."""
     colors = torch.tensor(PART_COLORS, dtype=torch.float64) / 255
-    confused = torch.stack([colors[:, :2] @ torch.tensor([0.3, 0.7], dtype=torch.float64), colors[:, 2]], dim=1)
+    confused = torch.stack(
+        [colors[:, :2] @ torch.tensor([0.3, 0.7], dtype=torch.float64), colors[:, 2]], dim=1
+    )
     apart = torch.cdist(confused, confused) + torch.eye(len(colors))
     assert apart.min() > 0.1
 

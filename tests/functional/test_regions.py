@@ -31,7 +31,11 @@ def flood(mask: Tensor) -> list[set[tuple[int, ...]]]:
 
 
 def parts_of(numbers: Tensor) -> list[set[tuple[int, ...]]]:
-    return [{tuple(place) for place in (numbers == one).nonzero().tolist()} for one in numbers.unique().tolist() if one]
+    return [
+        {tuple(place) for place in (numbers == one).nonzero().tolist()}
+        for one in numbers.unique().tolist()
+        if one
+    ]
 
 
 def boxed(part: set[tuple[int, ...]]) -> list[int]:
@@ -129,5 +133,8 @@ def test_foreground_is_at_least_the_threshold() -> None:
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan"), True, "0.5"])
 @pytest.mark.parametrize("function", [foreground, boxes])
 def test_thresholds_out_of_range(function, threshold, unchecked: None) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"threshold: got {threshold!r}; give a share of the map's maximum, in (0, 1].")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(f"threshold: got {threshold!r}; give a share of the map's maximum, in (0, 1]."),
+    ):
         function(torch.ones(1, 4, 4), threshold)

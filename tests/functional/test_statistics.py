@@ -74,7 +74,9 @@ def several(size: tuple[int, ...], dtype: torch.dtype) -> MapContext:
 
 def twin(name: str, maps: MapContext) -> Tensor:
     if name not in book.STATISTICS:
-        pytest.fail(f"statistic {name!r} has no twin; write its equation a second time in tests/by_the_book.py, STATISTICS")
+        pytest.fail(
+            f"statistic {name!r} has no twin; write its equation a second time in tests/by_the_book.py, STATISTICS"
+        )
     arrays = [tensor.double().numpy() for tensor in (maps.saliency, maps.cams)]
     arrays += [maps.masks.numpy(), *(tensor.double().numpy() for tensor in (maps.last, maps.first))]
     return torch.from_numpy(book.statistic(name, [book.Maps(*one) for one in zip(*arrays, strict=True)]))
@@ -82,7 +84,9 @@ def twin(name: str, maps: MapContext) -> Tensor:
 
 def known(table: dict, name: str):
     if name not in table:
-        pytest.fail(f"statistic {name!r} has no known value for this map; add it to the tables at the top of this file")
+        pytest.fail(
+            f"statistic {name!r} has no known value for this map; add it to the tables at the top of this file"
+        )
     return table[name]
 
 
@@ -99,7 +103,9 @@ def at(pixels: list[tuple[int, int]], dtype: torch.dtype = torch.float64) -> Ten
 
 def test_every_statistic_has_a_twin():
     missing = set(STATISTICS) - set(book.STATISTICS)
-    assert not missing, f"no twin for {sorted(missing)}: write the equation a second time in tests/by_the_book.py, STATISTICS"
+    assert not missing, (
+        f"no twin for {sorted(missing)}: write the equation a second time in tests/by_the_book.py, STATISTICS"
+    )
     left_over = set(book.STATISTICS) - set(STATISTICS)
     assert not left_over, f"tests/by_the_book.py has twins of statistics that are gone: {sorted(left_over)}"
 
@@ -142,13 +148,20 @@ def test_uniform(name):
     masks = torch.zeros(1, 12, 20, dtype=torch.bool)
     masks[:, 4:8, 3:15] = True
     cams = torch.full((1, 6, 5), 0.7, dtype=torch.float64)
-    context = MapContext(torch.ones(1, 12, 20, dtype=torch.float64), cams, masks, last=cams * 5, first=cams / 7)
+    context = MapContext(
+        torch.ones(1, 12, 20, dtype=torch.float64), cams, masks, last=cams * 5, first=cams / 7
+    )
     expected = torch.tensor([known(UNIFORM, name)], dtype=torch.float64)
     assert_close(STATISTICS[name](context), expected, rtol=1e-12, atol=1e-12)
 
 
 # One pixel of 20, and of 4 x 12 x 20: in the corner, inside. Of a signal there is no height.
-ONE_OF_A_SIGNAL = {**ONE_PIXEL, "gini": (19 / 20, 19 / 20), "center_y": (math.nan, math.nan), "effective_area": (1 / 20, 1 / 20)}
+ONE_OF_A_SIGNAL = {
+    **ONE_PIXEL,
+    "gini": (19 / 20, 19 / 20),
+    "center_y": (math.nan, math.nan),
+    "effective_area": (1 / 20, 1 / 20),
+}
 ONE_OF_A_VOLUME = {**ONE_PIXEL, "gini": (959 / 960, 959 / 960), "effective_area": (1 / 960, 1 / 960)}
 
 
@@ -156,7 +169,10 @@ ONE_OF_A_VOLUME = {**ONE_PIXEL, "gini": (959 / 960, 959 / 960), "effective_area"
 def test_one_pixel_of_a_signal(name):
     saliency = torch.zeros(2, 20, dtype=torch.float64)
     saliency[0, 4] = saliency[1, 9] = 1
-    ends = {"border_mass": (0.0, 0.0), "corner_mass": (1.0, 0.0)}  # the border is two samples thick, a corner five
+    ends = {
+        "border_mass": (0.0, 0.0),
+        "corner_mass": (1.0, 0.0),
+    }  # the border is two samples thick, a corner five
     masks = torch.zeros(2, 20, dtype=torch.bool)
     masks[:, 9] = True
     context = MapContext(saliency, 3 * saliency, masks, last=saliency.flip(0), first=saliency)
@@ -229,7 +245,9 @@ def test_stays_in_the_range_of_its_row(name, size, dtype):
 def test_images_are_measured_independently(name, size):
     maps = several(size, torch.float64)
     alone = [
-        STATISTICS[name](MapContext(maps.saliency[i:j], maps.cams[i:j], maps.masks[i:j], maps.last[i:j], maps.first[i:j]))
+        STATISTICS[name](
+            MapContext(maps.saliency[i:j], maps.cams[i:j], maps.masks[i:j], maps.last[i:j], maps.first[i:j])
+        )
         for i, j in zip(range(6), range(1, 7), strict=True)
     ]
     assert_close(STATISTICS[name](maps), torch.cat(alone), rtol=1e-12, atol=0.0, equal_nan=True)
@@ -241,17 +259,23 @@ def test_a_flip_moves_the_center_and_nothing_else(name, dim, moved):
     maps = several((9, 7), torch.float64)
     # Of equal peaks the flip makes another one the first.
     maps.saliency[1] += torch.arange(63, dtype=torch.float64).reshape(9, 7) / 1e6
-    flipped = MapContext(*(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first)))
+    flipped = MapContext(
+        *(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first))
+    )
     before, after = STATISTICS[name](maps), STATISTICS[name](flipped)
     assert_close(after, 1 - before if name == moved else before, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
-@pytest.mark.parametrize(("dim", "moved"), [(3, "center_x"), (2, "center_y"), (1, None)], ids=["left_right", "up_down", "depth"])
+@pytest.mark.parametrize(
+    ("dim", "moved"), [(3, "center_x"), (2, "center_y"), (1, None)], ids=["left_right", "up_down", "depth"]
+)
 @pytest.mark.parametrize("name", STATISTICS)
 def test_a_flip_of_a_volume_moves_the_center_and_nothing_else(name, dim, moved):
     maps = several((4, 3, 5), torch.float64)
     maps.saliency[1] += torch.arange(60, dtype=torch.float64).reshape(4, 3, 5) / 1e6
-    flipped = MapContext(*(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first)))
+    flipped = MapContext(
+        *(tensor.flip(dim) for tensor in (maps.saliency, maps.cams, maps.masks, maps.last, maps.first))
+    )
     before, after = STATISTICS[name](maps), STATISTICS[name](flipped)
     assert_close(after, 1 - before if name == moved else before, rtol=1e-9, atol=1e-12, equal_nan=True)
 
@@ -262,7 +286,9 @@ def test_only_the_raw_peak_knows_the_scale(name, scale):
     maps = several((9, 7), torch.float64)
     scaled = MapContext(maps.saliency * scale, maps.cams * scale, maps.masks, maps.last / scale, maps.first)
     factor = scale if name in OF_THE_RAW_MAP else 1.0
-    assert_close(STATISTICS[name](scaled), factor * STATISTICS[name](maps), rtol=1e-9, atol=0.0, equal_nan=True)
+    assert_close(
+        STATISTICS[name](scaled), factor * STATISTICS[name](maps), rtol=1e-9, atol=0.0, equal_nan=True
+    )
 
 
 # --- Nothing to measure -----------------------------------------------------------------------------------------------------------
@@ -373,5 +399,7 @@ def test_jensen_shannon_of_a_map_that_is_not_finite_is_not_a_number(value):
 @pytest.mark.parametrize("width", [0.0, 0.5, -0.1, 3.0, math.nan])
 @pytest.mark.parametrize("statistic", [border_mass, corner_mass], ids=lambda statistic: statistic.__name__)
 def test_width_outside_its_range(statistic, width):
-    with pytest.raises(ValueError, match=rf"^width: got {width}; give a fraction of the side in \(0, 0\.5\)\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^width: got {width}; give a fraction of the side in \(0, 0\.5\)\.$"
+    ):
         statistic(torch.ones(1, 8, 8), width)

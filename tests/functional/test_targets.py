@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.attribution.capture import find_layer, look
+from lightning_cam.attribution.capture import capture, find_layer
 from lightning_cam.attribution.targets import (
     TARGETS,
     WEIGHS_CLASSES,
@@ -17,7 +17,7 @@ from lightning_cam.attribution.targets import (
     label_score,
     predicted_score,
     probabilities,
-    settle,
+    resolve_target,
     target_classes,
 )
 
@@ -27,7 +27,15 @@ LABELS = torch.tensor([3, 1, 0])
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)]
+    layers = [
+        nn.Conv2d(3, 6, 3),
+        nn.Tanh(),
+        nn.Conv2d(6, 4, 3),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    ]
     return nn.Sequential(*layers).double()
 
 
@@ -38,7 +46,7 @@ def images() -> Tensor:
 def gradients(target, labels: Tensor | None = None) -> Tensor:
     network = model()
     layer = find_layer(network, images(), "1")
-    with look(network, images(), target_layer=layer, target=target, labels=labels) as evidence:
+    with capture(network, images(), target_layer=layer, target=target, labels=labels) as evidence:
         return evidence.gradients
 
 
@@ -84,15 +92,19 @@ def book(name: str, scores: list[float], c: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "labels"), [*[(name, LABELS) for name in TARGETS], *[(name, None) for name in TARGETS if name != "label"]]
+    ("name", "labels"),
+    [*[(name, LABELS) for name in TARGETS], *[(name, None) for name in TARGETS if name != "label"]],
 )
 def test_equals_the_book(name, labels):
     classes = SCORES.argmax(dim=1) if labels is None else labels
     expected = [book(name, scores, c) for scores, c in zip(SCORES.tolist(), classes.tolist(), strict=True)]
     assert_close(TARGETS[name](SCORES, labels), torch.tensor(expected))
     everyone = torch.arange(3)
-    assert_close(settle(name, SCORES, labels).score(SCORES, everyone), torch.tensor(expected))
-    assert_close(settle(name, SCORES, labels).score(SCORES[[2, 0]], everyone[[2, 0]]), torch.tensor(expected)[[2, 0]])
+    assert_close(resolve_target(name, SCORES, labels).score(SCORES, everyone), torch.tensor(expected))
+    assert_close(
+        resolve_target(name, SCORES, labels).score(SCORES[[2, 0]], everyone[[2, 0]]),
+        torch.tensor(expected)[[2, 0]],
+    )
 
 
 def test_finer_with_fewer_classes_than_it_compares():
@@ -103,7 +115,10 @@ def test_finer_with_fewer_classes_than_it_compares():
 def test_weighted_sums_are_weighted_sums():
     """Of these rows the gradient is the same everywhere near the scores, so it can stand for the target."""
     for name, row in TARGETS.items():
-        near = [torch.autograd.functional.jacobian(lambda s, r=row: r(s, LABELS).sum(), SCORES * f) for f in (1.0, 1.001)]
+        near = [
+            torch.autograd.functional.jacobian(lambda s, r=row: r(s, LABELS).sum(), SCORES * f)
+            for f in (1.0, 1.001)
+        ]
         assert torch.equal(*near) == (name in WEIGHS_CLASSES)
 
 
@@ -120,7 +135,10 @@ def test_probabilities():
 
 def test_infinite_scores_of_other_classes_do_not_spoil_the_target():
     scores = torch.tensor([[1.0, -torch.inf, 2.0]])
-    assert_close(settle("label", scores, torch.tensor([2])).score(scores, torch.tensor([0])), torch.tensor([2.0]))
+    assert_close(
+        resolve_target("label", scores, torch.tensor([2])).score(scores, torch.tensor([0])),
+        torch.tensor([2.0]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +174,10 @@ def test_a_function_of_its_own_has_no_target_class():
         ("label", lambda scores: scores[[0, 1, 2], [3, 1, 0]]),
         ("predicted", lambda scores: scores.amax(dim=1)),
         (2, lambda scores: scores[:, 2]),
-        (lambda scores, labels: scores[:, 1] - scores[:, 4] ** 2, lambda scores: scores[:, 1] - scores[:, 4] ** 2),
+        (
+            lambda scores, labels: scores[:, 1] - scores[:, 4] ** 2,
+            lambda scores: scores[:, 1] - scores[:, 4] ** 2,
+        ),
         (
             lambda scores, labels: scores[[0, 1, 2], labels] - scores[:, 0],
             lambda scores: scores[[0, 1, 2], [3, 1, 0]] - scores[:, 0],
@@ -174,16 +195,24 @@ def test_explanation_says_which_class_it_explains():
     network = model()
     predicted = network(images()).argmax(dim=1)
     assert_close(explain(network, images(), target_layer="1").target_classes, predicted)
-    assert_close(explain(network, images(), target_layer="1", target="label", labels=LABELS).target_classes, LABELS)
-    assert_close(explain(network, images(), target_layer="1", target=4).target_classes, torch.tensor([4, 4, 4]))
-    contrast = explain(network, images(), target_layer="1", target=lambda scores, labels: scores[:, 0] - scores[:, 1])
+    assert_close(
+        explain(network, images(), target_layer="1", target="label", labels=LABELS).target_classes, LABELS
+    )
+    assert_close(
+        explain(network, images(), target_layer="1", target=4).target_classes, torch.tensor([4, 4, 4])
+    )
+    contrast = explain(
+        network, images(), target_layer="1", target=lambda scores, labels: scores[:, 0] - scores[:, 1]
+    )
     assert contrast.target_classes is None
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["label", "predicted", 0, 7, label_score, lambda scores, labels: scores[:, 0]])
+@pytest.mark.parametrize(
+    "target", ["label", "predicted", 0, 7, label_score, lambda scores, labels: scores[:, 0]]
+)
 def test_targets_that_can_be_used(target):
     check_target(target)
 
@@ -211,13 +240,18 @@ def test_neither_name_nor_index_nor_function(target, unchecked):
 
 @pytest.mark.parametrize("target", [5, 1000])
 def test_index_outside_the_classes(target):
-    with pytest.raises(ValueError, match=rf"^target: class index {target} is outside the model's 5 classes; use 0 to 4\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^target: class index {target} is outside the model's 5 classes; use 0 to 4\.$"
+    ):
         target_classes(target, SCORES, None)
 
 
 @pytest.mark.parametrize("label", [-1, 5, -100])
 def test_label_outside_the_classes(label):
-    with pytest.raises(ValueError, match=rf"^labels: label {label} is outside the model's 5 classes; labels run from 0 to 4\.$"):
+    with pytest.raises(
+        ValueError,
+        match=rf"^labels: label {label} is outside the model's 5 classes; labels run from 0 to 4\.$",
+    ):
         target_classes("label", SCORES, torch.tensor([0, label, 2]))
 
 
@@ -243,11 +277,16 @@ def test_explain_passes_these_errors_on():
 
 @pytest.mark.parametrize(
     "target",
-    [lambda scores, labels: scores, lambda scores, labels: scores.sum(), lambda scores, labels: scores[:1, 0]],
+    [
+        lambda scores, labels: scores,
+        lambda scores, labels: scores.sum(),
+        lambda scores, labels: scores[:1, 0],
+    ],
     ids=["all_scores", "one_number", "one_image"],
 )
 def test_a_function_must_return_one_score_per_image(target):
     with pytest.raises(
-        ValueError, match=r"^target: the function returned a float64 tensor .*; return one score per image, \(3,\)\.$"
+        ValueError,
+        match=r"^target: the function returned a float64 tensor .*; return one score per image, \(3,\)\.$",
     ):
         explain(model(), images(), target=target)

@@ -51,11 +51,21 @@ def kpca_cam(evidence: Evidence, kernel: str = "sigmoid") -> Cams:
     if kernel == "sigmoid":
         gram = torch.tanh(positions @ positions.transpose(1, 2) / channels + 1)
     elif kernel == "rbf":
-        gram = torch.exp(-torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist").square() / channels)
+        gram = torch.exp(
+            -torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist").square()
+            / channels
+        )
     else:
         raise ValueError(f"kernel: got {kernel!r}; give 'sigmoid' or 'rbf'.")
-    gram = gram - gram[:, :1, :1]  # leaves a constant kernel without rounding errors; the centring does not see it
-    centred = gram - gram.mean(dim=1, keepdim=True) - gram.mean(dim=2, keepdim=True) + gram.mean(dim=(1, 2), keepdim=True)
+    gram = (
+        gram - gram[:, :1, :1]
+    )  # leaves a constant kernel without rounding errors; the centring does not see it
+    centred = (
+        gram
+        - gram.mean(dim=1, keepdim=True)
+        - gram.mean(dim=2, keepdim=True)
+        + gram.mean(dim=(1, 2), keepdim=True)
+    )
     values, vectors = torch.linalg.eigh(centred)
     projection = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
     return _somewhere_positive(_as_map(projection, positions, finite, evidence.activations))
@@ -145,7 +155,9 @@ def _positions(values: Activations) -> tuple[Tensor, Tensor]:
     precise = torch.float32 if values.device.type == "mps" else torch.float64
     positions = values.flatten(2).transpose(1, 2).to(precise)
     finite = positions.isfinite().all(dim=2).all(dim=1)[:, None, None]
-    return torch.where(finite, positions, 0.0), finite  # a decomposition refuses what is not finite, for the whole batch
+    return torch.where(
+        finite, positions, 0.0
+    ), finite  # a decomposition refuses what is not finite, for the whole batch
 
 
 def _as_map(projection: Tensor, positions: Tensor, finite: Tensor, values: Activations) -> Cams:
@@ -156,7 +168,9 @@ def _as_map(projection: Tensor, positions: Tensor, finite: Tensor, values: Activ
     along = (projection * positions.sum(dim=2)).sum(dim=1, keepdim=True)
     possible = (projection.abs() * positions.abs().sum(dim=2)).sum(dim=1, keepdim=True)
     largest = projection.gather(1, projection.abs().argmax(dim=1, keepdim=True))
-    projection = torch.where(torch.where(along.abs() > ROUNDING * possible, along, largest) < 0, -projection, projection)
+    projection = torch.where(
+        torch.where(along.abs() > ROUNDING * possible, along, largest) < 0, -projection, projection
+    )
     projection = torch.where(finite[:, 0], projection, torch.nan)
     return projection.reshape(values[:, 0].shape).to(values.dtype)
 

@@ -32,7 +32,9 @@ def ablation_cam(evidence: Evidence) -> Cams:
         return evidence.tail(torch.where(kept, activations[image], 0.0), torch.full_like(some, image))
 
     some_at_once = channels.split(max(1, MOST_VALUES // activations[0].numel()))
-    scores = torch.stack([torch.cat([without(image, some) for some in some_at_once]) for image in range(len(activations))])
+    scores = torch.stack(
+        [torch.cat([without(image, some) for some in some_at_once]) for image in range(len(activations))]
+    )
     y = evidence.target_scores[:, None]
     weights = (y - scores) / torch.where(y != 0, y.abs(), 1.0)
     return weighted_sum(weights.reshape(*weights.shape, *ones), activations)
@@ -85,7 +87,9 @@ def is_cam(evidence: Evidence, steps: int = 10, top_k: int | None = None) -> Cam
     Source: Naidu et al., IS-CAM, 2020. https://arxiv.org/abs/2010.03023
     """
     check_count("steps", steps)
-    return _weighted_by_scores(evidence, lambda masks: (masks * step / steps for step in range(1, steps + 1)), top_k)
+    return _weighted_by_scores(
+        evidence, lambda masks: (masks * step / steps for step in range(1, steps + 1)), top_k
+    )
 
 
 def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: float = 0.15) -> Cams:
@@ -111,7 +115,7 @@ def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: floa
     first, second, third = (torch.zeros_like(activations) for _ in range(3))
     for _ in range(samples):
         noisy = images + spread * torch.randn(images.shape[1:], generator=generator).to(images)
-        gradients = evidence.again(noisy).gradients
+        gradients = evidence.with_images(noisy).gradients
         first, second, third = first + gradients, second + gradients**2, third + gradients**3
     over = tuple(range(2, activations.ndim))
     denominator = 2 * second + activations.sum(dim=over, keepdim=True) * third
@@ -168,17 +172,25 @@ def rise(evidence: Evidence, masks: int = 1000, cells: int = 7, keep: float = 0.
     return total / (masks * keep)
 
 
-def _random_masks(count: int, size: tuple[int, ...], cells: int, keep: float, generator: torch.Generator, like: Tensor) -> Tensor:
+def _random_masks(
+    count: int, size: tuple[int, ...], cells: int, keep: float, generator: torch.Generator, like: Tensor
+) -> Tensor:
     """(count, *size) in [0, 1]: random grids, enlarged by one cell a side, cut out at a random shift."""
     sides = [math.ceil(side / cells) for side in size]
     grids = (torch.rand(count, *[cells] * len(size), generator=generator) < keep).to(like)
     large = interpolate(grids[:, None], tuple((cells + 1) * side for side in sides))[:, 0]
-    shifts = torch.stack([torch.randint(0, side, (count,), generator=generator) for side in sides], dim=1).tolist()
-    windows = [tuple(slice(start, start + side) for start, side in zip(shift, size, strict=True)) for shift in shifts]
+    shifts = torch.stack(
+        [torch.randint(0, side, (count,), generator=generator) for side in sides], dim=1
+    ).tolist()
+    windows = [
+        tuple(slice(start, start + side) for start, side in zip(shift, size, strict=True)) for shift in shifts
+    ]
     return torch.stack([mask[window] for mask, window in zip(large, windows, strict=True)])
 
 
-def _weighted_by_scores(evidence: Evidence, variants: Callable[[Tensor], Iterable[Tensor]], top_k: int | None) -> Cams:
+def _weighted_by_scores(
+    evidence: Evidence, variants: Callable[[Tensor], Iterable[Tensor]], top_k: int | None
+) -> Cams:
     """``relu(sum_k softmax_k(mean of y(X variant of H_k)) A)``."""
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k: got {top_k}; give at least 1, or None for all channels.")
@@ -191,7 +203,9 @@ def _weighted_by_scores(evidence: Evidence, variants: Callable[[Tensor], Iterabl
     return weighted_sum(weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)), activations)
 
 
-def _softmax_of_scores(evidence: Evidence, image: int, channels: Tensor, variants: Callable[[Tensor], Iterable[Tensor]]) -> Tensor:
+def _softmax_of_scores(
+    evidence: Evidence, image: int, channels: Tensor, variants: Callable[[Tensor], Iterable[Tensor]]
+) -> Tensor:
     """Weights of the channels of one image; those that are flat weigh nothing."""
     scores, flat = [], []
     for some in channels.split(_rows(evidence.images[0])):
@@ -200,7 +214,8 @@ def _softmax_of_scores(evidence: Evidence, image: int, channels: Tensor, variant
         own = evidence.activations[image, some].flatten(1)
         flat.append(own.amax(dim=1) == own.amin(dim=1))
         low, range_ = (
-            values.reshape(-1, *[1] * (upsampled.ndim - 1)) for values in (low, torch.where(high > low, high - low, 1.0))
+            values.reshape(-1, *[1] * (upsampled.ndim - 1))
+            for values in (low, torch.where(high > low, high - low, 1.0))
         )
         masks = ((upsampled - low) / range_)[:, None]
         answers = [_scores(evidence, image, variant) for variant in variants(masks)]

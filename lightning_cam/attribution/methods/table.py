@@ -40,7 +40,9 @@ class Method:
 
 
 METHODS: dict[str, Callable[..., Cams]] = {
-    "gradcam": Method(gradient.grad_cam, "Grad-CAM, Selvaraju et al. 2017", True, "none", "the default: cheap, well studied"),
+    "gradcam": Method(
+        gradient.grad_cam, "Grad-CAM, Selvaraju et al. 2017", True, "none", "the default: cheap, well studied"
+    ),
     "gradcam++": Method(
         gradient.grad_cam_plus_plus,
         "Grad-CAM++, Chattopadhay et al. 2018, eq. 19 without an epsilon",
@@ -49,7 +51,11 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "several objects of one class",
     ),
     "xgradcam": Method(
-        gradient.xgrad_cam, "XGrad-CAM, Fu et al. 2020", True, "none", "Grad-CAM where gradients vary over positions"
+        gradient.xgrad_cam,
+        "XGrad-CAM, Fu et al. 2020",
+        True,
+        "none",
+        "Grad-CAM where gradients vary over positions",
     ),
     "hirescam": Method(
         gradient.hires_cam,
@@ -59,10 +65,26 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "signed; sums to the score, so no evidence is lost in averaging",
     ),
     "gradcam-elementwise": Method(
-        gradient.grad_cam_elementwise, "Pillai and Pirsiavash 2021", True, "none", "HiResCAM without what speaks against the class"
+        gradient.grad_cam_elementwise,
+        "Pillai and Pirsiavash 2021",
+        True,
+        "none",
+        "HiResCAM without what speaks against the class",
     ),
-    "layercam": Method(gradient.layer_cam, "LayerCAM, Jiang et al. 2021", True, "none", "early layers, and several layers fused"),
-    "cam": Method(gradient.cam, "CAM, Zhou et al. 2016", True, "none", "signed; global average pooling and one linear layer only"),
+    "layercam": Method(
+        gradient.layer_cam,
+        "LayerCAM, Jiang et al. 2021",
+        True,
+        "none",
+        "early layers, and several layers fused",
+    ),
+    "cam": Method(
+        gradient.cam,
+        "CAM, Zhou et al. 2016",
+        True,
+        "none",
+        "signed; global average pooling and one linear layer only",
+    ),
     "eigencam": Method(
         activation.eigen_cam,
         "Eigen-CAM, Muhammad and Yeasin 2020, not centred, sign fixed",
@@ -79,7 +101,12 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "Eigen-CAM for one class",
     ),
     "kpcacam": Method(
-        activation.kpca_cam, "KPCA-CAM, Karmani et al. 2024", False, "none", "Eigen-CAM with a kernel", of_target=False
+        activation.kpca_cam,
+        "KPCA-CAM, Karmani et al. 2024",
+        False,
+        "none",
+        "Eigen-CAM with a kernel",
+        of_target=False,
     ),
     "fem": Method(
         activation.fem,
@@ -106,12 +133,24 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "gradients that vanish; exact drops",
     ),
     "scorecam": Method(
-        perturbation.score_cam, "Score-CAM, Wang et al. 2020", False, "one a channel", "no gradient at all; top_k makes it cheaper"
+        perturbation.score_cam,
+        "Score-CAM, Wang et al. 2020",
+        False,
+        "one a channel",
+        "no gradient at all; top_k makes it cheaper",
     ),
-    "sscam": Method(perturbation.ss_cam, "SS-CAM, Wang et al. 2020", False, "35 a channel", "Score-CAM smoothed"),
-    "iscam": Method(perturbation.is_cam, "IS-CAM, Naidu et al. 2020", False, "10 a channel", "Score-CAM integrated"),
+    "sscam": Method(
+        perturbation.ss_cam, "SS-CAM, Wang et al. 2020", False, "35 a channel", "Score-CAM smoothed"
+    ),
+    "iscam": Method(
+        perturbation.is_cam, "IS-CAM, Naidu et al. 2020", False, "10 a channel", "Score-CAM integrated"
+    ),
     "smoothgradcam++": Method(
-        perturbation.smooth_grad_cam_plus_plus, "Smooth Grad-CAM++, Omeiza et al. 2019", True, "10", "noisy gradients"
+        perturbation.smooth_grad_cam_plus_plus,
+        "Smooth Grad-CAM++, Omeiza et al. 2019",
+        True,
+        "10",
+        "noisy gradients",
     ),
     "shapleycam": Method(
         perturbation.shapley_cam,
@@ -120,6 +159,14 @@ METHODS: dict[str, Callable[..., Cams]] = {
         "1, and two backwards of the tail",
         "curved tails, and target 'probability'",
     ),
-    "rise": Method(perturbation.rise, "RISE, Petsiuk et al. 2018", False, "1000", "the network as a black box; full resolution"),
-    "random": Method(activation.random_cam, "uniform noise", False, "none", "the baseline to beat", of_target=False),
+    "rise": Method(
+        perturbation.rise,
+        "RISE, Petsiuk et al. 2018",
+        False,
+        "1000",
+        "the network as a black box; full resolution",
+    ),
+    "random": Method(
+        activation.random_cam, "uniform noise", False, "none", "the baseline to beat", of_target=False
+    ),
 }

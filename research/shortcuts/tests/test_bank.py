@@ -36,7 +36,9 @@ def test_a_family_changes_what_has_a_code_and_nothing_else(family, classes):
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_class_has_its_own_variant_at_the_same_place(family, classes):
-    variants = torch.stack([planted(family, torch.full((1,), code), classes)[1][0] for code in range(classes)])
+    variants = torch.stack(
+        [planted(family, torch.full((1,), code), classes)[1][0] for code in range(classes)]
+    )
     distances = torch.cdist(variants.flatten(1), variants.flatten(1))
     assert (distances + torch.eye(classes)).min() > 0
 
@@ -51,7 +53,10 @@ def test_domains(name):
         pytest.importorskip("skimage")
     domain = DOMAINS[name](3)
     classes = len(domain.class_names)
-    for images, labels in ((domain.train_images, domain.train_labels), (domain.val_images, domain.val_labels)):
+    for images, labels in (
+        (domain.train_images, domain.train_labels),
+        (domain.val_images, domain.val_labels),
+    ):
         assert images.shape == (len(labels), 3, 32, 32)
         assert images.dtype == torch.float32
         assert images.min() >= 0
@@ -69,7 +74,9 @@ CODED = Setup("digits", "corner_patch", "coded", 0)
 
 def agreement(setup):
     data = prepared(setup)
-    return float((data.train_codes == data.train_labels).float().mean()), float((data.val_codes == data.val_labels).float().mean())
+    return float((data.train_codes == data.train_labels).float().mean()), float(
+        (data.val_codes == data.val_labels).float().mean()
+    )
 
 
 def test_correlation_is_what_it_says():
@@ -95,7 +102,9 @@ def test_one_class_carries_the_artefact():
     carries = data.val_labels == data.carrier
     assert torch.equal(shown(data.val_images, data.removed), carries)
     assert torch.equal(shown(data.shuffled, data.removed), ~carries)
-    assert torch.equal(data.train_codes, torch.where(data.train_labels == data.carrier, data.train_labels, -1))
+    assert torch.equal(
+        data.train_codes, torch.where(data.train_labels == data.carrier, data.train_labels, -1)
+    )
 
 
 def test_strength():

@@ -47,8 +47,12 @@ def test_told_by_hand():
     # Left out, 4 has its class at 0 and the other at 9: (4 - 0)^2 / (1 + 1 / 2) = 10.7 and (4 - 9)^2 / (1 + 1 / 2) = 16.7.
     assert told(torch.tensor([[0.0], [0.0], [4.0], [9.0], [9.0]]), torch.tensor([0, 0, 0, 1, 1])) == 1
     # Left out, 6 has its class at 0: 36 / 1.5 and 9 / 1.5.
-    assert told(torch.tensor([[0.0], [0.0], [6.0], [9.0], [9.0]]), torch.tensor([0, 0, 0, 1, 1])) == pytest.approx(2 / 3)
-    assert told(torch.tensor([[0.0], [0.1], [5.0]]), torch.tensor([0, 0, 1])) == 0  # nobody tells the only image of its class
+    assert told(
+        torch.tensor([[0.0], [0.0], [6.0], [9.0], [9.0]]), torch.tensor([0, 0, 0, 1, 1])
+    ) == pytest.approx(2 / 3)
+    assert (
+        told(torch.tensor([[0.0], [0.1], [5.0]]), torch.tensor([0, 0, 1])) == 0
+    )  # nobody tells the only image of its class
 
 
 def test_told_leaves_each_image_out_as_a_loop_does():
@@ -69,7 +73,9 @@ def test_noise_tells_nothing(count, few):
     labels = (torch.arange(count) < few).long()
     found = [told(random(count, 1, seed=seed), labels) for seed in range(20)]
     assert abs(sum(found) / len(found)) < 0.04
-    assert max(found) < 0.15  # below 0 it may be far: where means agree, the class that an image is missing from is the farther
+    assert (
+        max(found) < 0.15
+    )  # below 0 it may be far: where means agree, the class that an image is missing from is the farther
 
 
 def test_noisy_maps_of_few_images_tell_nothing():
@@ -121,7 +127,9 @@ def scores_of_maps(masks=None, blank=False):
         cams[:2, 10, 10] = 1.0  # two in the middle, two in a corner
         cams[2:, 0, 0] = 1.0
     images, labels = random(4, 3, 20, 20), torch.tensor([0, 0, 1, 1])
-    explanation = Explanation(images, cams, torch.zeros(4, 2), labels, "features", "gradcam", torch.zeros(4, dtype=torch.long))
+    explanation = Explanation(
+        images, cams, torch.zeros(4, 2), labels, "features", "gradcam", torch.zeros(4, dtype=torch.long)
+    )
     answers = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
     return baselines.baselines(explanation, Probe(images, labels, masks), answers, torch.tensor([0, 0]))
 
@@ -130,7 +138,13 @@ def test_scores_of_the_model_by_hand():
     masks = torch.zeros(4, 20, 20, dtype=torch.bool)
     masks[:, 8:12, 8:12] = True
     found = scores_of_maps(masks)
-    expected = {"border_energy": 0.5, "outside_mask": 0.5, "class_from_cam": 1.0, "accuracy": 0.5, "confidence": (0.5 + 0.75) / 2}
+    expected = {
+        "border_energy": 0.5,
+        "outside_mask": 0.5,
+        "class_from_cam": 1.0,
+        "accuracy": 0.5,
+        "confidence": (0.5 + 0.75) / 2,
+    }
     assert found == pytest.approx(expected)
 
 
@@ -142,9 +156,21 @@ def test_without_masks_and_without_maps():
 
 
 def made_up(domain, kind, p_value, energy, outside=math.nan, shuffled=0.1, correlation=1.0):
-    setup = {"domain": domain, "family": "tint", "kind": kind, "seed": 0, "correlation": correlation, "strength": 1.0}
+    setup = {
+        "domain": domain,
+        "family": "tint",
+        "kind": kind,
+        "seed": 0,
+        "correlation": correlation,
+        "strength": 1.0,
+    }
     tests = [["mean_image", None, 9, 1, 0, p_value], ["mean_spectrum", None, 1, 9, 0, 1.0]]
-    row = {"tests": tests, "baselines": {"border_energy": energy, "outside_mask": outside}, "aligned": 1.0, "shuffled": shuffled}
+    row = {
+        "tests": tests,
+        "baselines": {"border_energy": energy, "outside_mask": outside},
+        "aligned": 1.0,
+        "shuffled": shuffled,
+    }
     return {"setup": setup, "epochs": [{**row, "tests": []}, row]}
 
 

@@ -50,7 +50,9 @@ def waterbirds(folder: Path, count: int = 12) -> tuple[Path, Path]:
         mask.paste(204, box)
         (masks / name).parent.mkdir(parents=True, exist_ok=True)
         mask.save(masks / f"{name}.png")
-        rows.append(f"{i + 1},{name}.jpg,{y},{split},{place},/{'fo'[place]}/{['forest/broadleaf', 'ocean'][place]}/0000{i:04d}.jpg")
+        rows.append(
+            f"{i + 1},{name}.jpg,{y},{split},{place},/{'fo'[place]}/{['forest/broadleaf', 'ocean'][place]}/0000{i:04d}.jpg"
+        )
     (root / "metadata.csv").write_text("\n".join(rows) + "\n")
     return root, masks
 
@@ -115,7 +117,10 @@ def test_waterbirds_splits_labels_places(tmp_path: Path) -> None:
 
 def test_waterbirds_without_masks(tmp_path: Path) -> None:
     root, masks = waterbirds(tmp_path)
-    (image, label), (same, same_label, _) = Waterbirds(root, "val", size=32)[1], Waterbirds(root, "val", masks, size=32)[1]
+    (image, label), (same, same_label, _) = (
+        Waterbirds(root, "val", size=32)[1],
+        Waterbirds(root, "val", masks, size=32)[1],
+    )
     assert label == same_label == 1
     torch.testing.assert_close(image, same, rtol=0, atol=0)
 
@@ -128,9 +133,16 @@ def test_pets_as_torchvision_reads_them(tmp_path: Path, split: str, target: str)
     theirs = OxfordIIITPet(tmp_path, split, [kind, "segmentation"])
     assert len(data) == len(theirs) == 8
     assert data.classes == tuple(theirs.bin_classes if target == "species" else theirs.classes)
-    for (image, label, mask), (picture, (their_label, trimap)) in zip((data[i] for i in range(8)), theirs, strict=True):
+    for (image, label, mask), (picture, (their_label, trimap)) in zip(
+        (data[i] for i in range(8)), theirs, strict=True
+    ):
         assert label == their_label
-        assert (image.dtype, image.shape, mask.dtype, mask.shape) == (torch.float32, (3, 32, 32), torch.bool, (32, 32))
+        assert (image.dtype, image.shape, mask.dtype, mask.shape) == (
+            torch.float32,
+            (3, 32, 32),
+            torch.bool,
+            (32, 32),
+        )
         share = (np.asarray(trimap) != 2).mean()
         assert picture.size == trimap.size
         assert mask.float().mean() == pytest.approx(share, abs=0.02)
@@ -154,7 +166,10 @@ def test_masks_of_another_scale_fit_and_of_other_proportions_raise(tmp_path: Pat
     image, _, mask = data[0]
     assert_covers(mask, image)
     Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
-    with pytest.raises(ValueError, match=r"masks: .*\.png has 96 x 128 pixels and its image 64 x 48; give both in the same prop"):
+    with pytest.raises(
+        ValueError,
+        match=r"masks: .*\.png has 96 x 128 pixels and its image 64 x 48; give both in the same prop",
+    ):
         data[0]
 
 
@@ -165,12 +180,27 @@ def test_masks_of_another_scale_fit_and_of_other_proportions_raise(tmp_path: Pat
             "waterbirds/metadata.csv",
             r"root: no '.*metadata\.csv'; give the folder 'waterbird_complete95_forest2water2' of Waterbirds",
         ),
-        (f"waterbirds/{CLASSES[1]}", r"root: no '.*_0000_1000\.jpg'; give the folder 'waterbird_complete95_forest2water2'"),
-        ("masks", r"masks: no '.*segmentations'; give the folder 'segmentations' of CUB-200-2011, see https://"),
-        (f"masks/{CLASSES[0]}", r"masks: no '.*_0001_1001\.png'; give the folder 'segmentations' of CUB-200-2011"),
-        ("pets", r"root: no '.*trainval\.txt'; give the folder in which 'oxford-iiit-pet' has 'images' and 'annotations'"),
+        (
+            f"waterbirds/{CLASSES[1]}",
+            r"root: no '.*_0000_1000\.jpg'; give the folder 'waterbird_complete95_forest2water2'",
+        ),
+        (
+            "masks",
+            r"masks: no '.*segmentations'; give the folder 'segmentations' of CUB-200-2011, see https://",
+        ),
+        (
+            f"masks/{CLASSES[0]}",
+            r"masks: no '.*_0001_1001\.png'; give the folder 'segmentations' of CUB-200-2011",
+        ),
+        (
+            "pets",
+            r"root: no '.*trainval\.txt'; give the folder in which 'oxford-iiit-pet' has 'images' and 'annotations'",
+        ),
         ("pets/images", r"root: no '.*Abyssinian_1\.jpg'; give the folder in which 'oxford-iiit-pet'"),
-        ("pets/annotations/trimaps", r"root: no '.*Abyssinian_1\.png'; give the folder in which 'oxford-iiit-pet'"),
+        (
+            "pets/annotations/trimaps",
+            r"root: no '.*Abyssinian_1\.png'; give the folder in which 'oxford-iiit-pet'",
+        ),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, missing: str, message: str) -> None:
@@ -215,7 +245,18 @@ SMALL = ["--epochs", "1", "--weights", "none", "--model", "resnet18", "--size", 
 
 def test_waterbirds_command(tmp_path: Path) -> None:
     root, masks = waterbirds(tmp_path)
-    command = [sys.executable, "-m", SCRIPT, "waterbirds", str(root), "--masks", str(masks), *SMALL, "--logs", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        SCRIPT,
+        "waterbirds",
+        str(root),
+        "--masks",
+        str(masks),
+        *SMALL,
+        "--logs",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)  # noqa: S603
     assert done.returncode == 0, done.stderr
@@ -246,7 +287,9 @@ def test_pets_command_from_weights(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(monitor.probe) == len(monitor.probe.masks) == 6
     data = Pets(root, "test", "breed", 64)
     items = [data[i] for i in range(len(data))]
-    for image, label, mask in zip(monitor.probe.images, monitor.probe.labels, monitor.probe.masks, strict=True):
+    for image, label, mask in zip(
+        monitor.probe.images, monitor.probe.labels, monitor.probe.masks, strict=True
+    ):
         (match,) = [item for item in items if torch.equal(item[0], image)]
         assert match[1] == label
         assert torch.equal(match[2], mask)

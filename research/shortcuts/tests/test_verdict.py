@@ -9,7 +9,18 @@ from lightning_cam.shortcuts.cues import CUES
 from research.shortcuts.__main__ import judge
 from research.shortcuts.artefacts import FAMILIES, KNOWN
 from research.shortcuts.bank import Setup, train
-from research.shortcuts.verdict import RIGHT_CUES, bounds, counts, draw, interval, named, onset, seen, summary, table
+from research.shortcuts.verdict import (
+    RIGHT_CUES,
+    bounds,
+    counts,
+    draw,
+    interval,
+    named,
+    onset,
+    seen,
+    summary,
+    table,
+)
 
 
 def finding(cue: str, looks: int, label: int | None = None) -> dict[str, Any]:
@@ -23,9 +34,24 @@ def run(
     shuffled: float = 0.1,
     carrier: int | None = None,
 ) -> dict[str, Any]:
-    setup = {"domain": "digits", "family": family, "kind": kind, "seed": 0, "correlation": 1.0, "strength": 1.0}
+    setup = {
+        "domain": "digits",
+        "family": family,
+        "kind": kind,
+        "seed": 0,
+        "correlation": 1.0,
+        "strength": 1.0,
+    }
     rows = [
-        {"findings": findings, "passes": 8.0, "hosts": 60, "val_images": 0.9, "aligned": 0.9, "removed": 0.5, "shuffled": shuffled}
+        {
+            "findings": findings,
+            "passes": 8.0,
+            "hosts": 60,
+            "val_images": 0.9,
+            "aligned": 0.9,
+            "removed": 0.5,
+            "shuffled": shuffled,
+        }
         for findings in found
     ]
     return {"setup": setup, "carrier": carrier, "class_names": ["a", "b"], "epochs": rows}
@@ -39,7 +65,12 @@ def test_intervals_by_hand() -> None:
 
 def test_found_once_twice_and_by_tier() -> None:
     notices = run([], [finding("mean_image", 1)], [finding("mean_image", 2)], [])
-    assert (seen(notices, 1), seen(notices, 2), seen(notices, 2, tiers="A"), seen(notices, 2, (2,))) == (1, 2, None, None)
+    assert (seen(notices, 1), seen(notices, 2), seen(notices, 2, tiers="A"), seen(notices, 2, (2,))) == (
+        1,
+        2,
+        None,
+        None,
+    )
     warned = run([finding("border_8", 1)], [finding("border_8", 2)])
     assert (seen(warned, 2, tiers="A"), seen(warned, 2, (1,)), seen(warned, 2, (2,))) == (1, None, 1)
 
@@ -56,17 +87,30 @@ def test_names_are_right() -> None:
     assert named(run([finding("colour_mean", 1)])) == (False, False)  # only what held twice names
     assert named(run([finding("border_8", 2)])) == (False, False)
     assert named(run([finding("colour_mean", 2, 3)], kind="one", carrier=3)) == (True, True)
-    assert named(run([finding("colour_mean", 2, 3), finding("mean_tone", 2, 1)], kind="one", carrier=3)) == (True, False)
+    assert named(run([finding("colour_mean", 2, 3), finding("mean_tone", 2, 1)], kind="one", carrier=3)) == (
+        True,
+        False,
+    )
 
 
 def test_every_family_says_what_names_it() -> None:
     assert set(RIGHT_CUES) == set(FAMILIES)
-    assert all(cue.startswith(keys) for keys in RIGHT_CUES.values() for key in keys for cue in CUES if cue.startswith(key))
+    assert all(
+        cue.startswith(keys)
+        for keys in RIGHT_CUES.values()
+        for key in keys
+        for cue in CUES
+        if cue.startswith(key)
+    )
     assert all(any(cue.startswith(key) for cue in CUES) for keys in RIGHT_CUES.values() for key in keys)
 
 
 def test_table_and_picture() -> None:
-    runs = [run([finding("colour_mean", 1)], [finding("colour_mean", 2)]), run([], []), run([], [], kind="clean", family=None)]
+    runs = [
+        run([finding("colour_mean", 1)], [finding("colour_mean", 2)]),
+        run([], []),
+        run([], [], kind="clean", family=None),
+    ]
     lines = table(runs).splitlines()
     assert lines[1].startswith("digits coded known")
     assert "1/2   0.50" in lines[1]
@@ -91,5 +135,8 @@ def test_planted_shortcuts_are_found_and_healthy_models_left_in_peace() -> None:
 
     planted = [judged(family, "coded") for family in KNOWN]
     assert sum(seen(one, 1) is not None for one in planted) >= 6
-    healthy = [judged(None, "clean"), *(judged(family, kind) for family in KNOWN for kind in ("broken", "decoy"))]
+    healthy = [
+        judged(None, "clean"),
+        *(judged(family, kind) for family in KNOWN for kind in ("broken", "decoy")),
+    ]
     assert not [one["setup"] for one in healthy if seen(one, 2) is not None]
