@@ -39,8 +39,8 @@ class Ranks:
         Collectives inside ``work`` are safe where they are in a ``together`` of their own.
 
         Raises:
-            RankError: It failed elsewhere; the message says how. Where memory ran out on some ranks and nothing else happened, all
-                raise ``torch.OutOfMemoryError``.
+            RankError: It failed elsewhere; the message says how. Where memory ran out on some ranks and
+                nothing else happened, all raise ``torch.OutOfMemoryError``.
         """
         if self.count == 1:
             return work()
@@ -77,7 +77,9 @@ class Ranks:
         return values if self.count == 1 else self.strategy.reduce(values.clone(), reduce_op="sum")
 
     def share(self, count: int, device: torch.device) -> Tensor:
-        """(k,) which of ``count`` rows are this rank's: equally many on each rank, so that all run as many forwards."""
+        """(k,) which of ``count`` rows are this rank's: equally many on each rank, so that all run as many
+        forwards.
+        """
         each = -(-count // self.count)
         return (torch.arange(each, device=device) * self.count + self.own) % max(count, 1)
 

@@ -39,16 +39,22 @@ def explain(
 
     Args:
         model: A classifier with feature maps or patch tokens. It is looked at in eval mode.
-        images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device and dtype. Likewise
-            volumes (n, c, D, H, W) and signals (n, c, T), for models whose first convolution is such.
-        method: A key of ``METHODS``, a function of ``Evidence``, or a list of these: then a dict comes back, from one look.
-        target: What to explain: a key of ``TARGETS``, a class index, or a function ``(scores, labels) -> (n,)``.
-        labels: (n,) true classes, for targets that need them; zeros and ones (n, C) where an image has several.
-        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the maps are fused.
-        forward: Function ``(model, images) -> output``; None calls the model. A function ``(model, images, index)`` is told which
-            image each row is, for models with further inputs.
-        scores: How to read scores (n, C) from the output: key, index or function; None finds them. One score per image is a
-            binary head's logit, explained as two classes. For a target function they may have positions, (n, C, h, w).
+        images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device
+            and dtype. Likewise volumes (n, c, D, H, W) and signals (n, c, T), for models whose first
+            convolution is such.
+        method: A key of ``METHODS``, a function of ``Evidence``, or a list of these: then a dict comes back,
+            from one look.
+        target: What to explain: a key of ``TARGETS``, a class index, or a function ``(scores, labels) ->
+            (n,)``.
+        labels: (n,) true classes, for targets that need them; zeros and ones (n, C) where an image has
+            several.
+        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the
+            maps are fused.
+        forward: Function ``(model, images) -> output``; None calls the model. A function ``(model, images,
+            index)`` is told which image each row is, for models with further inputs.
+        scores: How to read scores (n, C) from the output: key, index or function; None finds them. One score
+            per image is a binary head's logit, explained as two classes. For a target function they may have
+            positions, (n, C, h, w).
         normalization: What to undo for display: ``"imagenet"``, (mean, std) or None.
         max_batch: Most images sent through the model at once; None sends all.
 
@@ -98,7 +104,9 @@ def answer(
     labels: Truth | None,
     layers: Sequence[TargetLayer],
 ) -> dict[str, Explanation]:
-    """``explain`` for images and labels on the model's device and layers that were found: by method, from one look a batch."""
+    """``explain`` for images and labels on the model's device and layers that were found: by method, from one
+    look a batch.
+    """
     size = tuple(images.shape[2:])
     each = {name: method for name, method in question.methods.items() if row_of(method).parts is None}
     together = {name: method for name, method in question.methods.items() if name not in each}
@@ -171,7 +179,9 @@ def _mapped(
 def _rivals(
     name: str, method: MethodLike, evidences: Sequence[Evidence], size: tuple[int, ...]
 ) -> Confusions:
-    """One batch's maps of the predicted classes, and of the labels less these: a difference of scores has that of gradients."""
+    """One batch's maps of the predicted classes, and of the labels less these: a difference of scores has
+    that of gradients.
+    """
     others = [evidence.with_classes(evidence.scores.argmax(dim=1)) for evidence in evidences]
 
     def apart(sign: int) -> Cams:
@@ -213,7 +223,9 @@ def _reasons(cams: Cams, evidence: Evidence, size: tuple[int, ...]) -> Labels:
 
 
 def _kept(evidence: Evidence, images: Images, with_activations: bool) -> Evidence:
-    """What stays of a look when it is over: no function of the network, and activations only where they are still needed."""
+    """What stays of a look when it is over: no function of the network, and activations only where they are
+    still needed.
+    """
     activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
     return replace(
         evidence,

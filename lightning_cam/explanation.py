@@ -51,8 +51,8 @@ class Confusions:
 
     Args:
         predicted: (m, *grid) raw maps of the predicted class.
-        contrast: (m, *grid) what speaks for the label rather than the predicted class, above zero, and the reverse, below: the map
-            for the difference of the two scores less that for its opposite.
+        contrast: (m, *grid) what speaks for the label rather than the predicted class, above zero, and the
+            reverse, below: the map for the difference of the two scores less that for its opposite.
     """
 
     predicted: Cams
@@ -65,16 +65,19 @@ class Explanation:
 
     Args:
         images: As the network saw them.
-        cams: Raw maps, float32, at the target layer's resolution, as the method made them: signed where the paper's map is.
+        cams: Raw maps, float32, at the target layer's resolution, as the method made them: signed where the
+            paper's map is.
         scores: What the model answered, before softmax; of outputs with positions (segmentation) their mean.
         target_classes: The class that each map explains; None where the target was a function.
         target_layer: Name of the layer looked at; of several that were fused, with + between.
         method: Name of the method.
         reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
-        notes: What the caller should know: small maps, probabilities in place of scores, maps that are not finite.
+        notes: What the caller should know: small maps, probabilities in place of scores, maps that are not
+            finite.
         normalization: Mean and standard deviation to undo for display.
-        parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of them.
-        rivals: Of the first images, where the question was asked with ``confusions``; else None.
+        parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of
+            them.
+        confusions: Of the first images, where the question was asked with ``confusions``; else None.
 
     Example:
         >>> import torch
@@ -133,8 +136,10 @@ class Explanation:
     def overlay(self, opacity: float = 0.5, colormap: str = "inferno") -> Tiles:
         """The heatmap over each image, uint8 (n, H, W, 3) on the host, at the images' resolution.
 
-        ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in ``figure`` and by a
-        monitor: of volumes the three middle slices side by side, of signals traces, and where there are parts each in its colour.
+        ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in
+        ``figure`` and by a
+        monitor: of volumes the three middle slices side by side, of signals traces, and where there are parts
+            each in its colour.
 
         Args:
             opacity: Of the heatmap over the image, in [0, 1]: 0 shows the image, 1 the heatmap.
@@ -156,10 +161,12 @@ class Explanation:
         return regions.foreground(self.saliency, threshold)
 
     def boxes(self, threshold: float = 0.5) -> list[Boxes]:
-        """For each image tight boxes (k, 4) around the connected parts of its foreground, the largest part's first; on the host.
+        """For each image tight boxes (k, 4) around the connected parts of its foreground, the largest part's
+        first; on the host.
 
-        A box is ``x1 y1 x2 y2`` in pixels of the image as torchvision has it: x2 and y2 are the first column and row beyond it.
-        Pixels connect along sides and corners. No box where the map is blank; of signals (k, 2), of volumes (k, 6), x first.
+        A box is ``x1 y1 x2 y2`` in pixels of the image as torchvision has it: x2 and y2 are the first column
+        and row beyond it. Pixels connect along sides and corners. No box where the map is blank; of signals
+        (k, 2), of volumes (k, 6), x first.
 
         Args:
             threshold: Share of the map's maximum, in (0, 1]. With 0.2 the first box is that of the source.
@@ -167,7 +174,8 @@ class Explanation:
         Raises:
             ValueError: ``threshold`` is outside (0, 1].
 
-        Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2: the box that covers
+        Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2:
+            the box that covers
         the largest connected component above 20 % of the maximum. https://arxiv.org/abs/1512.04150
         """
         return regions.boxes(self.saliency.cpu(), threshold)
@@ -186,16 +194,18 @@ class Explanation:
     ) -> "Figure":
         """A matplotlib figure: each input, with the predicted class, beside its overlay, and a colour bar.
 
-        Of volumes the three middle slices are shown, of signals traces. Where there are parts, each has its colour, and a legend.
-        An overlay says which class it explains where that is not the predicted one.
+        Of volumes the three middle slices are shown, of signals traces. Where there are parts, each has its
+        colour, and a legend. An overlay says which class it explains where that is not the predicted one.
 
         Args:
             opacity: Of the heatmap over the image, in [0, 1].
             most: How many of the images are drawn at most.
             class_names: One per class; None shows numbers.
             top: How many of the likeliest classes stand above an input.
-            threshold: Share of the map's maximum, in (0, 1], from which on pixels are outlined, with a box around the largest part.
-            beside: Other explanations of the same images (classes, methods, layers): their overlays stand in the same row.
+            threshold: Share of the map's maximum, in (0, 1], from which on pixels are outlined, with a box
+                around the largest part.
+            beside: Other explanations of the same images (classes, methods, layers): their overlays stand in
+                the same row.
             headline: What stands above it all.
 
         Raises:
@@ -295,7 +305,9 @@ class Explanation:
 
 
 def _answer(names: Sequence[str] | None, number: int, share: float) -> str:
-    """A class and its probability; its number where it has no name, or one with letters that the font lacks."""
+    """A class and its probability; its number where it has no name, or one with letters that the font
+    lacks.
+    """
     named = names is not None and names[number].strip() and drawable(names[number])
     name = names[number] if named and names is not None else f"class {number}"
     return f"{name}, {100 * share:.0f} %" if share >= 0.01 else f"{name}, <1 %"

@@ -25,7 +25,8 @@ def check_selector(argument: str, how: Any) -> None:
 
 
 def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -> Any:
-    """What a key, an index or a function finds in ``container``; a text that is no key there may be a function's import path.
+    """What a key, an index or a function finds in ``container``; a text that is no key there may be a
+    function's import path.
 
     Raises:
         ValueError: Nothing is there; the message says what the container holds.
@@ -46,7 +47,9 @@ def pick(container: Any, how: str | int | Callable[[Any], Any], argument: str) -
 
 
 def imported(name: Any) -> Any:
-    """The function that an import path, such as "mine.mean_map", leads to, of a class its one instance; all else as it is."""
+    """The function that an import path, such as "mine.mean_map", leads to, of a class its one instance; all
+    else as it is.
+    """
     if not isinstance(name, str) or "." not in name:
         return name
     try:
@@ -99,7 +102,9 @@ def parts_of(thing: Any) -> Parts:
 def first_fitting(
     parts: Parts, names: tuple[str, ...], fits: Callable[[Any], bool], others: tuple[str, ...] = ()
 ) -> Any:
-    """The first part that fits, those with a usual name before the rest, those with another thing's name last."""
+    """The first part that fits, those with a usual name before the rest, those with another thing's name
+    last.
+    """
 
     def rank(part: tuple[str | int, Any]) -> int:
         return names.index(part[0]) if part[0] in names else len(names) + (part[0] in others)

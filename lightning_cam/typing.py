@@ -1,7 +1,7 @@
 """The tensors' names and shapes.
 
-``n`` images, ``c`` colours, ``k`` channels, ``C`` classes. ``size`` is the image's: H W, of signals T, of volumes D H W; ``grid``
-is the target layer's resolution: h w, or likewise one or three numbers.
+``n`` images, ``c`` colours, ``k`` channels, ``C`` classes. ``size`` is the image's: H W, of signals T, of
+volumes D H W; ``grid`` is the target layer's resolution: h w, or likewise one or three numbers.
 """
 
 from jaxtyping import Bool, Float, Int, Num, UInt8

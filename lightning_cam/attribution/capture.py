@@ -42,8 +42,8 @@ def find_layer(
     """The target layer: the one named, or the automatic one, found by forwards of the first image.
 
     Raises:
-        ValueError: No such layer, or none that can be chosen without guessing; the message lists candidates. Or a lazy layer has
-            not run yet: running it here would draw its weights.
+        ValueError: No such layer, or none that can be chosen without guessing; the message lists candidates.
+            Or a lazy layer has not run yet: running it here would draw its weights.
     """
     check_forward(model, forward)
     if not has_run(model):
@@ -85,20 +85,25 @@ def capture_layers(
     first: int = 0,
     several_targets: bool = False,
 ) -> Iterator[tuple[Evidence, ...]]:
-    """One look at several layers with one batch of images: one Evidence a layer, from one forward and one backward.
+    """One look at several layers with one batch of images: one Evidence a layer, from one forward and one
+    backward.
 
-    The graph is cut at the first layer that the forward reaches: what comes before runs without grad, the layer's output becomes a
-    fresh leaf, and one backward from the scores to the layers runs when ``gradients`` are first asked for. Modes, buffers, RNG
-    states, ``.grad`` and the grad mode are afterwards as before, also when something raises; hooks live only while the model runs.
-    Inside the block the caller's autocast is off: it is on again wherever the model runs.
+    The graph is cut at the first layer that the forward reaches: what comes before runs without grad, the
+    layer's output becomes a fresh leaf, and one backward from the scores to the layers runs when
+    ``gradients`` are first asked for. Modes, buffers, RNG states, ``.grad`` and the grad mode are afterwards
+    as before, also when something raises; hooks live only while the model runs. Inside the block the caller's
+    autocast is off: it is on again wherever the model runs.
 
     Args:
-        max_batch: Most images that ``score`` and ``tail`` send through the model at once; None: as many as there are, or 16.
+        max_batch: Most images that ``score`` and ``tail`` send through the model at once; None: as many as
+            there are, or 16.
         first: What the first image's index is to a ``forward`` that takes it.
-        several_targets: Keeps the graph behind the layers for ``with_classes``, which then needs no forward of its own.
+        several_targets: Keeps the graph behind the layers for ``with_classes``, which then needs no forward
+            of its own.
 
     Raises:
-        ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside the classes.
+        ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside
+            the classes.
     """
     with _network(model, len(images), forward, scores, max_batch, callable(target), first) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
@@ -119,9 +124,11 @@ def scoring(
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> Iterator[Callable[[Rows, Index], PerRow]]:
-    """Target scores without a layer: yields ``(others, index) -> (m,)``, as ``Evidence.score``, and leaves as little trace.
+    """Target scores without a layer: yields ``(others, index) -> (m,)``, as ``Evidence.score``, and leaves as
+    little trace.
 
-    Which classes the target weighs is decided on ``images``; ``index`` says to which of them each row of ``others`` belongs.
+    Which classes the target weighs is decided on ``images``; ``index`` says to which of them each row of
+    ``others`` belongs.
 
     Raises:
         ValueError: No scores are found, or labels are missing or outside the classes.
@@ -142,7 +149,8 @@ def predicting(
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> Iterator[Callable[[Rows, Index], Outputs]]:
-    """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32, and leaves no trace.
+    """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32,
+    and leaves no trace.
 
     Args:
         count: How many images there are, of which ``index`` says to which each row belongs.

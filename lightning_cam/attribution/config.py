@@ -21,7 +21,8 @@ class ExplainConfig:
     """What is asked of a model: all but the images. Arguments as in ``explain``.
 
     Args:
-        rivals: Of so many images, the first, the map of the label is set against that of the predicted class, where they differ.
+        confusions: Of so many images, the first, the map of the label is set against that of the predicted class,
+            where they differ.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -89,7 +90,9 @@ class ExplainConfig:
 
     @property
     def finds_confusions(self) -> bool:
-        """Whether maps of two classes come from one forward: the target is the label, and one backward makes a map."""
+        """Whether maps of two classes come from one forward: the target is the label, and one backward makes
+        a map.
+        """
         rows = [row_of(method) for method in self.methods.values()]
         return (
             self.confusions > 0
@@ -104,7 +107,9 @@ class ExplainConfig:
 
 
 def row_of(method: MethodLike) -> Method:
-    """The row of METHODS that a method is, or is a partial of; a function of the user's own gets a row of its own."""
+    """The row of METHODS that a method is, or is a partial of; a function of the user's own gets a row of its
+    own.
+    """
     inner = method.func if isinstance(method, partial) else method
     return inner if isinstance(inner, Method) else Method(inner, "", False, "", "")
 

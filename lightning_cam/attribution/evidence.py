@@ -20,9 +20,11 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a method may see of one look at the model. Valid only inside ``with capture(...) as evidence``.
+    """All that a method may see of one look at the model. Valid only inside ``with capture(...) as
+    evidence``.
 
-    A method is a function ``(evidence) -> cams`` of shape (n, h, w); (n, t) for signals, (n, d, h, w) for volumes.
+    A method is a function ``(evidence) -> cams`` of shape (n, h, w); (n, t) for signals, (n, d, h, w) for
+    volumes.
 
     Args:
         images: As the network saw them.
@@ -31,13 +33,15 @@ class Evidence:
         target_scores: The score that is explained, of the images as they are.
         target_classes: The class that is explained; None where the target is a function of its own.
         differentiate: Yields the gradients; use ``gradients``, which calls it once.
-        score: ``(images, index) -> (m,)`` target scores of the whole network, without gradients. ``index`` (m,) says which
-            probe image each row belongs to.
-        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer; differentiable where the
-            activations require a gradient. Several rows of one image cost one forward up to the layer.
-        again: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy copies).
-        towards: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets. Where the look was
-            told so, it costs no forward.
+        score: ``(images, index) -> (m,)`` target scores of the whole network, without gradients. ``index``
+            (m,) says which probe image each row belongs to.
+        tail: ``(activations, index) -> (m,)`` target scores from what follows the target layer;
+            differentiable where the activations require a gradient. Several rows of one image cost one
+            forward up to the layer.
+        with_images: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy
+            copies).
+        with_classes: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets.
+            Where the look was told so, it costs no forward.
 
     Example:
         >>> def my_cam(evidence):
@@ -57,5 +61,7 @@ class Evidence:
 
     @cached_property
     def gradients(self) -> Gradients:
-        """As ``activations``: d target score / d activations, by one backward from the scores to the target layer, at first use."""
+        """As ``activations``: d target score / d activations, by one backward from the scores to the target
+        layer, at first use.
+        """
         return self.differentiate()

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from lightning_cam.typing import Activations
 
 MOST_PREFIX = 32  # class tokens and registers before the patch tokens
-ROUNDED = 8  # so many more of these are rather believed than a grid whose proportions are the image's but for rounding
+# so many more of these are rather believed than a grid whose proportions are the image's but for rounding
+ROUNDED = 8
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Size = tuple[int, ...]  # of an image, or of a map: one number per spatial dimension
 
@@ -22,7 +23,8 @@ class Layout:
     Args:
         grid: The map's resolution.
         channels_last: (n, *grid, k) rather than (n, k, *grid); so are tokens.
-        prefix: For tokens (n, prefix + h*w, k): how many come before the patches. None where the output is no token list.
+        prefix: For tokens (n, prefix + h*w, k): how many come before the patches. None where the output is no
+            token list.
     """
 
     grid: Size
@@ -47,9 +49,9 @@ class Layout:
 def layout(module: nn.Module, shape: Size, size: Size) -> Layout | None:
     """How an output of that shape holds a map of an image of that size, or None where it holds none.
 
-    (n, k, *grid) as it is; (n, *grid, k) where only so the map has the image's proportions, or where these do not tell and the
-    module ends by mapping or normalizing the last dimension; (n, prefix + h*w, k) with few tokens before a grid of the image's
-    proportions.
+    (n, k, *grid) as it is; (n, *grid, k) where only so the map has the image's proportions, or where these do
+    not tell and the module ends by mapping or normalizing the last dimension; (n, prefix + h*w, k) with few
+    tokens before a grid of the image's proportions.
     """
     if len(shape) == len(size) + 2:
         first, last = shape[2:], shape[1:-1]

@@ -20,7 +20,9 @@ BLANK_REASONS = (
 
 
 def upsample(cams: Cams, size: tuple[int, ...]) -> Saliency:
-    """CAMs at another resolution, (bi-, tri-)linear with ``align_corners=False``, in the unit and range of ``cams``."""
+    """CAMs at another resolution, (bi-, tri-)linear with ``align_corners=False``, in the unit and range of
+    ``cams``.
+    """
     return interpolate(cams[:, None], size)[:, 0]
 
 
@@ -31,9 +33,11 @@ def interpolate(maps: Activations, size: tuple[int, ...]) -> Tensor:
 
 
 def fuse(cams: Sequence[Tensor]) -> Cams:
-    """Maps of several layers as one, in [0, 1): the element-wise maximum of ``tanh(2 M / max M)``, at the finest resolution.
+    """Maps of several layers as one, in [0, 1): the element-wise maximum of ``tanh(2 M / max M)``, at the
+    finest resolution.
 
-    Source: Jiang et al., LayerCAM, IEEE TIP 2021, section III-C, eq. 9 and 10. https://doi.org/10.1109/TIP.2021.3089943
+    Source: Jiang et al., LayerCAM, IEEE TIP 2021, section III-C, eq. 9 and 10.
+        https://doi.org/10.1109/TIP.2021.3089943
     """
     size = max((tuple(maps.shape[1:]) for maps in cams), key=math.prod)
     scaled = [torch.tanh(2 * normalize(upsample(maps, size))) for maps in cams]
@@ -41,7 +45,8 @@ def fuse(cams: Sequence[Tensor]) -> Cams:
 
 
 def normalize(maps: Saliency) -> Saliency:
-    """The positive part of each map divided by its maximum, in [0, 1]; a map that is not finite or nowhere positive is zero.
+    """The positive part of each map divided by its maximum, in [0, 1]; a map that is not finite or nowhere
+    positive is zero.
 
     The minimum is not subtracted: zero keeps meaning "no evidence".
     """
@@ -49,7 +54,9 @@ def normalize(maps: Saliency) -> Saliency:
 
 
 def relative(maps: Cams) -> Cams:
-    """Each map divided by its maximum, so that it is at most 1; one that is not finite or nowhere positive is zero."""
+    """Each map divided by its maximum, so that it is at most 1; one that is not finite or nowhere positive is
+    zero.
+    """
     positions = tuple(range(1, maps.ndim))
     finite = maps.isfinite().flatten(1).all(dim=1).reshape(-1, *[1] * len(positions))
     known = torch.where(finite, maps, 0.0)
@@ -58,13 +65,17 @@ def relative(maps: Cams) -> Cams:
 
 
 def balanced(maps: Cams) -> Cams:
-    """Each map divided by its largest absolute value, in [-1, 1]; one that is not finite, or zero everywhere, is zero."""
+    """Each map divided by its largest absolute value, in [-1, 1]; one that is not finite, or zero everywhere,
+    is zero.
+    """
     most = maps.abs().flatten(1).amax(dim=1).reshape(-1, *[1] * (maps.ndim - 1))
     return torch.where((most > 0) & most.isfinite(), maps / most, 0.0)
 
 
 def part_strengths(parts: Activations) -> Activations:
-    """Parts in [0, 1]: each divided by its maximum over all images; one that is nowhere positive, or not finite, is zero."""
+    """Parts in [0, 1]: each divided by its maximum over all images; one that is nowhere positive, or not
+    finite, is zero.
+    """
     peak = parts.amax(dim=(0, *range(2, parts.ndim)), keepdim=True)
     return torch.where((peak > 0) & peak.isfinite(), parts / peak, 0.0)
 

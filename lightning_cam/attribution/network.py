@@ -1,4 +1,6 @@
-"""The model as two functions, cut at the layers looked at: the only hooks that change an output, and the only backward."""
+"""The model as two functions, cut at the layers looked at: the only hooks that change an output, and the only
+backward.
+"""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -23,7 +25,9 @@ Forward = Callable[
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """What the network answered, as a function of its layers' outputs; those outputs, and how they hold a map."""
+    """What the network answered, as a function of its layers' outputs; those outputs, and how they hold a
+    map.
+    """
 
     outputs: Outputs
     leaves: list[Tensor]
@@ -63,10 +67,11 @@ class Network:
     def from_layer(
         self, layer: TargetLayer, images: Images, activations: RowActivations, index: Index
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Outputs for activations of the images ``index``, in parts: with each its rows, and the images that these are of.
+        """Outputs for activations of the images ``index``, in parts: with each its rows, and the images that
+        these are of.
 
-        Where an image has several rows, what comes before the layer runs once for it, and what follows on all its rows; where the
-        model fixes the size of its batch before the layer, the image is repeated.
+        Where an image has several rows, what comes before the layer runs once for it, and what follows on all
+        its rows; where the model fixes the size of its batch before the layer, the image is repeated.
         """
         parts = []
         several = not self.fixed_batch and len(index.unique()) < len(index)
@@ -108,7 +113,8 @@ class Network:
     ) -> Cut:
         """As ``cut``, with grad on from the start, now and from now on.
 
-        The user's own no_grad around the backbone switches grad off again when it ends, unless it was on before.
+        The user's own no_grad around the backbone switches grad off again when it ends, unless it was on
+        before.
         """
         self.outer_grad = True
         return self.cut(images, index, layers, activations)
@@ -116,7 +122,9 @@ class Network:
     def gradients(
         self, score: Tensor, cut: Cut, layers: list[TargetLayer], keeps_graph: bool = False
     ) -> list[Gradients]:
-        """The score's gradients at the layers, at least float32; with ``keeps_graph`` they can be asked for of another score."""
+        """The score's gradients at the layers, at least float32; with ``keeps_graph`` they can be asked for
+        of another score.
+        """
         found: Sequence[Tensor | None] = [None] * len(layers)
         if score.requires_grad:
             found = torch.autograd.grad(score, cut.leaves, allow_unused=True, retain_graph=keeps_graph)
@@ -137,7 +145,9 @@ class Network:
         layers: list[TargetLayer],
         activations: RowActivations | None = None,
     ) -> Cut:
-        """Outputs (m, C) as a function of the layers' outputs, and those: fresh leaves, or the given activations in their place."""
+        """Outputs (m, C) as a function of the layers' outputs, and those: fresh leaves, or the given
+        activations in their place.
+        """
         rows = len(images) if activations is None else len(activations)
         leaves: dict[str, Tensor] = {}
         layouts: dict[str, Layout] = {}

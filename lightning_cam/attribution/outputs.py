@@ -13,7 +13,8 @@ SCORE_KEYS = ("logits", "scores", "out")
 def read_scores(output: Any, scores: Selector = None, any_shape: bool = False) -> Tensor:
     """Scores (n, C) of a model's output: the output itself, or its first floating (n, C), ``logits`` first.
 
-    One score per image, (n,) or (n, 1), is a binary head's logit: (n, 2) comes back, its negative for class 0 and itself for 1.
+    One score per image, (n,) or (n, 1), is a binary head's logit: (n, 2) comes back, its negative for class 0
+    and itself for 1.
 
     Args:
         scores: A key, an index or a function of the output; None finds them.

@@ -23,7 +23,9 @@ TABLES = frozenset(vars(nn.Module()))  # torch's own: of parameters, buffers, ho
 
 @contextmanager
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
-    """Eval mode, eager and outside inference mode; modes, attributes, buffers, RNG states and grad mode are put back after."""
+    """Eval mode, eager and outside inference mode; modes, attributes, buffers, RNG states and grad mode are
+    put back after.
+    """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
@@ -43,7 +45,9 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
-    """Autocast off and float32 by default, so that maps are computed in full; yields the context to run the model in, as it was."""
+    """Autocast off and float32 by default, so that maps are computed in full; yields the context to run the
+    model in, as it was.
+    """
     kind, default = device.type, torch.get_default_dtype()
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
@@ -66,7 +70,9 @@ def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
 
 
 def _reachable(model: nn.Module) -> tuple[list[nn.Module], list[Any]]:
-    """Every module, also one that is kept in a list or dict, of which ``modules()`` does not tell; and those lists and dicts."""
+    """Every module, also one that is kept in a list or dict, of which ``modules()`` does not tell; and those
+    lists and dicts.
+    """
     modules: list[nn.Module] = []
     containers: list[Any] = []
     seen: set[int] = set()
@@ -125,7 +131,8 @@ def _ids(container: Any) -> list[int]:
 @contextmanager
 def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
     tables = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
-    # Tensors kept as plain attributes or in a dict may be written in place as well: running averages, memories.
+    # Tensors kept as plain attributes or in a dict may be written in place as well: running averages,
+    # memories.
     dicts = [kept for kept in containers if type(kept) in DICTS]
     holders = [*(buffers for _, buffers in tables), *(vars(module) for module in modules), *dicts]
     copies = [
@@ -175,7 +182,8 @@ def _random_states(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _nondeterminism_tolerated() -> Iterator[None]:
-    # Trainer(deterministic=True) forbids the backward of adaptive pooling on CUDA, which most classifiers have in their tail.
+    # Trainer(deterministic=True) forbids the backward of adaptive pooling on CUDA, which most classifiers
+    # have in their tail.
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode(min(mode, 1))
     try:
@@ -200,7 +208,8 @@ def _recurrence_differentiable(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _autocast_uncached() -> Iterator[None]:
-    # A weight that autocast casts without grad and caches would have no gradient in the training step that finds it there.
+    # A weight that autocast casts without grad and caches would have no gradient in the training step that
+    # finds it there.
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

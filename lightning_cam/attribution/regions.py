@@ -1,4 +1,6 @@
-"""From a saliency map to regions: what is salient enough, its connected components, and tight boxes around them."""
+"""From a saliency map to regions: what is salient enough, its connected components, and tight boxes around
+them.
+"""
 
 import math
 
@@ -24,7 +26,8 @@ def foreground(saliency: Saliency, threshold: float = 0.5) -> Masks:
 
 
 def components(masks: Masks) -> Components:
-    """Connected components: 0 outside, and in each component one number of its own, at least 1. Corners connect.
+    """Connected components: 0 outside, and in each component one number of its own, at least 1. Corners
+    connect.
 
     The number is the place of the component's last pixel, in reading order, counted from 1.
     """
@@ -34,8 +37,8 @@ def components(masks: Masks) -> Components:
     while True:
         around = F.pad(_largest_around(found[:, 1:].reshape(masks.shape)).flatten(1), (1, 0))
         met = torch.where(inside, around, 0)
-        # The pixel that a number names hears what was met by all that bear it, and all hear it from that pixel: few rounds
-        # are enough for any path.
+        # The pixel that a number names hears what was met by all that bear it, and all hear it from that
+        # pixel: few rounds are enough for any path.
         heard = found.scatter_reduce(1, found, met, "amax")
         heard = torch.maximum(heard.gather(1, heard), met)
         if torch.equal(heard, found):
@@ -44,19 +47,22 @@ def components(masks: Masks) -> Components:
 
 
 def boxes(saliency: Saliency, threshold: float = 0.5) -> list[Boxes]:
-    """Tight boxes around each image's components of the foreground, the one of most pixels first; (0, 4) where a map is blank.
+    """Tight boxes around each image's components of the foreground, the one of most pixels first; (0, 4)
+    where a map is blank.
 
-    A box is ``x1 y1 x2 y2`` in whole pixels as torchvision has it: x2 and y2 are the first column and row beyond it, so that
-    ``saliency[image, y1:y2, x1:x2]`` is what it holds. Of a volume it is ``x1 y1 z1 x2 y2 z2``, of a signal ``x1 x2``. Among
-    components of equal size the stronger peak is first.
+    A box is ``x1 y1 x2 y2`` in whole pixels as torchvision has it: x2 and y2 are the first column and row
+    beyond it, so that ``saliency[image, y1:y2, x1:x2]`` is what it holds. Of a volume it is ``x1 y1 z1 x2 y2
+    z2``, of a signal ``x1 x2``. Among components of equal size the stronger peak is first.
 
     Args:
-        threshold: Share of the map's maximum, in (0, 1]. With 0.2 each image's first box is that of the source.
+        threshold: Share of the map's maximum, in (0, 1]. With 0.2 each image's first box is that of the
+            source.
 
     Raises:
         ValueError: ``threshold`` is outside (0, 1].
 
-    Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2: the box that covers the
+    Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2: the
+        box that covers the
     largest connected component above 20 % of the maximum. https://arxiv.org/abs/1512.04150
     """
     found = components(foreground(saliency, threshold))

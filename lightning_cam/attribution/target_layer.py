@@ -41,7 +41,9 @@ class TargetLayer:
 
 
 def dimensions(model: nn.Module) -> int:
-    """Spatial dimensions of the model's images: 1 for signals, 2, or 3 for volumes; 2 where no convolution tells."""
+    """Spatial dimensions of the model's images: 1 for signals, 2, or 3 for volumes; 2 where no convolution
+    tells.
+    """
     first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
     return next((count for count, kind in enumerate(CONVOLUTIONS, start=1) if isinstance(first, kind)), 2)
 
@@ -68,22 +70,23 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
 def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size) -> TargetLayer:
     """The target layer of a classifier, from the shapes of one forward.
 
-    Of a convolutional network it is the last convolution whose output has spatial extent, then the last module to finish, no
-    pooling and run only once, that still yields that spatial size: ResNet ``layer4``, VGG-16 ``features.29``, DenseNet
-    ``features``.
+    Of a convolutional network it is the last convolution whose output has spatial extent, then the last
+    module to finish, no pooling and run only once, that still yields that spatial size: ResNet ``layer4``,
+    VGG-16 ``features.29``, DenseNet ``features``.
 
-    Where maps live on after the last convolution, as tokens or channels-last, it is the last block or norm that yields a map on
-    which the scores depend. After the last attention only the class token counts, so in a ViT that is the norm before the last
-    attention. Whether they depend is asked of the network: not-a-number in the patch tokens must reach the scores. Tokens are
-    patches only on the grid of a convolution, or on one halved from it; queries and latents are no places in the image.
+    Where maps live on after the last convolution, as tokens or channels-last, it is the last block or norm
+    that yields a map on which the scores depend. After the last attention only the class token counts, so in
+    a ViT that is the norm before the last attention. Whether they depend is asked of the network:
+    not-a-number in the patch tokens must reach the scores. Tokens are patches only on the grid of a
+    convolution, or on one halved from it; queries and latents are no places in the image.
 
     Args:
         forward: Runs the model on one image, in eval mode and without grad, and returns its scores.
         size: The image's.
 
     Raises:
-        ValueError: No module yields a map on which the scores depend, or all that could be chosen runs more than once: the message
-            lists candidates.
+        ValueError: No module yields a map on which the scores depend, or all that could be chosen runs more
+            than once: the message lists candidates.
     """
     with recording(model, size) as trace:
         forward()
@@ -154,7 +157,9 @@ class Run:
 
 @contextmanager
 def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
-    """Every submodule that yields a tensor for one image while the block runs, in the order in which they finish."""
+    """Every submodule that yields a tensor for one image while the block runs, in the order in which they
+    finish.
+    """
     trace: list[Run] = []
     handles = []
     try:
@@ -213,7 +218,9 @@ def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
 
 
 def _maps(trace: list[Run]) -> list[Run]:
-    """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens on a known grid."""
+    """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens
+    on a known grid.
+    """
     convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS)]
     known = [run.extent for run in convolutions if run.extent]
     of_heads = [
@@ -223,7 +230,8 @@ def _maps(trace: list[Run]) -> list[Run]:
     for run in trace:
         if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
             known = known or [run.grid]
-            # Some number before some grid fits queries, latents and merged tokens too: it counts where that very grid is known.
+            # Some number before some grid fits queries, latents and merged tokens too: it counts where that
+            # very grid is known.
             is_known = run.grid in known + of_heads or (
                 not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known)
             )

@@ -1,7 +1,8 @@
 """Targets: each a function ``(scores, labels) -> (n,)`` score to explain and a row in ``TARGETS``.
 
-Where a row speaks of the class, that is the label, and the predicted class where there are no labels. Which classes a row weighs is
-decided once, on the images as they are, and stays when their pixels change (noise, masks): the question does not follow the answer.
+Where a row speaks of the class, that is the label, and the predicted class where there are no labels. Which
+classes a row weighs is decided once, on the images as they are, and stays when their pixels change (noise,
+masks): the question does not follow the answer.
 """
 
 from collections.abc import Callable
@@ -30,9 +31,11 @@ def predicted_score(scores: Scores, labels: Labels | None = None) -> PerImage:
 
 
 def finer_score(scores: Scores, labels: Labels | None = None, gamma: float = FINER_GAMMA) -> PerImage:
-    """``y_c - gamma mean_t y_t`` over the three classes t whose scores are closest to that of the class c: why c, and not they.
+    """``y_c - gamma mean_t y_t`` over the three classes t whose scores are closest to that of the class c:
+    why c, and not they.
 
-    Source: Zhang et al., FinerCAM, CVPR 2025, eq. 4, with the similar classes found by their scores. https://arxiv.org/abs/2501.11309
+    Source: Zhang et al., FinerCAM, CVPR 2025, eq. 4, with the similar classes found by their scores.
+        https://arxiv.org/abs/2501.11309
     """
     own = label_score(scores, _class(scores, labels))[:, None]
     apart = (scores - own).abs().scatter(1, _class(scores, labels)[:, None], torch.inf)
@@ -43,7 +46,8 @@ def finer_score(scores: Scores, labels: Labels | None = None, gamma: float = FIN
 def contrast_score(scores: Scores, labels: Labels | None = None) -> PerImage:
     """Score of the class minus that of the strongest other one: why this class, and not the next best.
 
-    Source: Prabhushankar et al., Contrastive Explanations in Neural Networks, ICIP 2020. https://arxiv.org/abs/2008.00178
+    Source: Prabhushankar et al., Contrastive Explanations in Neural Networks, ICIP 2020.
+        https://arxiv.org/abs/2008.00178
     """
     own = _class(scores, labels)
     others = scores.scatter(1, own[:, None], -torch.inf)
@@ -77,9 +81,11 @@ def region(channel: int, where: Tensor | None = None) -> Target:
 
     Args:
         channel: Which class.
-        where: (H, W) truth values; None takes all positions that the network gives to that class, image by image.
+        where: (H, W) truth values; None takes all positions that the network gives to that class, image by
+            image.
 
-    Source: Vinogradova et al., Towards Interpretable Semantic Segmentation via Gradient-weighted CAM, AAAI 2020.
+    Source: Vinogradova et al., Towards Interpretable Semantic Segmentation via Gradient-weighted CAM, AAAI
+        2020.
     https://arxiv.org/abs/2002.11434
     """
 
@@ -123,7 +129,9 @@ WEIGHS_CLASSES = (
 
 
 def probabilities(scores: Scores) -> Scores:
-    """Softmax over classes, in [0, 1]. Two scores that are each other's negative are one logit: then it is the sigmoid's."""
+    """Softmax over classes, in [0, 1]. Two scores that are each other's negative are one logit: then it is
+    the sigmoid's.
+    """
     single = scores.shape[1] == 2 and bool((scores[:, 0] == -scores[:, 1]).all())
     return (scores / 2 if single else scores).softmax(dim=1)
 
@@ -147,8 +155,10 @@ class ResolvedTarget:
     """A target whose classes are found.
 
     Args:
-        classes: The class that each image's target is about; None where the target is a function, or has several labels.
-        score: ``(outputs, index)`` to the target scores (m,); ``index`` (m,) says to which image each row belongs.
+        classes: The class that each image's target is about; None where the target is a function, or has
+            several labels.
+        score: ``(outputs, index)`` to the target scores (m,); ``index`` (m,) says to which image each row
+            belongs.
     """
 
     classes: Labels | None
@@ -183,7 +193,8 @@ def resolve_target(target: str | int | Target, scores: Outputs, labels: Truth | 
 
 
 def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | None) -> Labels | None:
-    """The class that each image's target is about, or None where the target is a function, or has several labels.
+    """The class that each image's target is about, or None where the target is a function, or has several
+    labels.
 
     Raises:
         ValueError: Labels are needed and missing, or a class lies outside the scores.

@@ -22,7 +22,9 @@ def callback_bases() -> tuple[type, ...]:
 
 
 def forward_through(trainer: Trainer, forward: Callable | None) -> Callable | None:
-    """``forward`` as the strategy wants it: FSDP1 gathers parameters when its wrapper is called, all others when the module is."""
+    """``forward`` as the strategy wants it: FSDP1 gathers parameters when its wrapper is called, all others
+    when the module is.
+    """
     wrapper = trainer.strategy.model
     if type(wrapper).__name__ != "FullyShardedDataParallel":
         return forward

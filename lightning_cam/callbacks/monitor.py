@@ -60,11 +60,13 @@ T = TypeVar("T")
 
 
 class CAMMonitor(*callback_bases()):  # type: ignore[misc]
-    """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution, statistics.
+    """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution,
+    statistics.
 
-    Training with it gives the same weights and the same metrics, to the last bit, as training without. A model or batch that it
-    cannot explain raises in the sanity check, before training; later it never stops a training: it warns once and switches itself
-    off. Where a function is asked for, its import path will do, such as "my_project.my_cam".
+    Training with it gives the same weights and the same metrics, to the last bit, as training without. A
+    model or batch that it cannot explain raises in the sanity check, before training; later it never stops a
+    training: it warns once and switches itself off. Where a function is asked for, its import path will do,
+        such as "my_project.my_cam".
 
     Args:
         probe: How many validation images to choose, class-balanced by counting, or a ``Probe`` of your own.
@@ -72,33 +74,39 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         method: A key of ``METHODS``, or a function of ``Evidence`` that returns maps (n, h, w).
         target: What is explained: a key of ``TARGETS`` ("label", "predicted"), a class index, or a function
             ``(scores, labels) -> (n,)``.
-        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the maps are fused.
-        every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which it falls due.
+        target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the
+            maps are fused.
+        every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which
+            it falls due.
         forward: Function ``(module, images) -> output``; None calls the module.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them.
         images: How to read the images from a batch: key, index or function; None finds them.
         labels: Likewise the labels.
         masks: Likewise the masks, which say where the object is.
         dataloader_idx: Which validation loader to watch.
-        normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean, std) or None.
+        normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean,
+            std) or None.
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
         colormap: Name of a matplotlib colormap; a diverging one, such as "RdBu_r", draws both signs of a map.
         opacity: Of the heatmap over the image, in [0, 1].
-        color_scale: "map": colours run to each map's own maximum; "run": to each image's maximum over all looks so far.
-        foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None draws none.
-        cues: Keys of ``CUES``, or prefixes of such, that are transplanted between probe images; "default": all; None: no shortcut
-            tests.
+        color_scale: "map": colours run to each map's own maximum; "run": to each image's maximum over all
+            looks so far.
+        foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None
+            draws none.
+        cues: Keys of ``CUES``, or prefixes of such, that are transplanted between probe images; "default":
+            all; None: no shortcut tests.
         expected_cues: Keys or prefixes of cues that may decide here: logged, never warned of.
         alarm_cues: Keys or prefixes of cues of tier B that may warn too.
-        on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``, called on rank zero alone. Of
-            warnings only, not of notices.
+        on_alert: "warn"; "stop" sets ``trainer.should_stop``; or a function of the ``Finding``, called on
+            rank zero alone. Of warnings only, not of notices.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
-        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no limit. The first look is
-            always made; rank zero decides, all ranks follow.
-        persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine; the report and the
-            pictures in the log directory hold them even so.
-        report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one page that shows every
-            look. It holds the shown images, as the pictures do, whatever ``persist_probe`` says.
+        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no
+            limit. The first look is always made; rank zero decides, all ranks follow.
+        persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine;
+            the report and the pictures in the log directory hold them even so.
+        report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one
+            page that shows every look. It holds the shown images, as the pictures do, whatever
+            ``persist_probe`` says.
         name: Prefix of every tag and key; two monitors need two names.
 
     Raises:
@@ -115,7 +123,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         probe: int | Probe = 64,
         *,
         shown: int = 16,
-        # LightningCLI takes the first type that fits and writes it down as such: a text stays one, import path or not.
+        # LightningCLI takes the first type that fits and writes it down as such: a text stays one, import
+        # path or not.
         method: str | Callable = "gradcam",
         target: int | str | Callable = "label",
         target_layer: str | Sequence[str] | None = None,
@@ -225,7 +234,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run: everything is looked for anew, and a monitor that had switched itself off tries again."""
+        """A new run: everything is looked for anew, and a monitor that had switched itself off tries
+        again.
+        """
         self._layers, self._batch_size, self._room, self._pending = None, None, None, None
         self._off = self._endless = self._shared = False
         self._report_path = None
@@ -326,7 +337,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Looks, once the probe is complete. Only the batch hooks see the weights that are validated, whatever averages them."""
+        """Looks, once the probe is complete. Only the batch hooks see the weights that are validated,
+        whatever averages them.
+        """
         if self._off or self._looked or dataloader_idx != self.dataloader_idx:
             return
         endless = self._endless or not self._length
@@ -349,7 +362,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                     self._watch(trainer, pl_module, probe, *works[1:])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the scalars, at every validation; chooses the probe where the loader's end was not known before."""
+        """Logs the scalars, at every validation; chooses the probe where the loader's end was not known
+        before.
+        """
         if trainer.sanity_checking:
             return
         self._means_complete = self._means is not None
@@ -397,7 +412,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._memory.load(state)
 
     def _read_loader(self, trainer: Trainer) -> int:
-        """What the watched loader tells of classes and normalization; how many batches it has on this rank, 0 if nobody knows."""
+        """What the watched loader tells of classes and normalization; how many batches it has on this rank, 0
+        if nobody knows.
+        """
         lengths = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
         if self.dataloader_idx >= len(lengths):
             raise ValueError(
@@ -426,7 +443,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             raise pending
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model is kept."""
+        """The whole way on the sanity check's images; nothing is logged, but the look at the untrained model
+        is kept.
+        """
         probe, serials = ranks_of(trainer).from_zero(lambda: self._memory.candidates(self._names))
         explanation = self._look(trainer, pl_module, probe)
         untrained = ranks_of(trainer).from_zero(lambda: self._drawn_rehearsal(explanation, probe))
@@ -462,7 +481,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return probe
 
     def _affordable(self, trainer: Trainer) -> list[str]:
-        """What is done at this validation: a look, and the shortcut tests of it. Rank zero decides, all ranks follow."""
+        """What is done at this validation: a look, and the shortcut tests of it. Rank zero decides, all ranks
+        follow.
+        """
         works = ["look"]
         if self.cues:
             works.append(THOROUGH if self._memory.standing.is_thorough else "tests")
@@ -563,7 +584,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         thorough: bool,
         destination: Destination,
     ) -> None:
-        """Transplants cues between the probe's images; tells of those that decide, and draws the first of them."""
+        """Transplants cues between the probe's images; tells of those that decide, and draws the first of
+        them.
+        """
         try:
             labels = check_subjects(probe)
         except ValueError as error:
@@ -606,7 +629,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
         report = self._where_it_fits(ranks, report_with)
         found = report.findings
-        # What watches the scalar of a cue that is tested at a later look only must find it from the first look on.
+        # What watches the scalar of a cue that is tested at a later look only must find it from the first
+        # look on.
         later = (
             [cue for cue, row in self.cues.items() if row.needs != "masks" or probe.masks is not None]
             if images.ndim == 4
@@ -666,7 +690,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return explanation
 
     def _where_it_fits(self, ranks: Ranks, work: Callable[[int], T]) -> T:
-        """Does ``work`` with batches that memory has room for: halves them where it runs out, on all ranks."""
+        """Does ``work`` with batches that memory has room for: halves them where it runs out, on all
+        ranks.
+        """
         while True:
             batch = min(self.question.max_batch or self._batch_size or 16, self._room or sys.maxsize)
             try:
@@ -716,7 +742,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     @contextmanager
     def _never_stopping(self, trainer: Trainer) -> Iterator[None]:
-        """In the sanity check errors are raised; afterwards the monitor warns once and switches itself off."""
+        """In the sanity check errors are raised; afterwards the monitor warns once and switches itself
+        off.
+        """
         try:
             yield
         except Exception as error:

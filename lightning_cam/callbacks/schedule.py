@@ -1,4 +1,6 @@
-"""How much of the training time looks and tests may take: a share, what was spent, and what the next would cost."""
+"""How much of the training time looks and tests may take: a share, what was spent, and what the next would
+cost.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +14,8 @@ class Budget:
         max_overhead: The largest share that may be spent, in (0, 1].
         start: When training began.
         spent: On all work so far.
-        costs: What each kind of work took when it was last done; a kind not done yet is expected to cost nothing.
+        costs: What each kind of work took when it was last done; a kind not done yet is expected to cost
+            nothing.
 
     Raises:
         TypeError: ``max_overhead`` is no number.
@@ -40,12 +43,16 @@ class Budget:
         return replace(self, spent=self.spent + seconds, costs={**self.costs, work: seconds})
 
     def share(self, works: Sequence[str], now: float) -> float:
-        """The share of the training time that would be spent if ``works`` were done now and cost what they last did."""
+        """The share of the training time that would be spent if ``works`` were done now and cost what they
+        last did.
+        """
         expected = sum(self.costs.get(work, 0.0) for work in works)
         return (self.spent + expected) / max(now - self.start, 1e-9)
 
     def affordable(self, works: Sequence[str], now: float) -> list[str]:
-        """As many of ``works``, the first before the others, as the share allows; all where the first was never done."""
+        """As many of ``works``, the first before the others, as the share allows; all where the first was
+        never done.
+        """
         if works[0] not in self.costs:
             return list(works)
         return next(

@@ -29,14 +29,16 @@ def read_batch(
 ) -> Reading:
     """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
 
-    Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes. Images are the first floating
-    (n, c, H, W), else volumes (n, c, D, H, W), else whole numbers (n, c, H, W), else floating signals (n, c, T) with c < T (or of
-    any length, where they have a usual name). Labels are the first whole numbers (n,) or (n, 1), else floating ones that are all 0
-    or 1. Masks are the first of two values, (n, H, W) or (n, 1, H, W), and likewise of the volumes' or signals' size. Among several
-    that have other names nothing is guessed.
+    Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes. Images are the first
+    floating (n, c, H, W), else volumes (n, c, D, H, W), else whole numbers (n, c, H, W), else floating
+    signals (n, c, T) with c < T (or of any length, where they have a usual name). Labels are the first whole
+    numbers (n,) or (n, 1), else floating ones that are all 0 or 1. Masks are the first of two values, (n, H,
+    W) or (n, 1, H, W), and likewise of the volumes' or signals' size. Among several that have other names
+    nothing is guessed.
 
     Args:
-        images: A key, an index or a function of the batch; None finds them. Likewise ``labels`` and ``masks``.
+        images: A key, an index or a function of the batch; None finds them. Likewise ``labels`` and
+            ``masks``.
 
     Raises:
         ValueError: No images; the message says what the batch holds.
@@ -86,7 +88,9 @@ def _only(
     fits: Callable[[Any], bool],
     convinces: Callable[[Any], bool] = lambda part: True,
 ) -> Any:
-    """What has a usual name, if it fits; where nothing has one, the first that convinces, or among other names the only one."""
+    """What has a usual name, if it fits; where nothing has one, the first that convinces, or among other
+    names the only one.
+    """
     named = [part for part in parts if part[0] in names]
     if named:
         return first_fitting(named, names, fits)

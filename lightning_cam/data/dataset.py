@@ -53,7 +53,9 @@ def _mean_std(step: Any) -> Normalization | None:
 
 
 def _datasets(loaders: Any) -> Iterator[Any]:
-    """Every dataset below a loader, a list or a dict of loaders, wrappers first; no loader and no dataset is iterated."""
+    """Every dataset below a loader, a list or a dict of loaders, wrappers first; no loader and no dataset is
+    iterated.
+    """
     waiting, seen = _several(loaders), set()
     while waiting:
         thing = waiting.pop(0)

@@ -21,7 +21,8 @@ class Look:
     Args:
         epoch: -1 for the untrained model.
         step: The step that Lightning gives the scalars of that validation.
-        scaled: (n, *grid) float16 on the host: each map divided by its largest absolute value; NaN where an image was not seen.
+        scaled: (n, *grid) float16 on the host: each map divided by its largest absolute value; NaN where an
+            image was not seen.
         peaks: (n,) those values, in the method's unit.
         predicted: (n,) predicted classes; -1 where an image was not looked at.
         confidence: (n,) softmax probability of the predicted class, in [0, 1].
@@ -117,7 +118,8 @@ class History:
     def columns(self, most: int) -> tuple[Look, ...]:
         """First, last and those between which most changed: at most ``most`` (2 or more) of them.
 
-        They are even in what the maps changed by, ``drift_last`` summed over the looks, and where that is not known, in steps.
+        They are even in what the maps changed by, ``drift_last`` summed over the looks, and where that is not
+        known, in steps.
         """
         if len(self.looks) <= most:
             return self.looks
@@ -136,7 +138,9 @@ class History:
         return tuple(look for i, look in enumerate(self.looks) if i not in left)
 
     def peaks(self, signed: bool = False) -> PerImage:
-        """(n,) each image's largest value over all looks, in the method's unit; of absolute values where ``signed``."""
+        """(n,) each image's largest value over all looks, in the method's unit; of absolute values where
+        ``signed``.
+        """
         looks = [look.cams.nan_to_num().flatten(1) for look in self.looks]
         return torch.stack([(cams.abs() if signed else cams).amax(dim=1) for cams in looks]).amax(dim=0)
 

@@ -78,7 +78,9 @@ class Probe:
         return hashlib.sha256(_bytes(self.images)).hexdigest()
 
     def state(self, normalization: Normalization | None = None) -> dict[str, Any]:
-        """Plain tensors and primitives that ``probe_from`` reads; images as uint8 where that loses nothing."""
+        """Plain tensors and primitives that ``probe_from`` reads; images as uint8 where that loses
+        nothing.
+        """
         images = self.images.detach().cpu()
         state: dict[str, Any] = {
             "labels": _cpu(self.labels),

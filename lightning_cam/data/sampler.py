@@ -1,4 +1,6 @@
-"""Which validation images become the probe: chosen while they pass by, by counting, without a random number."""
+"""Which validation images become the probe: chosen while they pass by, by counting, without a random
+number.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -15,9 +17,9 @@ GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it sp
 class Collector:
     """Chooses a class-balanced probe from batches that pass by, by counting, without a random number.
 
-    It holds at most ``size`` images. Once full, an image of a class with fewer images replaces the newest of the class with most.
-    Where there are more classes than places, a fixed hash of the class decides, so that a loader sorted by class does not fill the
-    probe with its first classes.
+    It holds at most ``size`` images. Once full, an image of a class with fewer images replaces the newest of
+    the class with most. Where there are more classes than places, a fixed hash of the class decides, so that
+    a loader sorted by class does not fill the probe with its first classes.
     """
 
     size: int
@@ -116,7 +118,9 @@ class _Candidate:
         )
 
     def copy(self) -> "_Candidate":
-        """The same with tensors of its own: the user's step may change the batch, and inference tensors serve no later training."""
+        """The same with tensors of its own: the user's step may change the batch, and inference tensors serve
+        no later training.
+        """
         with torch.inference_mode(False):
             return replace(
                 self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone()

@@ -1,7 +1,7 @@
 """What each logger takes: pictures, texts, animations.
 
-Lightning has each logger twice, in two namespaces, and a logger's package may be missing; so what a logger and its experiment can
-do decides, not their class, and no package of a logger is imported here.
+Lightning has each logger twice, in two namespaces, and a logger's package may be missing; so what a logger
+and its experiment can do decides, not their class, and no package of a logger is imported here.
 """
 
 import inspect
@@ -20,7 +20,9 @@ from lightning_cam.loggers.files import encode_jpeg
 Show = Callable[[Any, str, Image.Image, int], Any]
 Tell = Callable[[Any, str, str, int], Any]
 LOGGERS: dict[type, Show] = {}
-"""A function ``(logger, tag, picture, step)`` by logger class; it comes before what a logger is seen to be able to do."""
+"""A function ``(logger, tag, picture, step)`` by logger class; it comes before what a logger is seen to be
+able to do.
+"""
 
 
 def show(logger: Any, tag: str, picture: Image.Image, step: int) -> bool:
@@ -38,7 +40,8 @@ def _picture_row(logger: Any) -> Show | None:
 
 
 def _writes_on_any_thread(logger: Any) -> bool:
-    """Not Comet: its experiment has one current step, so a picture would move scalars of the main thread to its own step.
+    """Not Comet: its experiment has one current step, so a picture would move scalars of the main thread to
+    its own step.
 
     Of a user's function nobody knows.
     """
@@ -55,7 +58,9 @@ def tell(logger: Any, tag: str, text: str, step: int) -> bool:
 
 
 def show_gif(logger: Any, tag: str, gif: bytes, size: tuple[int, int], step: int) -> bool:
-    """Hands a GIF to a logger whose viewer moves it: torch's TensorBoard writer, W&B; says whether this is one."""
+    """Hands a GIF to a logger whose viewer moves it: torch's TensorBoard writer, W&B; says whether this is
+    one.
+    """
     experiment = _experiment(logger)
     if type(experiment).__module__.startswith("torch.utils.tensorboard"):
         image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=gif)
@@ -76,7 +81,9 @@ def takes_add_image(logger: Any) -> bool:
 
 
 def show_in_tensorboard(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
-    """As JPEG through torch's writer, which by itself would encode PNG, slower and larger. Else ``add_image``."""
+    """As JPEG through torch's writer, which by itself would encode PNG, slower and larger. Else
+    ``add_image``.
+    """
     experiment = logger.experiment
     if type(experiment).__module__.startswith("torch.utils.tensorboard"):
         image = Summary.Image(
@@ -96,7 +103,9 @@ def tell_in_tensorboard(logger: Any, tag: str, text: str, step: int) -> None:
 
 
 def show_in_wandb(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
-    """Through the logger: the experiment counts steps of its own, and drops what comes with an earlier one."""
+    """Through the logger: the experiment counts steps of its own, and drops what comes with an earlier
+    one.
+    """
     logger.log_image(tag, [picture], step=step, caption=[f"{tag} · step {step}"])
 
 
@@ -116,7 +125,9 @@ def tell_in_mlflow(logger: Any, tag: str, text: str, step: int) -> None:
 
 
 def _mlflow_key(tag: str) -> str:
-    """The tag without what MLflow refuses; the logger of Lightning leaves the same out of the names of scalars."""
+    """The tag without what MLflow refuses; the logger of Lightning leaves the same out of the names of
+    scalars.
+    """
     return re.sub(r"[^a-zA-Z0-9_/. -]+", "", tag)
 
 
@@ -153,7 +164,9 @@ PICTURES: tuple[tuple[str, str, tuple[str, ...], Show], ...] = (
     ("experiment", "log_image", ("image_data", "name", "step"), show_in_comet),
     ("experiment", "log_media", ("name", "path", "step", "caption"), show_in_litlogger),
 )
-"""By a method of the logger or its experiment and what that must take: how to show a picture. The first that fits decides."""
+"""By a method of the logger or its experiment and what that must take: how to show a picture. The first that
+fits decides.
+"""
 
 
 TEXTS: tuple[tuple[str, str, tuple[str, ...], Tell], ...] = (
@@ -178,7 +191,9 @@ def _experiment(logger: Any) -> Any:
 
 
 def _takes(side: Any, method: str, arguments: tuple[str, ...]) -> bool:
-    """Whether there is such a method, with arguments of these names: packages have methods of one name for different things."""
+    """Whether there is such a method, with arguments of these names: packages have methods of one name for
+    different things.
+    """
     function = getattr(side, method, None)
     return callable(function) and (
         not arguments or set(arguments) <= set(inspect.signature(function).parameters)

@@ -25,7 +25,9 @@ def append(directory: str | Path, tag: str, text: str) -> Path:
 
 
 def encode_gif(frames: Sequence[Image.Image]) -> bytes:
-    """A GIF that runs on and on, 0.4 s a picture and the last one longer, in 256 colours of each picture's own."""
+    """A GIF that runs on and on, 0.4 s a picture and the last one longer, in 256 colours of each picture's
+    own.
+    """
     drawn = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     each = [*[400] * (len(drawn) - 1), 1600]

@@ -19,7 +19,9 @@ from lightning_cam.loggers.files import append, encode_gif, save
 
 
 class PublishError(ExceptionGroup):
-    """What some loggers did not take; the message says which, and where it is kept instead, ``exceptions`` say why."""
+    """What some loggers did not take; the message says which, and where it is kept instead, ``exceptions``
+    say why.
+    """
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Destination:
 
 
 def where_to(trainer: Any) -> Destination:
-    """Where this look goes. Every rank calls it, on its main thread; rank zero alone writes, and nobody in a ``fast_dev_run``."""
+    """Where this look goes. Every rank calls it, on its main thread; rank zero alone writes, and nobody in a
+    ``fast_dev_run``.
+    """
     directory = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks
     writes = trainer.is_global_zero and not trainer.fast_dev_run
     loggers = tuple(trainer.loggers) if writes else ()
@@ -55,7 +59,8 @@ def where_to(trainer: Any) -> Destination:
 
 
 def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
-    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to find it, in words.
+    """Hands a picture to every logger that takes pictures, or to a file where none does; returns where to
+    find it, in words.
 
     Raises:
         PublishError: A logger failed. The others have the picture; where none has, a file does.
@@ -82,7 +87,8 @@ def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
 
 
 def publish_animation(destination: Destination, tag: str, frames: Sequence[Image.Image]) -> None:
-    """Hands pictures that follow one another, as a GIF, to every logger that takes one, or to a file where none does.
+    """Hands pictures that follow one another, as a GIF, to every logger that takes one, or to a file where
+    none does.
 
     Raises:
         PublishError: A logger failed. The others have it; where none has, a file does.
@@ -101,7 +107,8 @@ def publish_animation(destination: Destination, tag: str, frames: Sequence[Image
 
 
 def publish_text(destination: Destination, tag: str, text: str) -> None:
-    """Hands a text to every logger that takes texts, or appends it to ``<directory>/<tag>.md`` where none does.
+    """Hands a text to every logger that takes texts, or appends it to ``<directory>/<tag>.md`` where none
+    does.
 
     Raises:
         PublishError: A logger failed. The others have the text; where none has, the file does.
@@ -143,5 +150,7 @@ def _hand_out(
 
 
 def validation_step(trainer: Any) -> int:
-    """The step that Lightning gives the scalars of this validation; ``global_step`` would stand beside them."""
+    """The step that Lightning gives the scalars of this validation; ``global_step`` would stand beside
+    them.
+    """
     return getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", max(trainer.global_step - 1, 0))

@@ -12,10 +12,12 @@ Job = Callable[[], str | None]  # may return words for the user
 
 
 class Worker:
-    """One worker thread. It lives from the first ``start`` to the next ``flush``; jobs run in the order in which they came.
+    """One worker thread. It lives from the first ``start`` to the next ``flush``; jobs run in the order in
+    which they came.
 
-    Jobs are added while a look is made, and started when it is over: meanwhile the thread would take Python's lock from the look's
-    many small operations. Jobs use no torch: the default dtype and other switches that a training turns are those of all threads.
+    Jobs are added while a look is made, and started when it is over: meanwhile the thread would take Python's
+    lock from the look's many small operations. Jobs use no torch: the default dtype and other switches that a
+    training turns are those of all threads.
     """
 
     def __init__(self) -> None:

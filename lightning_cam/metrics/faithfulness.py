@@ -1,8 +1,10 @@
-"""Numbers to choose a method by: what a model answers when what its saliency maps mark is hidden, shown or kept alone.
+"""Numbers to choose a method by: what a model answers when what its saliency maps mark is hidden, shown or
+kept alone.
 
-``images``, ``labels``, ``forward`` and ``scores`` are as in ``explain``, ``saliency`` is at the images' resolution, such as
-``explanation.saliency``, and ``max_batch`` copies go through the model at once, 64 where it is None. The target's class is found on
-the whole images. The model is left as it was; what is held at once, beyond the arguments, does not grow with the number of images.
+``images``, ``labels``, ``forward`` and ``scores`` are as in ``explain``, ``saliency`` is at the images'
+resolution, such as ``explanation.saliency``, and ``max_batch`` copies go through the model at once, 64 where
+it is None. The target's class is found on the whole images. The model is left as it was; what is held at
+once, beyond the arguments, does not grow with the number of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,18 +48,20 @@ def deletion(
     steps: int = 50,
     baseline: float | Tensor = 0.0,
 ) -> PerImage:
-    """Area under the target score while pixels are deleted, the most salient first: in [0, 1] for probabilities, lower is better.
+    """Area under the target score while pixels are deleted, the most salient first: in [0, 1] for
+    probabilities, lower is better.
 
     Only the saliency's order counts; equal pixels go in reading order.
 
     Args:
         steps: In how many equal parts the pixels go; no more than there are pixels.
-        baseline: What replaces a deleted pixel: a number or a tensor that broadcasts to the images. Zero is the mean colour where
-            images are normalized.
+        baseline: What replaces a deleted pixel: a number or a tensor that broadcasts to the images. Zero is
+            the mean colour where images are normalized.
 
     Raises:
         TypeError: An argument is of the wrong kind.
-        ValueError: An argument does not fit the model or the images; the message names argument, value and remedy.
+        ValueError: An argument does not fit the model or the images; the message names argument, value and
+            remedy.
 
     Example:
         >>> images, saliency = torch.ones(2, 1, 4, 4), torch.rand(2, 4, 4)
@@ -92,9 +96,11 @@ def insertion(
     max_batch: int | None = None,
     steps: int = 50,
 ) -> PerImage:
-    """Area under the target score while a blurred image gets its pixels back, the most salient first: higher is better.
+    """Area under the target score while a blurred image gets its pixels back, the most salient first: higher
+    is better.
 
-    The blur is a Gaussian of 5 pixels on 11 x 11, as in the authors' code. Range, order, arguments and errors as in ``deletion``.
+    The blur is a Gaussian of 5 pixels on 11 x 11, as in the authors' code. Range, order, arguments and errors
+    as in ``deletion``.
 
     Example:
         >>> images, saliency = torch.rand(2, 1, 4, 4), torch.rand(2, 4, 4)
@@ -129,8 +135,8 @@ def average_drop(
 ) -> PerImage:
     """Share of the target score lost where only what is salient is kept, in [0, 1]: lower is better.
 
-    ``max(0, y - y(saliency X)) / y``; the paper's number is the mean over images, in percent. Where y is 0 nothing drops; where it
-    is negative, as no probability is, the drop is NaN. Errors as in ``deletion``.
+    ``max(0, y - y(saliency X)) / y``; the paper's number is the mean over images, in percent. Where y is 0
+    nothing drops; where it is negative, as no probability is, the drop is NaN. Errors as in ``deletion``.
 
     Args:
         saliency: In [0, 1].
@@ -163,7 +169,8 @@ def increase_in_confidence(
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> PerImage:
-    """1 where the target score rises if only what is salient is kept, ``y(saliency X) > y``, else 0: higher is better.
+    """1 where the target score rises if only what is salient is kept, ``y(saliency X) > y``, else 0: higher
+    is better.
 
     The paper's number is the mean over images, in percent. Arguments as in ``average_drop``.
 
@@ -174,7 +181,8 @@ def increase_in_confidence(
         ... )
         tensor([0., 1.])
 
-    Source: Chattopadhay et al., Grad-CAM++, WACV 2018, % increase in confidence. https://arxiv.org/abs/1710.11063
+    Source: Chattopadhay et al., Grad-CAM++, WACV 2018, % increase in confidence.
+        https://arxiv.org/abs/1710.11063
     """
     with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
         score,
@@ -197,16 +205,19 @@ def road(
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
 ) -> PerImage:
-    """Half of what the most salient pixels cost more than the least salient ones: [-0.5, 0.5] for probabilities, higher is better.
+    """Half of what the most salient pixels cost more than the least salient ones: [-0.5, 0.5] for
+    probabilities, higher is better.
 
-    ``mean(least - most) / 2`` over the curves of ``road_curves``, whose arguments these are; a map without meaning gets about 0.
+    ``mean(least - most) / 2`` over the curves of ``road_curves``, whose arguments these are; a map without
+    meaning gets about 0.
 
     Example:
         >>> images, saliency = torch.eye(10)[None, None], torch.eye(10)[None]
         >>> road(nn.Flatten(), images, saliency, target=lambda scores, labels: scores.mean(dim=1)) > 0
         tensor([True])
 
-    Source: Rong et al., ROAD, ICML 2022; as pytorch-grad-cam's ROADCombined for one image. https://arxiv.org/abs/2202.00449
+    Source: Rong et al., ROAD, ICML 2022; as pytorch-grad-cam's ROADCombined for one image.
+        https://arxiv.org/abs/2202.00449
     """
     most, least = road_curves(
         model,
@@ -234,10 +245,11 @@ def road_curves(
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
 ) -> tuple[Curve, Curve]:
-    """Target scores once the most, and once the least salient pixels are removed, in the score's unit, at each percentage.
+    """Target scores once the most, and once the least salient pixels are removed, in the score's unit, at
+    each percentage.
 
-    A removed pixel becomes the mean of its neighbours, and a little noise, the same for every image: unlike a black pixel it does
-    not show that something was removed. Order and errors as in ``deletion``.
+    A removed pixel becomes the mean of its neighbours, and a little noise, the same for every image: unlike a
+    black pixel it does not show that something was removed. Order and errors as in ``deletion``.
 
     Args:
         percentages: Of the pixels, in (0, 100); as many whole pixels as they hold.

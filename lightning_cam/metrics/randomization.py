@@ -25,32 +25,38 @@ def parameter_randomization(
     stages: int | Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, PerImage]:
-    """How alike the maps stay while a copy of the model forgets what it learnt: rank correlation, in [-1, 1], near 0 is good.
+    """How alike the maps stay while a copy of the model forgets what it learnt: rank correlation, in [-1, 1],
+    near 0 is good.
 
-    From the last module to the first, each parameter's values are put in random order, and stay so while earlier modules follow. A
-    map that does not change does not depend on what was learnt. (The authors draw new initial weights; a random order keeps each
-    parameter's values, so that activations stay in the range that later normalizations expect, whatever its initialization was.
-    Values that are all equal, as untrained biases are, do not change.) Last is what was defined last.
+    From the last module to the first, each parameter's values are put in random order, and stay so while
+    earlier modules follow. A map that does not change does not depend on what was learnt. (The authors draw
+    new initial weights; a random order keeps each parameter's values, so that activations stay in the range
+    that later normalizations expect, whatever its initialization was. Values that are all equal, as untrained
+    biases are, do not change.) Last is what was defined last.
 
     Args:
-        saliency_of: Function ``(model, images) -> (n, h, w)``; ask it for a fixed class, as the prediction changes with the model.
-        stages: After which modules to look: names of modules, in the order in which they are to forget, each with all within it; or
-            into how many groups of about equal length to divide the modules with parameters, named by the last to forget; None
-            looks after each.
+        saliency_of: Function ``(model, images) -> (n, h, w)``; ask it for a fixed class, as the prediction
+            changes with the model.
+        stages: After which modules to look: names of modules, in the order in which they are to forget, each
+            with all within it; or into how many groups of about equal length to divide the modules with
+            parameters, named by the last to forget; None looks after each.
         seed: Of the random orders.
 
     Returns:
-        Spearman's rank correlation with the maps of the model as it is, by stage; NaN where a map is constant or holds NaN.
+        Spearman's rank correlation with the maps of the model as it is, by stage; NaN where a map is constant
+        or holds NaN.
 
     Raises:
-        ValueError: No such module or none with parameters, or ``saliency_of`` does not return a map per image.
+        ValueError: No such module or none with parameters, or ``saliency_of`` does not return a map per
+            image.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3))
         >>> parameter_randomization(model, torch.rand(1, 1, 8, 8), lambda model, images: images[:, 0])
         {'2': tensor([1.]), '0': tensor([1.])}
 
-    Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, cascading randomization. https://arxiv.org/abs/1810.03292
+    Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, cascading randomization.
+        https://arxiv.org/abs/1810.03292
     """
     check_forward(model, lambda module, images: None)
     check_images(images)
@@ -105,7 +111,9 @@ def _maps(saliency_of: SaliencyOf, model: nn.Module, images: Images) -> Cams:
 
 
 def _ranks(maps: Cams) -> Tensor:
-    """Ranks (n, pixels) around their mean, as shares of the pixels; equal values share theirs; NaN where a map has no order."""
+    """Ranks (n, pixels) around their mean, as shares of the pixels; equal values share theirs; NaN where a
+    map has no order.
+    """
     values = maps.flatten(1)
     values = values.to(torch.promote_types(values.dtype, torch.float32)).contiguous()
     ordered = values.sort(dim=1).values

@@ -1,4 +1,6 @@
-"""Copies of images in which pixels are covered, the most salient first; what covers them; and the scores of such copies."""
+"""Copies of images in which pixels are covered, the most salient first; what covers them; and the scores of
+such copies.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -25,7 +27,8 @@ Cover = Callable[
 def along(score: Score, images: Images, saliency: Saliency, counts: Sequence[int], cover: Cover) -> Curve:
     """Scores of copies in which so many of the most salient pixels are covered, in the score's unit.
 
-    Equal pixels go in reading order. How many copies are held at once does not depend on the number of images.
+    Equal pixels go in reading order. How many copies are held at once does not depend on the number of
+    images.
     """
     copies_at_once = max(1, MOST_VALUES // images[0].numel())
     images_at_once = max(1, copies_at_once // len(counts))
@@ -46,7 +49,9 @@ def along(score: Score, images: Images, saliency: Saliency, counts: Sequence[int
 
 
 def area(score: Score, images: Images, saliency: Saliency, steps: int, cover: Cover) -> PerImage:
-    """Area under the scores over the share of pixels that are covered, in the score's unit, by the trapezoidal rule."""
+    """Area under the scores over the share of pixels that are covered, in the score's unit, by the
+    trapezoidal rule.
+    """
     pixels = saliency[0].numel()
     steps = min(steps, pixels)
     counts = [round(pixels * step / steps) for step in range(steps + 1)]
@@ -73,10 +78,12 @@ def blurred(images: Images) -> Images:
 
 
 def imputed(images: Images, removed: Removed) -> Images:
-    """Images whose removed pixels are the means of their eight neighbours, and noise, in the unit of the images.
+    """Images whose removed pixels are the means of their eight neighbours, and noise, in the unit of the
+    images.
 
-    Direct neighbours weigh 1/6, diagonal ones 1/12, those beyond the edge nothing; all removed pixels are found together. The noise
-    has a standard deviation of 0.01, comes from a generator of its own, and is the same for every image.
+    Direct neighbours weigh 1/6, diagonal ones 1/12, those beyond the edge nothing; all removed pixels are
+    found together. The noise has a standard deviation of 0.01, comes from a generator of its own, and is the
+    same for every image.
 
     Source: Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
     https://arxiv.org/abs/2202.00449
@@ -96,7 +103,9 @@ def _scores(score: Score, copies: Tensor, index: Index) -> Curve:
 
 
 def _means_of_neighbors(images: Images, removed: Removed) -> Images:
-    """Conjugate gradients: a row of the system times the weights inside the image makes it symmetric and positive definite."""
+    """Conjugate gradients: a row of the system times the weights inside the image makes it symmetric and
+    positive definite.
+    """
     weights = _neighbors(torch.ones_like(images[:1, :1]))
     right = torch.where(removed, _neighbors(torch.where(removed, 0.0, images)), 0.0)
     solution, residual, direction = torch.zeros_like(right), right, right
@@ -126,7 +135,9 @@ def _neighbors(images: Images) -> Images:
 
 
 def _gaussian() -> list[float]:
-    """What scipy's gaussian_filter makes of one bright cell in the middle: cut at four deviations, mirrored at the edges."""
+    """What scipy's gaussian_filter makes of one bright cell in the middle: cut at four deviations, mirrored
+    at the edges.
+    """
     reach, middle = int(4 * BLUR_SIGMA), BLUR_WIDTH // 2
     distances = torch.arange(-reach, reach + 1)
     places = (middle + distances) % (2 * BLUR_WIDTH)

@@ -1,4 +1,6 @@
-"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see (``Pair``)."""
+"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see
+(``Pair``).
+"""
 
 import math
 from collections.abc import Callable
@@ -38,7 +40,8 @@ def border_mass(saliency: Saliency, width: float = 0.1) -> PerImage:
     """Share of the saliency within ``width`` of the image's edge, in [0, 1]; NaN for a blank map.
 
     Args:
-        width: Thickness of the edge as a fraction of each side, in (0, 0.5); rounded to whole pixels, at least one.
+        width: Thickness of the edge as a fraction of each side, in (0, 0.5); rounded to whole pixels, at
+            least one.
 
     Raises:
         ValueError: ``width`` is outside (0, 0.5).
@@ -55,8 +58,8 @@ def corner_mass(saliency: Saliency, width: float = 0.25) -> PerImage:
     """Share of the saliency in the corners, near an end of every side, in [0, 1]; NaN for a blank map.
 
     Args:
-        width: Side of a corner as a fraction of the image's side, in (0, 0.5); rounded to whole pixels, at least one. The default
-            is one cell of a 4 x 4 grid. A signal's corners are its two ends.
+        width: Side of a corner as a fraction of the image's side, in (0, 0.5); rounded to whole pixels, at
+            least one. The default is one cell of a 4 x 4 grid. A signal's corners are its two ends.
 
     Raises:
         ValueError: ``width`` is outside (0, 0.5).
@@ -70,9 +73,11 @@ def corner_mass(saliency: Saliency, width: float = 0.25) -> PerImage:
 
 
 def entropy(saliency: Saliency) -> PerImage:
-    """Shannon entropy of the mass over pixels divided by that of a uniform map, in [0, 1]; NaN for a blank map.
+    """Shannon entropy of the mass over pixels divided by that of a uniform map, in [0, 1]; NaN for a blank
+    map.
 
-    Source: Shannon, A Mathematical Theory of Communication, 1948, section 6. https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
+    Source: Shannon, A Mathematical Theory of Communication, 1948, section 6.
+        https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
     """
     shares = _shares(saliency)
     return (_total(torch.special.entr(shares)) / math.log(shares[0].numel())).clamp(
@@ -83,7 +88,8 @@ def entropy(saliency: Saliency) -> PerImage:
 def gini(saliency: Saliency) -> PerImage:
     """Gini index of the mass over pixels, in [0, 1]: 0 is uniform, near 1 is one pixel; NaN for a blank map.
 
-    Source: Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020, section 5.
+    Source: Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020,
+        section 5.
     https://arxiv.org/abs/1810.06583
     """
     ascending = _shares(saliency).flatten(1).sort(dim=1).values
@@ -93,23 +99,29 @@ def gini(saliency: Saliency) -> PerImage:
 
 
 def center_x(saliency: Saliency) -> PerImage:
-    """Horizontal centre of mass as a fraction of the width (of a signal: the time), in [0, 1], 0 is left; NaN for a blank map."""
+    """Horizontal centre of mass as a fraction of the width (of a signal: the time), in [0, 1], 0 is left; NaN
+    for a blank map.
+    """
     return _center(saliency, dim=saliency.ndim - 1)
 
 
 def center_y(saliency: Saliency) -> PerImage:
-    """Vertical centre of mass as a fraction of the height, in [0, 1], 0 is the top; NaN for a blank map or a signal."""
+    """Vertical centre of mass as a fraction of the height, in [0, 1], 0 is the top; NaN for a blank map or a
+    signal.
+    """
     if saliency.ndim < 3:
         return torch.full_like(saliency[:, 0], torch.nan)
     return _center(saliency, dim=saliency.ndim - 2)
 
 
 def effective_area(saliency: Saliency) -> PerImage:
-    """Share of the image over which the mass is spread, in (0, 1]: ``(sum s)^2 / (N sum s^2)``; NaN for a blank map.
+    """Share of the image over which the mass is spread, in (0, 1]: ``(sum s)^2 / (N sum s^2)``; NaN for a
+    blank map.
 
     A map that is constant on a part of the image and zero elsewhere has that part's area.
 
-    Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970. https://doi.org/10.1039/DF9705000055
+    Source: the inverse participation ratio; Bell and Dean, Discuss. Faraday Soc. 50, 1970.
+        https://doi.org/10.1039/DF9705000055
     """
     return (1 / (_total(_shares(saliency).square()) * saliency[0].numel())).clamp(
         0, 1
@@ -119,15 +131,18 @@ def effective_area(saliency: Saliency) -> PerImage:
 def mass_inside(saliency: Saliency, masks: Masks) -> PerImage:
     """Share of the saliency inside the mask, in [0, 1]; NaN for a blank map or an empty mask.
 
-    Source: Wang et al., Score-CAM, CVPRW 2020, eq. 7 (energy-based pointing game). https://arxiv.org/abs/1910.01279
+    Source: Wang et al., Score-CAM, CVPRW 2020, eq. 7 (energy-based pointing game).
+        https://arxiv.org/abs/1910.01279
     """
     return torch.where(masks.flatten(1).any(dim=1), _share(saliency, masks), torch.nan)
 
 
 def pointing_game(saliency: Saliency, masks: Masks) -> PerImage:
-    """1 where the saliency's (first) maximum lies inside the mask, 0 where not; NaN for a blank map or an empty mask.
+    """1 where the saliency's (first) maximum lies inside the mask, 0 where not; NaN for a blank map or an
+    empty mask.
 
-    Source: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016, section 4.2, without the tolerance of 15
+    Source: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016, section 4.2, without
+        the tolerance of 15
     pixels. https://arxiv.org/abs/1608.00507
     """
     peak = saliency.flatten(1).argmax(dim=1, keepdim=True)
@@ -142,9 +157,11 @@ def raw_peak(cams: Cams) -> PerImage:
 
 
 def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
-    """Jensen-Shannon divergence of the maps' positive parts, in bits, in [0, 1]; NaN where one is blank or not finite.
+    """Jensen-Shannon divergence of the maps' positive parts, in bits, in [0, 1]; NaN where one is blank or
+    not finite.
 
-    Source: Lin, Divergence Measures Based on the Shannon Entropy, IEEE TIT 1991, eq. 4.1. https://doi.org/10.1109/18.61115
+    Source: Lin, Divergence Measures Based on the Shannon Entropy, IEEE TIT 1991, eq. 4.1.
+        https://doi.org/10.1109/18.61115
     """
     p, q = (_shares(torch.where(maps.isfinite(), maps.clamp(min=0), torch.nan)) for maps in (cams, others))
     divergence = torch.special.entr((p + q) / 2) - (torch.special.entr(p) + torch.special.entr(q)) / 2
@@ -153,7 +170,9 @@ def jensen_shannon(cams: Cams, others: Cams) -> PerImage:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A row of ``STATISTICS``: the function, its unit and its range; whether it needs masks, and of how many dimensions maps."""
+    """A row of ``STATISTICS``: the function, its unit and its range; whether it needs masks, and of how many
+    dimensions maps.
+    """
 
     function: Callable[[MapContext], PerImage]
     unit: str
@@ -194,7 +213,9 @@ STATISTICS: dict[str, Callable[[MapContext], PerImage]] = {
 
 
 def measure(maps: MapContext) -> dict[str, PerImage]:
-    """Every row of ``STATISTICS`` by name, (n,) each, but for those that need masks or dimensions which are not there."""
+    """Every row of ``STATISTICS`` by name, (n,) each, but for those that need masks or dimensions which are
+    not there.
+    """
     return {name: statistic(maps) for name, statistic in STATISTICS.items() if _applies(statistic, maps)}
 
 

@@ -97,7 +97,9 @@ def _read(path: Path, trust: bool) -> Any:
 
 
 def _name(key: Any) -> str:
-    """The monitor's name, out of its key in the checkpoint, which Lightning makes: ``CAMMonitor{'name': 'cam'}``."""
+    """The monitor's name, out of its key in the checkpoint, which Lightning makes: ``CAMMonitor{'name':
+    'cam'}``.
+    """
     text = str(key)
     try:
         return str(ast.literal_eval(text[text.index("{") :])["name"])

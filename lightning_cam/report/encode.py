@@ -55,7 +55,8 @@ class Maps:
         grids: Height and width of each grid.
         zeros: (looks, images) the byte that is zero.
         steps: (looks, images) as above.
-        tops: (looks, images) maximum of the map as it is drawn, 0 where it is nowhere positive; NaN where it was not seen.
+        tops: (looks, images) maximum of the map as it is drawn, 0 where it is nowhere positive; NaN where it
+            was not seen.
         pooled: Into how many cells a side one cell is averaged, so that the page stays small; 1: none.
     """
 

@@ -1,4 +1,6 @@
-"""The latest sheet of each finding that stands, small: for the report page, and for the checkpoint it may be made from."""
+"""The latest sheet of each finding that stands, small: for the report page, and for the checkpoint it may be
+made from.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,8 +23,8 @@ class _Sheet:
 class EvidenceImages:
     """The latest sheet of each finding, at most four.
 
-    The thread of the training alone says of which findings there are sheets, the thread that draws alone fills them in; so neither
-    undoes what the other did.
+    The thread of the training alone says of which findings there are sheets, the thread that draws alone
+    fills them in; so neither undoes what the other did.
     """
 
     def __init__(self, state: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -31,7 +33,9 @@ class EvidenceImages:
         }
 
     def keeping(self, key: FindingKey, draw: Draw) -> Draw:
-        """Draws as ``draw`` does, and keeps what was drawn; who has no place any more is the finding whose sheet is oldest."""
+        """Draws as ``draw`` does, and keeps what was drawn; who has no place any more is the finding whose
+        sheet is oldest.
+        """
         sheet = self._sheets.pop(key, _Sheet())
         self._sheets = {**dict(list(self._sheets.items())[1 - MOST_SHEETS :]), key: sheet}
 

@@ -67,7 +67,8 @@ def write_report(
 ) -> Path:
     """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
 
-    A monitor writes it by itself at the end of a fit; its ``history``, ``probe`` and ``findings`` are what belongs here.
+    A monitor writes it by itself at the end of a fit; its ``history``, ``probe`` and ``findings`` are what
+    belongs here.
 
     Args:
         history: The looks.

@@ -1,4 +1,6 @@
-"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars, the findings."""
+"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars,
+the findings.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,7 +88,9 @@ class Memory:
         return probe.to("cpu"), serials  # the device's memory is the training's
 
     def rehearse(self, untrained: Look, serials: list[int]) -> None:
-        """Keeps the look at the untrained model: at the probe, or at those images that may become part of it."""
+        """Keeps the look at the untrained model: at the probe, or at those images that may become part of
+        it.
+        """
         if self.probe is not None:
             self.history = self.history.added(untrained)
         else:
@@ -121,12 +125,16 @@ class Memory:
             self.history = self.history.added(look)
 
     def keep(self, scalars: Mapping[str, float]) -> None:
-        """The last finite values: a scalar that others watch is never NaN and never missing; 0 before there is one."""
+        """The last finite values: a scalar that others watch is never NaN and never missing; 0 before there
+        is one.
+        """
         for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
     def logged(self, cues: Iterable[str], is_off: bool) -> dict[str, float]:
-        """The last scalars; where no look has come, or none will, also those it might bring, as 0: others may watch them."""
+        """The last scalars; where no look has come, or none will, also those it might bring, as 0: others may
+        watch them.
+        """
         if "blank" in self.scalars and not is_off:
             return self.scalars
         may_have_masks = self.probe is None or self.probe.masks is not None
@@ -161,7 +169,9 @@ class Memory:
         expected: Sequence[str] = (),
         alarming: Sequence[str] = (),
     ) -> None:
-        """What one look's shortcut tests found, beside what earlier ones did; ``complete`` where stage 2 was among them."""
+        """What one look's shortcut tests found, beside what earlier ones did; ``complete`` where stage 2 was
+        among them.
+        """
         self.tests += 1
         findings = follow(self.standing.findings, found, dominances.keys(), epoch, expected, alarming)
         self.standing = self.standing.after(findings, complete, pointed)
@@ -174,7 +184,9 @@ class Memory:
         return not epochs or epoch == epochs[-1] or epoch // every_n_epochs != epochs[-1] // every_n_epochs
 
     def forget(self, reason: Exception) -> bool:
-        """Lets go of a restored probe that does not fit, so that a new one is chosen; says whether there was one."""
+        """Lets go of a restored probe that does not fit, so that a new one is chosen; says whether there was
+        one.
+        """
         if not self._restored:
             return False
         self.warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({reason})")

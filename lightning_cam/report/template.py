@@ -10,13 +10,16 @@ from typing import Any
 
 
 def filled(data: Mapping[str, Any]) -> str:
-    """The page's template with the data, and with a policy that lets no other script or style run and nothing be fetched."""
+    """The page's template with the data, and with a policy that lets no other script or style run and nothing
+    be fetched.
+    """
     page = files(__package__).joinpath("template.html").read_text(encoding="utf-8")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_digest(page, 'style')}'; script-src '{_digest(page, 'script')}'"
     )
-    # In a script element only "<" could end the data; the others are escaped so that no reader of any kind is led astray.
+    # In a script element only "<" could end the data; the others are escaped so that no reader of any kind is
+    # led astray.
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

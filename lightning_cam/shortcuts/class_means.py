@@ -53,7 +53,8 @@ class ClassMeans:
         """The sums over all ranks, of ``classes``; a collective, which fails together.
 
         Args:
-            images: One or more like those that were added, which say what shape a class has that this rank has not seen.
+            images: One or more like those that were added, which say what shape a class has that this rank
+                has not seen.
         """
         counts = ranks.summed(
             torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)

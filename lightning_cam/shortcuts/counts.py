@@ -20,8 +20,8 @@ class Counts:
         donor: Answers that are the donor's class.
         host: Answers that are the host's class.
         third: Answers that are neither.
-        wins: Images whose pairs were won by the donor more often than by the host. Pairs that share an image are no independent
-            observations, so each image has one vote.
+        wins: Images whose pairs were won by the donor more often than by the host. Pairs that share an image
+            are no independent observations, so each image has one vote.
         votes: Images whose pairs were not a draw.
         classes: How many classes the model tells apart.
         null: The share of conflicts that a cue may win without being a finding.
@@ -44,18 +44,22 @@ class Counts:
 
     @property
     def dominance(self) -> float:
-        """Share of the conflicts between donor and host that the donor wins, in [0, 1]; NaN where there is none.
+        """Share of the conflicts between donor and host that the donor wins, in [0, 1]; NaN where there is
+        none.
 
-        Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, the shape bias, for any cue.
+        Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, the shape bias,
+            for any cue.
         https://arxiv.org/abs/1811.12231
         """
         return self.donor / (self.donor + self.host) if self.donor + self.host else float("nan")
 
     @property
     def effect(self) -> float:
-        """Share of transplants answered by the donor's class, less what chance or shams give, in [-1, 1]; NaN without pairs.
+        """Share of transplants answered by the donor's class, less what chance or shams give, in [-1, 1]; NaN
+        without pairs.
 
-        With more than two classes, chance is how often one class that has nothing to do with the pair is answered.
+        With more than two classes, chance is how often one class that has nothing to do with the pair is
+        answered.
         """
         if not self.pairs:
             return float("nan")
@@ -64,18 +68,23 @@ class Counts:
 
     @property
     def p_value(self) -> float:
-        """Of the null hypothesis that the cue wins no more than the share ``null``: ``P(Bin(votes, null) >= wins)``."""
+        """Of the null hypothesis that the cue wins no more than the share ``null``: ``P(Bin(votes, null) >=
+        wins)``.
+        """
         return binomial_tail(self.wins, self.votes, self.null)
 
     def holds(self, p_value: float) -> bool:
-        """Whether the rule holds: the donor wins more than ``null``, by more than chance (p adjusted), often enough to matter."""
+        """Whether the rule holds: the donor wins more than ``null``, by more than chance (p adjusted), often
+        enough to matter.
+        """
         return self.dominance > self.null and self.effect >= LEAST_EFFECT and p_value <= ALPHA
 
 
 def tally(
     predicted: Labels, hosts: Labels, donors: Labels, voters: Index, classes: int, null: float = 0.5
 ) -> Counts:
-    """Counts answers ``predicted`` to transplants that hosts of classes ``hosts`` received from classes ``donors``.
+    """Counts answers ``predicted`` to transplants that hosts of classes ``hosts`` received from classes
+    ``donors``.
 
     Args:
         voters: Which image each pair counts for.
@@ -103,7 +112,8 @@ def binomial_tail(wins: int, trials: int, share: float = 0.5) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for how many there are, each at least as large as before, in [0, 1].
 
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
+        1979.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0

@@ -1,4 +1,6 @@
-"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see (``Pair``)."""
+"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see
+(``Pair``).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +29,14 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Pair:
-    """All that a cue may see: m hosts, which receive the cue, beside m donors. A cue is a function ``(pair) -> transplants``.
+    """All that a cue may see: m hosts, which receive the cue, beside m donors. A cue is a function ``(pair)
+    -> transplants``.
 
     Args:
         hosts: As the network gets them, at least float32.
         donors: Likewise, of other classes.
-        host_mean: Mean of the cue's feature (m, ...) over each host's class, the host itself left out; None where a cue needs none.
+        host_mean: Mean of the cue's feature (m, ...) over each host's class, the host itself left out; None
+            where a cue needs none.
         donor_mean: Likewise over each donor's class.
         host_masks: Where the object is, grown a little; None where nobody knows.
         donor_masks: Likewise.
@@ -65,13 +69,15 @@ class Cue:
         stage: 1 for what the average image of a class has of its own, 2 for one part that has a name.
         tier: "A" may warn; "B" is noticed alone, because honest tasks may be decided by it.
         meaning: What is transplanted, in a few words.
-        feature: The class means that it needs, a key of ``FEATURES``; empty where a donor image gives the cue.
+        feature: The class means that it needs, a key of ``FEATURES``; empty where a donor image gives the
+            cue.
         needs: What else it needs: "masks", "saliency" or nothing.
         smallest: The shortest side of an image that it can be applied to, in pixels.
         donors: How many donors each host has.
-        scope: Which donors' classes it is tested on. "any": all together, and one alone where that one stands out. "all": all
-            together only, as what a single class has of it is also its object's shape, which honest models follow. "many": not
-            on two classes either, where whatever spoils one class speaks for the other.
+        scope: Which donors' classes it is tested on. "any": all together, and one alone where that one stands
+            out. "all": all together only, as what a single class has of it is also its object's shape, which
+            honest models follow. "many": not on two classes either, where whatever spoils one class speaks
+            for the other.
         null: The share of conflicts that it may win without being a finding.
     """
 
@@ -150,7 +156,9 @@ def donor_spectrum(pair: Pair) -> Rows:
 
 
 def detail(pair: Pair, share: int) -> Rows:
-    """The frequencies above a ``share``-th of the side, of the average image's pattern: a donor's own would hold its edges."""
+    """The frequencies above a ``share``-th of the side, of the average image's pattern: a donor's own would
+    hold its edges.
+    """
     return pair.hosts + _fine(_pattern(pair), share)
 
 
@@ -164,7 +172,9 @@ def donor_amplitude(pair: Pair) -> Rows:
 
 
 def attended(pair: Pair) -> Rows:
-    """The donor's box around the peak of its map, a third of the shorter side wide, onto the peak of the host's."""
+    """The donor's box around the peak of its map, a third of the shorter side wide, onto the peak of the
+    host's.
+    """
     if pair.host_saliency is None or pair.donor_saliency is None:
         raise ValueError("cues: 'attended' needs saliency maps of hosts and donors.")
     height, width = pair.hosts.shape[2:]

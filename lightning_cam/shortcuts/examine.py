@@ -37,7 +37,8 @@ def examine(
     thorough: bool = False,
     standing: FindingTracker = UNTESTED,
 ) -> ShortcutReport:
-    """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough`` asks for it.
+    """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough``
+    asks for it.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
@@ -185,7 +186,8 @@ def _counted(
     classes: int,
 ) -> Result:
     hosts, donors = subjects.labels[pairs.hosts], subjects.labels[pairs.donors]
-    # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what was sampled.
+    # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what
+    # was sampled.
     by_host = row.feature or only is not None or len(pairs.hosts.unique()) <= len(pairs.donors.unique())
     voters = pairs.hosts if by_host else pairs.donors
     by_class = {}
@@ -205,10 +207,12 @@ def _counted(
 
 
 def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[list[tuple[str, int]], int]:
-    """Cues and classes that win enough of the few conflicts that they had, the clearest first; and how many there might have been.
+    """Cues and classes that win enough of the few conflicts that they had, the clearest first; and how many
+    there might have been.
 
     Args:
-        right: Share of the images that the model gets right: a weak model takes most images for the few classes that it knows.
+        right: Share of the images that the model gets right: a weak model takes most images for the few
+            classes that it knows.
     """
     if classes == 2 or right < LEAST_RIGHT:
         return [], 0
@@ -234,7 +238,9 @@ def _clearest(results: Sequence[Result], most: float) -> Result | None:
 
 
 def _adjusted(results: Sequence[Result], known: Collection[FindingKey], untested: int = 0) -> list[Result]:
-    """p-values adjusted for how many tests their family made or, to choose which, left; and for how many families there are."""
+    """p-values adjusted for how many tests their family made or, to choose which, left; and for how many
+    families there are.
+    """
     new = [result for result in results if result.key not in known]
     adjusted = iter(holm([*(result.tally.p_value for result in new), *[1.0] * untested]))
     return [

@@ -1,4 +1,6 @@
-"""Features of images that cues are made of: mean patterns, spectra, tones, places. Tensors in, tensors out."""
+"""Features of images that cues are made of: mean patterns, spectra, tones, places. Tensors in, tensors
+out.
+"""
 
 import math
 from collections.abc import Callable
@@ -28,7 +30,9 @@ def image(images: Images) -> Features:
 
 
 def spectrum(images: Images) -> Features:
-    """Log amplitude by radial frequency, its mean over channels: how sharp, how noisy. Invariant to scale and shift."""
+    """Log amplitude by radial frequency, its mean over channels: how sharp, how noisy. Invariant to scale and
+    shift.
+    """
     radius = radial_frequencies(images)
     bins = int(radius.max()) + 1
     amplitudes = torch.fft.rfft2(images).abs().flatten(2)
@@ -43,7 +47,9 @@ def amplitude(images: Images) -> Features:
 
 
 def tone(images: Images) -> Features:
-    """The sorted values of each channel at 65 quantiles, in the images' unit: colours, exposure, tone curve."""
+    """The sorted values of each channel at 65 quantiles, in the images' unit: colours, exposure, tone
+    curve.
+    """
     return at_ranks(images.flatten(2).sort(dim=2).values, QUANTILES)
 
 

@@ -30,13 +30,13 @@ def find_shortcuts(
 ) -> ShortcutReport:
     """Which cues decide against the object: all cues, once, on any classifier, which is left as it was.
 
-    An image that the model gets right, the host, receives one cue of another class; the rest stays. Where the model then answers
-    the class that gave the cue more often than the host's own, the cue dominates.
+    An image that the model gets right, the host, receives one cue of another class; the rest stays. Where the
+    model then answers the class that gave the cue more often than the host's own, the cue dominates.
 
     Args:
         model: A classifier. It is asked in eval mode.
-        probe: Images and labels, at least five of each class for the cues that need class means; 64 images serve well. Masks, where
-            there are any, say where the object is.
+        probe: Images and labels, at least five of each class for the cues that need class means; 64 images
+            serve well. Masks, where there are any, say where the object is.
         cues: Keys of ``CUES``, or prefixes of such; "default": all.
         target_layer: The layer whose map says what is attended to; None finds it.
         forward: Function ``(model, images) -> output``; None calls the model.

@@ -1,4 +1,6 @@
-"""What a look found: a cue that decides against the object; at one look a notice, at two in a row a warning."""
+"""What a look found: a cue that decides against the object; at one look a notice, at two in a row a
+warning.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +18,13 @@ class Finding:
     Args:
         cue: A key of ``CUES``.
         tier: "A" may warn; "B" is a notice, because honest tasks may be decided by it.
-        level: "notice" at one look, "warning" when it holds at two in a row and may warn, "expected" where the user said so.
+        level: "notice" at one look, "warning" when it holds at two in a row and may warn, "expected" where
+            the user said so.
         dominance: Share of the conflicts between cue and object that the cue wins, in (0, 1].
         donor: Transplants answered by the class that the cue came from.
         host: Transplants answered by the image's own class.
-        p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this look.
+        p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this
+            look.
         classes: Names of the classes whose cue wins more of its conflicts than the cue's row allows.
         label: The only class that was tested as donor; None where all were.
         looks: At how many looks in a row the rule held.
@@ -72,7 +76,8 @@ def follow(
     expected: Sequence[str] = (),
     alarming: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """The look's findings, with what earlier looks knew of them. A cue that this look did not test is kept as it was.
+    """The look's findings, with what earlier looks knew of them. A cue that this look did not test is kept as
+    it was.
 
     Args:
         before: What the last look left.
@@ -111,7 +116,9 @@ class FindingTracker:
 
     @property
     def is_thorough(self) -> bool:
-        """Whether the next look makes stage 2 in any case: after so many that did not, and where a finding has held once only."""
+        """Whether the next look makes stage 2 in any case: after so many that did not, and where a finding
+        has held once only.
+        """
         return self.rested >= REST or any(finding.looks < LOOKS_TO_WARN for finding in self.findings)
 
     @property

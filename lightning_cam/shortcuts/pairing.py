@@ -24,7 +24,8 @@ class TestedProbe:
     Args:
         predicted: The classes that the model answers to the images as they are.
         means: Class means, over the validation or over the probe.
-        among: Whether the probe's images are all that is behind the means: then each host is left out of its own class.
+        among: Whether the probe's images are all that is behind the means: then each host is left out of its
+            own class.
         ranks: The processes among which transplants are shared.
     """
 
@@ -39,7 +40,9 @@ class TestedProbe:
 
     @property
     def right(self) -> Tensor:
-        """(n,) which images the model gets right: only these are hosts, as a weak model would seem to follow anything."""
+        """(n,) which images the model gets right: only these are hosts, as a weak model would seem to follow
+        anything.
+        """
         return self.predicted == self.labels
 
     @cached_property
@@ -73,7 +76,8 @@ def plan(
     per_host: int,
     only: int | None = None,
 ) -> Pairing:
-    """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a random number.
+    """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a
+    random number.
 
     Args:
         only: The only class that donors have.
@@ -105,7 +109,9 @@ def plan(
 
 
 def shams(cue: Cue, subjects: TestedProbe, pairs: Pairing) -> Pairing:
-    """The same hosts, with donors of the hosts' own classes; of class means, which have no donor image, the same pairs."""
+    """The same hosts, with donors of the hosts' own classes; of class means, which have no donor image, the
+    same pairs.
+    """
     if cue.feature:
         return pairs
     labels = subjects.labels.tolist()
@@ -123,7 +129,8 @@ def shams(cue: Cue, subjects: TestedProbe, pairs: Pairing) -> Pairing:
 def transplants(
     cue: Cue, subjects: TestedProbe, pairs: Pairing, max_batch: int, sham: bool = False
 ) -> Iterator[tuple[Rows, Index]]:
-    """Hosts with the donors' cue, clamped to the probe's range, batch by batch; and each one's row of the probe.
+    """Hosts with the donors' cue, clamped to the probe's range, batch by batch; and each one's row of the
+    probe.
 
     Args:
         sham: Take class means the other way round: a change as large, away from the donor's class.

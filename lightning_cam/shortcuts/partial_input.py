@@ -55,7 +55,8 @@ PARTS: dict[str, Callable[[Images], Images]] = {"border_only": border_only, "shu
 
 
 def observe(report: ShortcutReport, ask: Ask, *, classes: int, max_batch: int) -> ShortcutReport:
-    """The report with its ``offers`` and its ``agreement``; as it was where the images are no pictures, or too small.
+    """The report with its ``offers`` and its ``agreement``; as it was where the images are no pictures, or
+    too small.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.

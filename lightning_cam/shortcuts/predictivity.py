@@ -18,11 +18,13 @@ Features = Float[Tensor, "n d"]
 
 
 def label_skill(features: Features, labels: Labels) -> float:
-    """How well features tell the label, no model asked, in [-1, 1]: 1 without an error, about 0 as well as chance.
+    """How well features tell the label, no model asked, in [-1, 1]: 1 without an error, about 0 as well as
+    chance.
 
-    Each image goes to the nearest class mean, made without it, in units of the spread within classes. The share of right answers
-    is averaged over classes, so that a frequent one is no skill. A mean of few images lies further from every image, by the spread
-    over how many there are: that is taken off. NaN where fewer than two classes have two images.
+    Each image goes to the nearest class mean, made without it, in units of the spread within classes. The
+    share of right answers is averaged over classes, so that a frequent one is no skill. A mean of few images
+    lies further from every image, by the spread over how many there are: that is taken off. NaN where fewer
+    than two classes have two images.
     """
     several = (labels[:, None] == labels).sum(dim=1) > 1
     features, labels = features[several].cpu().double(), labels[several].cpu()
@@ -47,9 +49,11 @@ def label_skill(features: Features, labels: Labels) -> float:
 
 
 def kappa(first: Labels, second: Labels, classes: int) -> float:
-    """Cohen's kappa, agreement beyond chance, in [-1, 1]; 1 where both give the same class always; NaN without images.
+    """Cohen's kappa, agreement beyond chance, in [-1, 1]; 1 where both give the same class always; NaN
+    without images.
 
-    Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 1960.
+    Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
+        1960.
     """
     if not len(first):
         return float("nan")

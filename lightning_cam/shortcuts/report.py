@@ -71,9 +71,12 @@ class ShortcutReport:
         class_names: One name per class, or None.
         passes: Images sent through the model, as a multiple of the probe.
         notes: What could not be tested, and what it needs.
-        pointed: The test of stage 1 that stage 2 followed, or would have followed; None where nothing was clear.
-        offers: How well a cue's own features tell the label, no model asked: 1 always, 0 as chance does. Empty if not measured.
-        agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not measured.
+        pointed: The test of stage 1 that stage 2 followed, or would have followed; None where nothing was
+            clear.
+        offers: How well a cue's own features tell the label, no model asked: 1 always, 0 as chance does.
+            Empty if not measured.
+        agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not
+            measured.
     """
 
     results: tuple[Result, ...]
@@ -97,7 +100,9 @@ class ShortcutReport:
 
     @property
     def dominances(self) -> dict[str, float]:
-        """Each cue's dominance, the larger where one class was tested too; NaN where there was no conflict."""
+        """Each cue's dominance, the larger where one class was tested too; NaN where there was no
+        conflict.
+        """
         found: dict[str, float] = {}
         for result in self.results:
             known = found.get(result.cue, float("nan"))
@@ -156,7 +161,9 @@ class ShortcutReport:
         return "\n".join([*lines, f"{tested} of the probe.", *self.notes, *without_alarm])
 
     def following(self, finding: Finding) -> str:
-        """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share first."""
+        """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share
+        first.
+        """
         classes = [
             (label, own) for label, own in self.result_of(finding).by_class.items() if own.donor + own.host
         ]
@@ -172,7 +179,9 @@ class ShortcutReport:
         return self.drawing(finding, when, normalization)()
 
     def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> Draw:
-        """Draws hosts, donors and transplants with the model's answers, the mean pattern, the cells, the table of classes."""
+        """Draws hosts, donors and transplants with the model's answers, the mean pattern, the cells, the
+        table of classes.
+        """
         result, subjects = self.result_of(finding), self.subjects
         hosts, donors = result.pairs.hosts, result.pairs.donors
         wins = result.predicted == subjects.labels[donors]

@@ -43,7 +43,9 @@ def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
 
 
 def is_diverging(colormap: str) -> bool:
-    """Whether a matplotlib colormap runs from one colour through a middle to another: then maps are drawn with both signs."""
+    """Whether a matplotlib colormap runs from one colour through a middle to another: then maps are drawn
+    with both signs.
+    """
     return colormap.removesuffix("_r") in DIVERGING.split()
 
 
@@ -58,9 +60,10 @@ def displayable(
 ) -> tuple[Shown, bool]:
     """Images in [0, 1] and three colours, and whether their range had to be guessed.
 
-    Undoes the normalization where it is given and fits the channels. Values that lie outside [0, 1] even so are stretched: each
-    channel's range over all images becomes [0, 1]. One channel is shown in grey, of four the first three are shown (alpha is
-    dropped), of any other number the mean. Signals keep their channels, and each is stretched whatever its range.
+    Undoes the normalization where it is given and fits the channels. Values that lie outside [0, 1] even so
+    are stretched: each channel's range over all images becomes [0, 1]. One channel is shown in grey, of four
+    the first three are shown (alpha is dropped), of any other number the mean. Signals keep their channels,
+    and each is stretched whatever its range.
     """
     count, others = images.shape[1], (0, *range(2, images.ndim))
     if images.dtype == torch.uint8:
@@ -83,7 +86,9 @@ def displayable(
 
 
 def overlay(images: Rgb, heatmap: Rgb, opacity: float | Rgb = 0.5) -> Rgb:
-    """The heatmap over the images, in [0, 1]: ``(1 - opacity) image + opacity heatmap``; the image where the heatmap is NaN."""
+    """The heatmap over the images, in [0, 1]: ``(1 - opacity) image + opacity heatmap``; the image where the
+    heatmap is NaN.
+    """
     blended = (1 - opacity) * images + opacity * heatmap
     return torch.where(blended.isnan(), images, blended)
 
@@ -102,8 +107,10 @@ def overlay_cams(
 
     Args:
         opacity: Of the heatmap, in [0, 1]; of a signed one at its strongest 1.4 times as much.
-        peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own maximum.
-        signed: The image is as it is where a map is zero; the stronger the map, the more opaque, in colours from the table's ends.
+        peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own
+            maximum.
+        signed: The image is as it is where a map is zero; the stronger the map, the more opaque, in colours
+            from the table's ends.
     """
     if not signed:
         return overlay(images, colorize(flat_saliency(cams, sides, size, peaks), colors), opacity)
@@ -131,12 +138,16 @@ def two_colors(
 
 
 def _outer(values: Tensor) -> Tensor:
-    """Places in a diverging table, in [0, 1]. Its middle, often white, is left out: as a halo it would stand for almost nothing."""
+    """Places in a diverging table, in [0, 1]. Its middle, often white, is left out: as a halo it would stand
+    for almost nothing.
+    """
     return (values + values.sign() + 2) / 4
 
 
 def outlined(images: Rgb, inside: Bool[Tensor, "n H W"], color: tuple[int, int, int] = WHITE) -> Rgb:
-    """A line around what is inside, in the colour, with a dark line around it that keeps it legible on bright ground."""
+    """A line around what is inside, in the colour, with a dark line around it that keeps it legible on bright
+    ground.
+    """
     grown, core = (_grown(inside, by) for by in (1, -1))
     dark = torch.where((grown & ~inside)[:, None], 0.25 * images, images)
     line = torch.tensor(color, dtype=images.dtype, device=images.device)[:, None, None] / 255
@@ -151,9 +162,11 @@ def _grown(inside: Tensor, by: int) -> Tensor:
 
 
 def overlay_parts(images: Rgb, strengths: FlatMaps) -> Rgb:
-    """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger the more opaque.
+    """Parts over the images in grey, in [0, 1]: the colour of the strongest one at each pixel, the stronger
+    the more opaque.
 
-    The first seven parts have a colour; the others are left out. Grey, because colours of the image would change the parts'.
+    The first seven parts have a colour; the others are left out. Grey, because colours of the image would
+    change the parts'.
     """
     colors = torch.tensor(PART_COLORS, dtype=strengths.dtype, device=strengths.device) / 255
     strongest, which = strengths[:, : len(PART_COLORS)].max(dim=1, keepdim=True)

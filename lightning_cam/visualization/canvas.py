@@ -1,6 +1,7 @@
 """From tiles and words to one picture: header, captions, frames and symbols, colour bar.
 
-A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as uint8 on the host.
+A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as
+uint8 on the host.
 """
 
 import io
@@ -43,7 +44,8 @@ class Key:
     Args:
         colors: Of the colour bar.
         scale: What its ends stand for.
-        parts: Name and colour of each part, where maps are of parts: they stand in the place of the colour bar.
+        parts: Name and colour of each part, where maps are of parts: they stand in the place of the colour
+            bar.
         lines: Meaning and colour of each line that is drawn.
         symbols: Whether right and wrong are told.
     """
@@ -103,7 +105,9 @@ def least_width(header: tuple[str, str], key: Key) -> int:
 def draw_words(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], words: tuple[str, str, str], room: float, color: Color
 ) -> None:
-    """Three texts in a row, the middle one shortened to fit; apart, because a name written from right to left reorders its line."""
+    """Three texts in a row, the middle one shortened to fit; apart, because a name written from right to left
+    reorders its line.
+    """
     x: float = place[0]
     before, name, after = words
     for text in (before, fit_text(name, room - text_width(before) - text_width(after)), after):
@@ -177,7 +181,9 @@ def image_of(tile: Tensor) -> Image.Image:
 
 
 def fit_text(text: str, room: float, size: int = 13, bold: bool = False) -> str:
-    """The text, some of it left out, nearer to its end than to its beginning, where it is wider than ``room`` pixels."""
+    """The text, some of it left out, nearer to its end than to its beginning, where it is wider than ``room``
+    pixels.
+    """
     text = " ".join(text.split())
     text = text if len(text) < 300 else text[:150] + text[-150:]
     keep = len(text)

@@ -113,10 +113,11 @@ def class_picture(
 def draw_classes(
     images: Images, cams: Cams, predicted: Labels, probe: Probe, header: tuple[str, str], style: Style
 ) -> Draw | None:
-    """Draws the mean map of each class over its mean image, and where one class is looked at more than another.
+    """Draws the mean map of each class over its mean image, and where one class is looked at more than
+    another.
 
-    At most eight classes, those with most images. A class stands beside the one that it is most often taken for, else the next.
-    None where there are no two classes.
+    At most eight classes, those with most images. A class stands beside the one that it is most often taken
+    for, else the next. None where there are no two classes.
     """
     truth = [] if probe.labels is None else probe.labels.tolist()
     classes = sorted(label for label, _ in Counter(truth).most_common(MOST_CLASSES))

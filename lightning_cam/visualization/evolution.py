@@ -58,7 +58,9 @@ BLUE = (0, 114, 178)  # after Okabe and Ito
 
 @dataclass(frozen=True)
 class Column:
-    """One look in the film strip: its title, and per row whether the prediction was right and a remark in place of the map."""
+    """One look in the film strip: its title, and per row whether the prediction was right and a remark in
+    place of the map.
+    """
 
     title: str
     right: tuple[bool | None, ...]
@@ -72,7 +74,8 @@ class Row:
     Args:
         name: Of its class.
         remarks: What is to be said of it now, in a few words, each in its colour.
-        changes: Of each look so far, how far the map lies from that of the look before, in bits; NaN where nobody knows.
+        changes: Of each look so far, how far the map lies from that of the look before, in bits; NaN where
+            nobody knows.
     """
 
     name: str
@@ -88,7 +91,8 @@ def evolution_picture(
     header: tuple[str, str],
     key: Key,
 ) -> Image.Image:
-    """Rows are images, columns the looks so far; on the right, where maps changed, a chart of how far, look by look.
+    """Rows are images, columns the looks so far; on the right, where maps changed, a chart of how far, look
+    by look.
 
     Args:
         overlays: One batch of tiles per column.
@@ -210,7 +214,9 @@ WORTH_A_MARK = 0.02  # bit: below, the image that changed most has not changed
 def draw_evolution(
     images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style
 ) -> Draw:
-    """Draws a film strip: rows are the first probe images, columns the looks between which most changed, the untrained first."""
+    """Draws a film strip: rows are the first probe images, columns the looks between which most changed, the
+    untrained first.
+    """
     rows, looks = slice(0, min(STRIP_ROWS, len(images))), history.columns(STRIP_COLUMNS)
     drawn, peaks = (
         prepare_images(images[rows], style, STRIP_TILES),

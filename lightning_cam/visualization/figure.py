@@ -1,4 +1,6 @@
-"""Pictures side by side as a matplotlib figure: sized by their shape, titled within their width, with a colour bar or a legend."""
+"""Pictures side by side as a matplotlib figure: sized by their shape, titled within their width, with a
+colour bar or a legend.
+"""
 
 import math
 import re
@@ -44,7 +46,8 @@ class Panel:
     """A picture, what is written above it, and what is marked in it.
 
     Args:
-        title: Paragraphs; each is wrapped to the picture's column, and shortened where ``lines`` do not hold it.
+        title: Paragraphs; each is wrapped to the picture's column, and shortened where ``lines`` do not hold
+            it.
         outlined: Where the salient pixels are, to be outlined.
         boxes: To be drawn.
     """
@@ -67,7 +70,9 @@ class Key:
 
 
 def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
-    """A figure in which each image's panels stand in a row, and several images beside each other where there are many."""
+    """A figure in which each image's panels stand in a row, and several images beside each other where there
+    are many.
+    """
     from matplotlib.figure import Figure
 
     panels = len(images[0])
@@ -165,7 +170,9 @@ def _draw(axis: "Axes", panel: Panel, title: str) -> None:
 
 
 def fitted(paragraphs: Sequence[str], room: float, size: float, lines: int = 2) -> str:
-    """Paragraphs wrapped to ``room`` inches, of so many lines each at most; where one does not fit, "…" is its middle."""
+    """Paragraphs wrapped to ``room`` inches, of so many lines each at most; where one does not fit, "…" is
+    its middle.
+    """
     points = HINTING * 72 * room
     return "\n".join(
         line

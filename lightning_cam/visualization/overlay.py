@@ -1,4 +1,6 @@
-"""The overlay: each image beside its map, and below, where label and prediction differ, what speaks for which."""
+"""The overlay: each image beside its map, and below, where label and prediction differ, what speaks for
+which.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +116,8 @@ def overlay_picture(
     key: Key,
     confusions: ConfusionTiles | None = None,
 ) -> Image.Image:
-    """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that suits a screen.
+    """Image and overlay side by side for each shown image, with its caption; cells fill rows to a shape that
+    suits a screen.
 
     Args:
         header: Two lines: when, and what was asked.
@@ -194,11 +197,13 @@ def draw_overlay(
     confusions: tuple[Cams, Cams] | None = None,
     history: History = NOTHING,
 ) -> tuple[Draw, bool]:
-    """Draws each image beside its overlay, with true and predicted class; and whether the images' range had to be guessed.
+    """Draws each image beside its overlay, with true and predicted class; and whether the images' range had
+    to be guessed.
 
     Args:
-        parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own colour.
-        rivals: Maps of the predicted class, and of the label against it: drawn where the two differ.
+        parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own
+            colour.
+        confusions: Maps of the predicted class, and of the label against it: drawn where the two differ.
         history: Of looks whose maxima may be the scale.
     """
     drawn, count = prepare_images(images, style, GRID_TILES), len(images)

@@ -1,4 +1,6 @@
-"""Images and maps of any rank as 2-D pictures: signals as traces, volumes as slices. Tensors in, tensors out."""
+"""Images and maps of any rank as 2-D pictures: signals as traces, volumes as slices. Tensors in, tensors
+out.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -29,7 +31,8 @@ SLICE_GAP = 4  # pixels between the slices of a volume
 def flatten_to_pictures(images: Shown, size: tuple[int, ...]) -> Rgb:
     """2-D pictures of images of any rank, at their ``drawn_size``.
 
-    Of a volume the slices through the middle of D, H and W stand side by side, on white. A signal becomes its trace.
+    Of a volume the slices through the middle of D, H and W stand side by side, on white. A signal becomes its
+    trace.
     """
     if images.ndim == 3:
         return trace(images, size)
@@ -40,9 +43,11 @@ def flatten_to_pictures(images: Shown, size: tuple[int, ...]) -> Rgb:
 
 
 def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...]) -> FlatMaps:
-    """2-D maps that belong to ``flatten_to_pictures`` of images with these ``sides``, in the unit of ``maps``.
+    """2-D maps that belong to ``flatten_to_pictures`` of images with these ``sides``, in the unit of
+    ``maps``.
 
-    They are interpolated as by ``upsample``. The map of a signal is as high as its trace; around a volume's slices it is NaN.
+    They are interpolated as by ``upsample``. The map of a signal is as high as its trace; around a volume's
+    slices it is NaN.
     """
     if maps.ndim == 3:
         return interpolate(maps, size[1:])[:, :, None].expand(-1, -1, size[0], -1)
@@ -55,7 +60,9 @@ def flatten_maps(maps: Activations, sides: tuple[int, ...], size: tuple[int, ...
 
 
 def flat_grids(maps: Activations, sides: tuple[int, ...]) -> list[FlatMaps]:
-    """The 2-D maps that ``flatten_maps`` interpolates, at the layer's resolution: of volumes the three slices, else one."""
+    """The 2-D maps that ``flatten_maps`` interpolates, at the layer's resolution: of volumes the three
+    slices, else one.
+    """
     if maps.ndim == 3:
         return [maps[:, :, None]]
     if maps.ndim == 4:
@@ -64,7 +71,9 @@ def flat_grids(maps: Activations, sides: tuple[int, ...]) -> list[FlatMaps]:
 
 
 def flat_places(size: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """Left, top, width and height of each of ``flat_grids`` in pictures that are drawn at this ``drawn_size``."""
+    """Left, top, width and height of each of ``flat_grids`` in pictures that are drawn at this
+    ``drawn_size``.
+    """
     sizes = [size] if len(size) == 2 else [_without(size, dim) for dim in range(len(size))]
     lefts = itertools.accumulate((width + SLICE_GAP for _, width in sizes[:-1]), initial=0)
     highest = max(height for height, _ in sizes)
@@ -77,7 +86,8 @@ def flat_places(size: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
 def flat_saliency(
     cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None
 ) -> Saliency:
-    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have beside its slices.
+    """Saliency maps in [0, 1] as 2-D pictures: positive part divided by the maximum, which a volume may have
+    beside its slices.
 
     Args:
         peaks: What to divide by instead, image by image.
@@ -92,7 +102,9 @@ def flat_saliency(
 def flat_signed(
     cams: Cams, sides: tuple[int, ...], size: tuple[int, ...], peaks: PerImage | None = None
 ) -> Saliency:
-    """Maps in [-1, 1] as 2-D pictures: divided by the largest absolute value, or by ``peaks``; zero where not finite."""
+    """Maps in [-1, 1] as 2-D pictures: divided by the largest absolute value, or by ``peaks``; zero where not
+    finite.
+    """
     if peaks is None:
         scaled = balanced(cams)
     else:
@@ -154,7 +166,9 @@ def beside(pictures: Sequence[Tensor], fill: float) -> FlatMaps:
 
 
 def drawn_size(images: Images, smallest: int = 112, largest: int = 224) -> tuple[int, ...]:
-    """The size at which images are drawn, by ``tile_size``; of a signal that of its trace; of a volume D H W, half as large."""
+    """The size at which images are drawn, by ``tile_size``; of a signal that of its trace; of a volume D H W,
+    half as large.
+    """
     channels, *sides = images.shape[1:]
     if len(sides) == 1:
         return max(largest // 2, min(channels, MOST_ROWS) * largest // MOST_ROWS), largest
@@ -167,8 +181,8 @@ def drawn_size(images: Images, smallest: int = 112, largest: int = 224) -> tuple
 def tile_size(height: int, width: int, smallest: int = 112, largest: int = 224) -> tuple[int, int]:
     """Height and width at which an image is drawn, in pixels.
 
-    Small images grow by a whole factor until the longer side is at least ``smallest``, or would pass ``largest``; large ones shrink
-    until it is ``largest``.
+    Small images grow by a whole factor until the longer side is at least ``smallest``, or would pass
+    ``largest``; large ones shrink until it is ``largest``.
     """
     factor = _growth(max(height, width), smallest, largest)
     return max(1, round(height * factor)), max(1, round(width * factor))

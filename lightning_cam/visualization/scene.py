@@ -152,7 +152,9 @@ def to_tiles(*pictures: Tensor) -> list[Tensor]:
 
 
 def shared_peaks(history: History, style: Style, cams: Cams) -> PerImage | None:
-    """Of the first images, whose maps ``cams`` are, the largest value there and over all looks, where that is the scale."""
+    """Of the first images, whose maps ``cams`` are, the largest value there and over all looks, where that is
+    the scale.
+    """
     if style.color_scale == "map":
         return None
     own = (cams.abs() if style.signed else cams).nan_to_num().flatten(1).amax(dim=1)

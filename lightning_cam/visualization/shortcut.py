@@ -1,4 +1,6 @@
-"""What shows that a cue decides: images before and after they receive it, where it lies, and the classes it stands for."""
+"""What shows that a cue decides: images before and after they receive it, where it lies, and the classes it
+stands for.
+"""
 
 import math
 from collections.abc import Sequence
@@ -94,7 +96,8 @@ def draw_sheet(
     header: tuple[str, str],
     normalization: Normalization | None,
 ) -> Draw:
-    """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the table of classes.
+    """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the
+    table of classes.
 
     Args:
         pattern: At most four differences of class means; mid-grey where there is none, all at one scale.

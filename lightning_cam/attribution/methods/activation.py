@@ -1,4 +1,5 @@
-"""Maps from the activations, without a target: what the layer holds, by factorization or threshold; and noise as a baseline.
+"""Maps from the activations, without a target: what the layer holds, by factorization or threshold; and noise
+as a baseline.
 
 ``eigengradcam`` factorizes the activations times their gradients, and so has a target.
 """
@@ -14,11 +15,13 @@ ROUNDING = 1e-5  # of what a sum could be: less is left by float32
 
 
 def eigen_cam(evidence: Evidence) -> Cams:
-    """Projection of the activations on their first right singular vector, not centred; signed, in units of the activations.
+    """Projection of the activations on their first right singular vector, not centred; signed, in units of
+    the activations.
 
-    The sign, which the decomposition leaves open, makes the map's product with the sum over channels positive, or its largest value
-    where the channels cancel; unless no position were positive then, for activations may be negative throughout. The vector comes
-    from the Gram matrix over positions or over channels, whichever is smaller, in float64 where the device has it.
+    The sign, which the decomposition leaves open, makes the map's product with the sum over channels
+    positive, or its largest value where the channels cancel; unless no position were positive then, for
+    activations may be negative throughout. The vector comes from the Gram matrix over positions or over
+    channels, whichever is smaller, in float64 where the device has it.
 
     Source: Muhammad and Yeasin, Eigen-CAM, IJCNN 2020, eq. 3 and 4. https://arxiv.org/abs/2008.00299
     """
@@ -26,24 +29,28 @@ def eigen_cam(evidence: Evidence) -> Cams:
 
 
 def eigen_grad_cam(evidence: Evidence) -> Cams:
-    """As ``eigen_cam``, of the activations times the gradients of the target score; negative where all speaks against the class.
+    """As ``eigen_cam``, of the activations times the gradients of the target score; negative where all speaks
+    against the class.
 
-    Source: no paper; Gildenblat, pytorch-grad-cam, 2021, there centred. https://github.com/jacobgil/pytorch-grad-cam
+    Source: no paper; Gildenblat, pytorch-grad-cam, 2021, there centred.
+        https://github.com/jacobgil/pytorch-grad-cam
     """
     return _first_projection(evidence.gradients * evidence.activations)
 
 
 def kpca_cam(evidence: Evidence, kernel: str = "sigmoid") -> Cams:
-    """First kernel principal component of the activations, positions as samples; signed as in ``eigen_cam``, without unit.
+    """First kernel principal component of the activations, positions as samples; signed as in ``eigen_cam``,
+    without unit.
 
     Args:
-        kernel: "sigmoid", ``tanh(x y / k + 1)``, or "rbf", ``exp(-|x - y|^2 / k)``, with k the number of channels. The
-            sigmoid saturates where activations are large, and leaves little of the map.
+        kernel: "sigmoid", ``tanh(x y / k + 1)``, or "rbf", ``exp(-|x - y|^2 / k)``, with k the number of
+            channels. The sigmoid saturates where activations are large, and leaves little of the map.
 
     Raises:
         ValueError: No such kernel.
 
-    Source: Karmani et al., KPCA-CAM, 2024. https://arxiv.org/abs/2410.00267; Schölkopf et al., Nonlinear Component Analysis as a
+    Source: Karmani et al., KPCA-CAM, 2024. https://arxiv.org/abs/2410.00267; Schölkopf et al., Nonlinear
+        Component Analysis as a
     Kernel Eigenvalue Problem, Neural Computation 1998, for the centring in feature space.
     """
     positions, finite = _positions(evidence.activations)
@@ -72,12 +79,15 @@ def kpca_cam(evidence: Evidence, kernel: str = "sigmoid") -> Cams:
 
 
 def fem(evidence: Evidence, deviations: float = 2.0) -> Cams:
-    """``sum_k mean(A) [A > mean(A) + 2 std(A)]``: where channels are unusually active, weighted by their mean; signed.
+    """``sum_k mean(A) [A > mean(A) + 2 std(A)]``: where channels are unusually active, weighted by their
+    mean; signed.
 
     Args:
-        deviations: How many standard deviations (of the channel, over positions) above its mean count as unusual.
+        deviations: How many standard deviations (of the channel, over positions) above its mean count as
+            unusual.
 
-    Source: Ahmed Asif Fuad et al., Features Understanding in 3D CNNs for Actions Recognition in Video, IPTA 2020, eq. 1 to 3.
+    Source: Ahmed Asif Fuad et al., Features Understanding in 3D CNNs for Actions Recognition in Video, IPTA
+        2020, eq. 1 to 3.
     https://doi.org/10.1109/IPTA50016.2020.9286629
     """
     over = tuple(range(2, evidence.activations.ndim))
@@ -88,11 +98,12 @@ def fem(evidence: Evidence, deviations: float = 2.0) -> Cams:
 
 
 def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activations:
-    """Parts that all images share, (n, parts, *grid): how strong each is where, in units of the activations, largest part first.
+    """Parts that all images share, (n, parts, *grid): how strong each is where, in units of the activations,
+    largest part first.
 
-    Non-negative factorization of the positive part of the activations, ``V = W H`` with V (positions of all images, channels), by
-    multiplicative updates of the squared error from a start drawn by a generator of its own. Rows of H have length 1; parts are in
-    the order of the norm of their column of W.
+    Non-negative factorization of the positive part of the activations, ``V = W H`` with V (positions of all
+    images, channels), by multiplicative updates of the squared error from a start drawn by a generator of its
+    own. Rows of H have length 1; parts are in the order of the norm of their column of W.
 
     Args:
         parts: How many.
@@ -100,7 +111,8 @@ def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activa
     Raises:
         ValueError: ``parts`` or ``iterations`` is not positive.
 
-    Source: Collins et al., Deep Feature Factorization for Concept Discovery, ECCV 2018. https://arxiv.org/abs/1806.10206; Lee and
+    Source: Collins et al., Deep Feature Factorization for Concept Discovery, ECCV 2018.
+        https://arxiv.org/abs/1806.10206; Lee and
     Seung, Algorithms for Non-negative Matrix Factorization, NIPS 2000, eq. 4.
     """
     check_count("parts", parts)
@@ -127,7 +139,9 @@ def deep_feature_factorization(evidence: Evidence, parts: int = 5, iterations: i
 
 
 def random_cam(evidence: Evidence) -> Cams:
-    """Uniform noise in [0, 1): the baseline that a method has to beat. The same noise for the same place in a batch."""
+    """Uniform noise in [0, 1): the baseline that a method has to beat. The same noise for the same place in a
+    batch.
+    """
     maps = evidence.activations[:, 0]
     generator = torch.Generator(device=maps.device).manual_seed(0)
     return torch.rand(maps.shape, generator=generator, device=maps.device, dtype=maps.dtype)
@@ -151,7 +165,9 @@ def _somewhere_positive(cams: Cams) -> Cams:
 
 
 def _positions(values: Activations) -> tuple[Tensor, Tensor]:
-    """Positions as rows (n, h*w, k), in float64 where the device has it, and which images are finite (n, 1, 1)."""
+    """Positions as rows (n, h*w, k), in float64 where the device has it, and which images are finite (n, 1,
+    1).
+    """
     precise = torch.float32 if values.device.type == "mps" else torch.float64
     positions = values.flatten(2).transpose(1, 2).to(precise)
     finite = positions.isfinite().all(dim=2).all(dim=1)[:, None, None]
@@ -161,9 +177,11 @@ def _positions(values: Activations) -> tuple[Tensor, Tensor]:
 
 
 def _as_map(projection: Tensor, positions: Tensor, finite: Tensor, values: Activations) -> Cams:
-    """A projection (n, h*w) as maps, its sign that of the sum over channels; NaN where the activations were not finite.
+    """A projection (n, h*w) as maps, its sign that of the sum over channels; NaN where the activations were
+    not finite.
 
-    Where that sum is but rounding, as after a norm over channels that has not learnt yet, the largest value is made positive.
+    Where that sum is but rounding, as after a norm over channels that has not learnt yet, the largest value
+    is made positive.
     """
     along = (projection * positions.sum(dim=2)).sum(dim=1, keepdim=True)
     possible = (projection.abs() * positions.abs().sum(dim=2)).sum(dim=1, keepdim=True)

@@ -1,7 +1,7 @@
 """CAMs from activations and the gradients of the target score: one look gives all of them.
 
-The code is the equation; METHODS names it. ``A`` are the activations, ``g`` the gradients, ``S`` the sum of a channel's activations
-over its positions, ``Z`` their number.
+The code is the equation; METHODS names it. ``A`` are the activations, ``g`` the gradients, ``S`` the sum of a
+channel's activations over its positions, ``Z`` their number.
 """
 
 import torch
@@ -14,12 +14,14 @@ EVEN = 1e-3  # of the largest gradient: what rounding leaves of gradients that a
 
 
 def cam(evidence: Evidence) -> Cams:
-    """``sum_k w A`` with the head's weights ``w = Z g``, signed, without the bias; for global average pooling and one linear layer.
+    """``sum_k w A`` with the head's weights ``w = Z g``, signed, without the bias; for global average pooling
+    and one linear layer.
 
     Raises:
         ValueError: The gradient varies over positions, so the head is another.
 
-    Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, eq. 2. https://arxiv.org/abs/1512.04150
+    Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, eq. 2.
+        https://arxiv.org/abs/1512.04150
     """
     uneven = (evidence.gradients - _mean(evidence.gradients)).abs().flatten(1).amax(dim=1)
     if bool((uneven > EVEN * evidence.gradients.abs().flatten(1).amax(dim=1)).any()):
@@ -42,9 +44,9 @@ def grad_cam(evidence: Evidence) -> Cams:
 def grad_cam_plus_plus(evidence: Evidence) -> Cams:
     """``relu(sum_k w A)`` with ``w = sum_ij relu(g) / (2 + g S)``, in [0, inf).
 
-    This is eq. 19 with ``Y = exp(score)``, divided by ``g**2`` above and below, so that no epsilon is needed; the factor
-    ``exp(score)`` is left out, which scaling by the maximum cancels. Positions with ``2 + g S <= 0``, where the equation has no
-    meaning, weigh nothing.
+    This is eq. 19 with ``Y = exp(score)``, divided by ``g**2`` above and below, so that no epsilon is needed;
+    the factor ``exp(score)`` is left out, which scaling by the maximum cancels. Positions with ``2 + g S <=
+    0``, where the equation has no meaning, weigh nothing.
 
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, eq. 19. https://arxiv.org/abs/1710.11063
     """

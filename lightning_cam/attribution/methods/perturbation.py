@@ -18,10 +18,12 @@ MOST_VALUES = 2**24  # in one batch of ablated activations, or of covered images
 def ablation_cam(evidence: Evidence) -> Cams:
     """``relu(sum_k w A)`` with ``w = (y - y without A_k) / |y|``, in [0, inf), in units of the activations.
 
-    The paper divides by y, which inverts the map where the score is negative. Where y is 0, the drop itself is the weight. What
-    precedes the layer runs once for some hundred channels of an image, what follows it once a channel.
+    The paper divides by y, which inverts the map where the score is negative. Where y is 0, the drop itself
+    is the weight. What precedes the layer runs once for some hundred channels of an image, what follows it
+    once a channel.
 
-    Source: Desai and Ramaswamy, Ablation-CAM, WACV 2020, eq. 3 and 4. https://doi.org/10.1109/WACV45572.2020.9093360
+    Source: Desai and Ramaswamy, Ablation-CAM, WACV 2020, eq. 3 and 4.
+        https://doi.org/10.1109/WACV45572.2020.9093360
     """
     activations = evidence.activations
     channels = torch.arange(activations.shape[1], device=activations.device)
@@ -43,8 +45,8 @@ def ablation_cam(evidence: Evidence) -> Cams:
 def score_cam(evidence: Evidence, top_k: int | None = None) -> Cams:
     """``relu(sum_k softmax_k(y(X H_k)) A)``, in [0, inf), in units of the activations.
 
-    ``H_k`` is the channel upsampled, then scaled to [0, 1]; channels that are flat weigh nothing. The paper takes the increase over
-    a baseline image, which the softmax cancels.
+    ``H_k`` is the channel upsampled, then scaled to [0, 1]; channels that are flat weigh nothing. The paper
+    takes the increase over a baseline image, which the softmax cancels.
 
     Args:
         top_k: Only so many channels, those of the largest energy (sum of squares); None takes all.
@@ -93,10 +95,12 @@ def is_cam(evidence: Evidence, steps: int = 10, top_k: int | None = None) -> Cam
 
 
 def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: float = 0.15) -> Cams:
-    """Grad-CAM++ with ``g``, ``g^2`` and ``g^3`` replaced by their means over noisy images, the activations those of the clean one.
+    """Grad-CAM++ with ``g``, ``g^2`` and ``g^3`` replaced by their means over noisy images, the activations
+    those of the clean one.
 
-    ``relu(sum_k w A)`` with ``w = sum_ij a relu(mean g)``, ``a = mean g^2 / (2 mean g^2 + S mean g^3)``; positions where the
-    denominator is not positive weigh nothing. The noise comes from a generator of its own and is the same for every image.
+    ``relu(sum_k w A)`` with ``w = sum_ij a relu(mean g)``, ``a = mean g^2 / (2 mean g^2 + S mean g^3)``;
+    positions where the denominator is not positive weigh nothing. The noise comes from a generator of its own
+    and is the same for every image.
 
     Args:
         samples: How many noisy copies.
@@ -124,9 +128,11 @@ def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: floa
 
 
 def shapley_cam(evidence: Evidence) -> Cams:
-    """``relu(sum_k w A)`` with ``w = mean_ij(g - H A / 2)``, in [0, inf), H the second derivative of the score.
+    """``relu(sum_k w A)`` with ``w = mean_ij(g - H A / 2)``, in [0, inf), H the second derivative of the
+    score.
 
-    Where what follows the layer is piecewise linear H is 0 and this is Grad-CAM; with target "probability" it is not.
+    Where what follows the layer is piecewise linear H is 0 and this is Grad-CAM; with target "probability" it
+    is not.
 
     Source: Cai, CAMs as Shapley Value-based Explainers, 2025, eq. 17. https://arxiv.org/abs/2501.06261
     """
@@ -143,10 +149,11 @@ def shapley_cam(evidence: Evidence) -> Cams:
 
 
 def rise(evidence: Evidence, masks: int = 1000, cells: int = 7, keep: float = 0.5) -> Cams:
-    """``1 / (N p) sum_i y(X M_i) M_i`` at the images' resolution, in units of the target score; the network is a black box.
+    """``1 / (N p) sum_i y(X M_i) M_i`` at the images' resolution, in units of the target score; the network
+    is a black box.
 
-    Masks are random grids, upsampled and shifted, from a generator of their own, the same for every image. The paper takes 4000 to
-    8000 of them, and probabilities: target="probability".
+    Masks are random grids, upsampled and shifted, from a generator of their own, the same for every image.
+    The paper takes 4000 to 8000 of them, and probabilities: target="probability".
 
     Args:
         masks: How many, N.
@@ -232,5 +239,7 @@ def _scores(evidence: Evidence, image: int, masks: Tensor) -> PerRow:
 
 
 def _rows(one: Tensor) -> int:
-    """How many of these fit into one batch: a power of two, so that the network's own batches come out even."""
+    """How many of these fit into one batch: a power of two, so that the network's own batches come out
+    even.
+    """
     return 2 ** max(0, int(math.log2(max(1, MOST_VALUES // one.numel()))))

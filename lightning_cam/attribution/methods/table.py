@@ -1,4 +1,6 @@
-"""The table of CAM methods: each a function ``(evidence) -> cams`` and a row in ``METHODS``, with its cost and its use."""
+"""The table of CAM methods: each a function ``(evidence) -> cams`` and a row in ``METHODS``, with its cost
+and its use.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +23,8 @@ class Method:
         gradients: Whether it needs a gradient.
         passes: Forwards per image beyond the look's own, in words.
         use: When to use it.
-        parts: ``(evidence, **options) -> (n, parts, *grid)``: for a method that looks at all images at once and finds parts that
-            they share; its map is the first of them.
+        parts: ``(evidence, **options) -> (n, parts, *grid)``: for a method that looks at all images at once
+            and finds parts that they share; its map is the first of them.
         of_target: Whether the map is that of a target; False where it is the same for every class.
     """
 
