@@ -6,7 +6,7 @@
 
 One table a model; a cell is time / peak of tensor memory / largest deviation. Time and memory are ratios to inference: medians over
 rounds in which inference, ours and the peers follow one another; what a library keeps in NumPy is no tensor memory. Deviation is
-that of the first image's raw map from the float64 twin in tests/by_the_book.py, as a share of the twin's peak. Weights are random,
+that of the first image's raw map from the float64 twin in tests/reference/equations.py, as a share of the twin's peak. Weights are random,
 and so are the images. Everyone explains the same class at the same layer, from a copy of the model of their own, in eval mode, with
 as many images at once.
 """
@@ -221,7 +221,7 @@ def twin(case: Case, method: str) -> np.ndarray | None:
 def by_the_book() -> Any:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     try:
-        return importlib.import_module("by_the_book")
+        return importlib.import_module("reference.equations")
     finally:
         sys.path.pop(0)
 

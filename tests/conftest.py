@@ -6,6 +6,7 @@ import jaxtyping
 import pytest
 import torch
 
+pytest.register_assert_rewrite("support", "reference")
 torch.set_num_threads(1)  # the networks are small, and the tests run side by side
 
 

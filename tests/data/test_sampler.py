@@ -1,0 +1,253 @@
+"""How the images of the probe are chosen."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from support.images import SIZES, noise
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_cam.data.batch import Reading
+from lightning_cam.data.probe import Probe
+from lightning_cam.data.sampler import Collector
+
+
+def stream(labels: list[int] | Tensor, batch: int = 7, size: tuple[int, int] = (2, 2)) -> Iterator[Reading]:
+    """Batches of these classes; each image holds its number, so that one knows it again."""
+    labels = torch.as_tensor(labels)
+    images = torch.arange(len(labels)).float().reshape(-1, 1, 1, 1).expand(-1, 3, *size).contiguous()
+    for part in torch.arange(len(labels)).split(batch):
+        yield Reading(images[part], labels[part], None)
+
+
+def collected(size: int, readings: Iterator[Reading]) -> Collector:
+    collector = Collector(size)
+    for reading in readings:
+        collector.offer(reading)
+        assert len(collector.chosen) <= size
+    return collector
+
+
+def numbers(probe: Probe) -> list[int]:
+    return probe.images[:, 0, 0, 0].int().tolist()
+
+
+def shuffled(labels: list[int], seed: int) -> list[int]:
+    return torch.tensor(labels)[
+        torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    ].tolist()
+
+
+def fair(available: Counter[int], size: int) -> list[int]:
+    """Counts per class, sorted, when one image after another goes to the class with the fewest that still has some."""
+    given: Counter[int] = Counter()
+    for _ in range(min(size, available.total())):
+        given[
+            min(
+                (label for label in available if given[label] < available[label]),
+                key=lambda label: given[label],
+            )
+        ] += 1
+    return sorted(given.values())
+
+
+DATA = {
+    "two classes": [0] * 50 + [1] * 50,
+    "ten classes": [label for label in range(10) for _ in range(20)],
+    "some are rare": [0] * 60 + [1] * 2 + [2] * 30 + [3] * 5,
+    "one is common": [5] * 90 + [7] * 3,
+    "one class": [4] * 40,
+    "fewer images than places": [0, 0, 0, 1, 2],
+    "as many images as places": [0] * 10 + [1] * 6,
+    "labels far apart": [10**9] * 30 + [-1] * 30 + [0] * 30,
+}
+
+
+@pytest.mark.parametrize("labels", DATA.values(), ids=DATA.keys())
+@pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled 1", "shuffled 2", "shuffled 3"])
+def test_classes_are_balanced(labels: list[int], order: str) -> None:
+    offered = {"sorted": sorted(labels), "reversed": sorted(labels, reverse=True)}.get(order) or shuffled(
+        labels, int(order[-1])
+    )
+    probe, _ = collected(16, stream(offered)).probe()
+    assert sorted(Counter(probe.labels.tolist()).values()) == fair(Counter(labels), 16)
+    assert [offered[number] for number in numbers(probe)] == probe.labels.tolist()
+    assert len(set(numbers(probe))) == len(probe)
+
+
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+@pytest.mark.parametrize("classes", [17, 100, 1000])
+def test_more_classes_than_places_are_spread(order: str, classes: int) -> None:
+    labels = [label for label in range(classes) for _ in range(3)]
+    probe, _ = collected(16, stream(labels if order == "sorted" else shuffled(labels, 0), batch=64)).probe()
+    chosen = probe.labels.tolist()
+    assert len(set(chosen)) == 16
+    if classes > 17:
+        quarters = Counter(4 * label // classes for label in chosen)
+        assert all(quarters[quarter] >= 2 for quarter in range(4)), f"{chosen} are not spread"
+
+
+def test_which_classes_are_chosen_does_not_depend_on_the_order() -> None:
+    labels = [label for label in range(100) for _ in range(3)]
+    probes = [collected(8, stream(shuffled(labels, seed))).probe()[0] for seed in range(3)]
+    assert len({tuple(sorted(probe.labels.tolist())) for probe in probes}) == 1
+
+
+def test_the_first_images_of_a_class_are_kept() -> None:
+    probe, _ = collected(4, stream([0] * 20 + [1] * 20)).probe()
+    assert sorted(numbers(probe)) == [0, 1, 20, 21]
+
+
+def test_images_without_labels() -> None:
+    collector = Collector(5)
+    for reading in stream(range(20)):
+        collector.offer(Reading(reading.images, None, None))
+    probe, serials = collector.probe(("a",))
+    assert (numbers(probe), serials, probe.labels, probe.class_names) == (
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 4],
+        None,
+        ("a",),
+    )
+
+
+def test_masks_come_along() -> None:
+    collector = Collector(4)
+    for reading in stream([0] * 10 + [1] * 10):
+        collector.offer(Reading(reading.images, reading.labels, reading.images[:, 0] % 2 == 1))
+    probe, _ = collector.probe()
+    assert probe.masks.flatten(1).all(dim=1).tolist() == [number % 2 == 1 for number in numbers(probe)]
+    assert set(numbers(probe)) == {0, 1, 10, 11}
+
+
+def test_classes_are_in_turn() -> None:
+    probe, serials = collected(7, stream([2] * 20 + [0] * 20 + [1] * 20)).probe()
+    assert probe.labels.tolist() == [0, 1, 2, 0, 1, 2, probe.labels[6]]
+    assert len(set(serials)) == 7
+    for label in range(3):
+        ours = [
+            number
+            for number, known in zip(numbers(probe), probe.labels.tolist(), strict=True)
+            if known == label
+        ]
+        assert ours == sorted(ours), "within a class, in the order of the loader"
+
+
+def test_images_of_another_shape_are_counted() -> None:
+    collector = Collector(6)
+    for size in ((2, 2), (3, 2), (2, 2), (2, 3)):
+        for reading in stream([0, 1], size=size):
+            collector.offer(reading)
+    assert collector.skipped == 4
+    probe, _ = collector.probe()
+    assert probe.images.shape == (4, 3, 2, 2)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_signals_and_volumes_are_collected(size: tuple[int, ...]) -> None:
+    images, labels = noise(12, size=size), torch.arange(12) % 2
+    collector = Collector(20)
+    collector.offer(Reading(images, labels, images[:, 0] > 0.5))
+    collector.offer(Reading(noise(2), labels[:2], noise(2)[:, 0] > 0.5))
+    assert collector.skipped == 2
+    probe, serials = collector.probe()
+    assert serials == list(range(12))
+    assert_close(probe.images, images)
+    assert_close(probe.masks, images[:, 0] > 0.5)
+
+
+def test_images_that_lost_their_labels_or_masks_are_counted() -> None:
+    collector = Collector(8)
+    (reading,) = stream([0, 1])
+    for other in (
+        reading,
+        Reading(reading.images, None, None),
+        Reading(reading.images, reading.labels, reading.images[:, 0] > 0),
+    ):
+        collector.offer(other)
+    assert collector.skipped == 4
+    assert len(collector.probe()[0]) == 2
+
+
+def test_what_is_kept_are_copies() -> None:
+    collector = Collector(4)
+    for reading in stream([0, 1, 0, 1]):
+        masks = torch.ones(len(reading.images), 2, 2, dtype=torch.bool)
+        collector.offer(Reading(reading.images, reading.labels, masks))
+        for part in (reading.images, reading.labels, masks):
+            part.zero_()
+    probe, _ = collector.probe()
+    assert numbers(probe) == [0, 1, 2, 3]
+    assert probe.labels.tolist() == [0, 1, 0, 1]
+    assert probe.masks.all()
+
+
+def test_a_copy_does_not_keep_its_batch_in_memory() -> None:
+    collector = collected(4, stream([0] * 7))
+    assert all(
+        candidate.image.untyped_storage().nbytes() == candidate.image.nbytes for candidate in collector.chosen
+    )
+
+
+@pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers
+def test_no_random_number_is_used() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    collected(5, stream(list(range(30)) * 2)).probe()
+    assert_close(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert all(np.array_equal(now, then) for now, then in zip(np.random.get_state(), before[2], strict=True))
+
+
+def test_rehearsed_images_are_not_taken_twice() -> None:
+    labels = [0] * 20 + [1] * 20
+    collector = Collector(8)
+    for i, reading in enumerate(stream(labels, batch=4)):
+        if i < 1:
+            collector.offer(reading)
+    rehearsed, serials = collector.probe()
+    collector.end_rehearsal()
+    for reading in stream(labels, batch=4):
+        collector.offer(reading)
+    probe, later = collector.probe()
+    assert sorted(numbers(probe)) == [0, 1, 2, 3, 20, 21, 22, 23]
+    assert numbers(rehearsed) == [0, 1, 2, 3]
+    # An image keeps its serial number, by which the look at the untrained model is found again.
+    known = dict(zip(numbers(rehearsed), serials, strict=True))
+    assert all(
+        dict(zip(numbers(probe), later, strict=True))[number] == serial for number, serial in known.items()
+    )
+
+
+@pytest.mark.parametrize("rehearsed", [[0], [1], [0, 1, 2], [2, 0]], ids=str)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rehearsed_images_are_not_taken_twice_where_there_is_room(
+    rehearsed: list[int], labelled: bool
+) -> None:
+    """A shuffled loader rehearses other images than it begins with."""
+    readings = [
+        Reading(part.images, part.labels if labelled else None, None)
+        for part in stream([0, 1, 1] * 4, batch=4)
+    ]
+    collector = Collector(20)
+    for i in rehearsed:
+        collector.offer(readings[i])
+    collector.end_rehearsal()
+    for reading in readings:
+        collector.offer(reading)
+    assert sorted(numbers(collector.probe()[0])) == list(range(12))
+
+
+def test_equal_images_of_a_dataset_may_both_be_taken() -> None:
+    collector = Collector(4)
+    (reading,) = stream([0, 0])
+    collector.offer(Reading(reading.images[:1].expand(2, -1, -1, -1), reading.labels, None))
+    assert len(collector.probe()[0]) == 2
+
+
+def test_one_place() -> None:
+    probe, _ = collected(1, stream([0] * 5 + [1] * 5)).probe()
+    assert len(probe) == 1

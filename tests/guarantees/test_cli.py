@@ -1,0 +1,402 @@
+"""The monitor in LightningCLI and in the Trainers of both namespaces."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lightning.pytorch
+import pytest
+import pytorch_lightning
+import yaml
+from packaging.version import Version
+from support.modules import CLASSES, Classifier, loader
+from support.networks import net
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+
+from lightning_cam import CAMMonitor, Evidence
+from lightning_cam.shortcuts.findings import Finding
+
+
+class Training:
+    """A module of either namespace that brings its data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net(classes=CLASSES)
+
+    forward, training_step = Classifier.forward, Classifier.training_step
+    validation_step, configure_optimizers = Classifier.validation_step, Classifier.configure_optimizers
+
+    def train_dataloader(self) -> Any:
+        return loader(shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return loader(seed=1)
+
+
+class OfPytorchLightning(Training, pytorch_lightning.LightningModule):
+    pass
+
+
+class OfLightning(Training, lightning.pytorch.LightningModule):
+    pass
+
+
+MODULES: dict[str, type] = {"pytorch_lightning": OfPytorchLightning, "lightning.pytorch": OfLightning}
+NAMESPACES = list(MODULES)
+
+
+@pytest.fixture(params=NAMESPACES)
+def namespace(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def command(
+    namespace: str, directory: Path, arguments: list[str], config: dict | None = None, *, run: bool = False
+) -> Any:
+    """A command line interface as a user's script makes it; ``config`` holds the callbacks, as YAML."""
+    directory.mkdir(exist_ok=True)
+    if config is not None:
+        (directory / "config.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": config}}))
+        arguments = [f"--config={directory / 'config.yaml'}", *arguments]
+    quiet = {
+        "enable_progress_bar": "false",
+        "enable_model_summary": "false",
+        "enable_checkpointing": "false",
+        "logger": "false",
+    }
+    options = {"default_root_dir": directory / "run", "accelerator": "cpu", "max_epochs": 3, **quiet}
+    arguments = [
+        *(["fit"] if run else []),
+        *(f"--trainer.{name}={value}" for name, value in options.items()),
+        *arguments,
+    ]
+    interface = importlib.import_module(f"{namespace}.cli").LightningCLI
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*switched itself off.*")
+        return interface(MODULES[namespace], args=arguments, run=run)
+
+
+def given(**arguments: Any) -> dict:
+    return {"class_path": "lightning_cam.CAMMonitor", "init_args": arguments}
+
+
+def monitors(made: Any) -> list[CAMMonitor]:
+    return [callback for callback in made.trainer.callbacks if isinstance(callback, CAMMonitor)]
+
+
+# --- forms in which a monitor is given
+
+
+SHORT = [
+    "--trainer.callbacks=CAMMonitor",
+    "--trainer.callbacks.every_n_epochs=2",
+    "--trainer.callbacks.probe=6",
+]
+LONG = [SHORT[0].replace("CAMMonitor", "lightning_cam.CAMMonitor"), *SHORT[1:]]
+APPENDED = [LONG[0].replace("=", "+=", 1), *LONG[1:]]
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments"),
+    [
+        ([given(probe=6, every_n_epochs=2)], []),
+        (given(probe=6, every_n_epochs=2), []),
+        (None, SHORT),
+        (None, LONG),
+        ([given(probe=6, name="first")], APPENDED),
+    ],
+    ids=["list", "bare", "short name", "full path", "appended"],
+)
+def test_a_fit_from_the_command_line(
+    config: Any, arguments: list[str], namespace: str, tmp_path: Path
+) -> None:
+    made = command(namespace, tmp_path, arguments, config, run=True)
+    monitor = monitors(made)[-1]
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 2]
+    assert len(monitor.probe) == 6
+    assert made.trainer.callback_metrics["cam/entropy"] > 0
+    assert [other.name for other in monitors(made)] == (
+        ["first", "cam"] if arguments is APPENDED else ["cam"]
+    )
+
+
+def test_the_configuration_in_readme(namespace: str, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    config = yaml.safe_load(readme.partition("```yaml\n")[2].partition("```")[0])["trainer"]["callbacks"]
+    (monitor,) = monitors(command(namespace, tmp_path, [], config))
+    assert (monitor.every_n_epochs, monitor.question.method) == (2, "layercam")
+    assert monitor.question.target_layer == ["layer3", "layer4"]
+
+
+SCRIPT = """
+from {namespace}.cli import LightningCLI
+from {namespace}.demos.boring_classes import BoringModel
+
+LightningCLI(BoringModel)
+"""
+
+
+def test_the_full_path_needs_no_import_in_the_users_script(namespace: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT.format(namespace=namespace))
+    run = [sys.executable, tmp_path / "train.py", "fit", *LONG, "--print_config"]
+    printed = subprocess.run(run, capture_output=True, text=True, check=True, cwd=tmp_path).stdout  # noqa: S603
+    (monitor,) = yaml.safe_load(printed)["trainer"]["callbacks"]
+    assert monitor["class_path"] == "lightning_cam.CAMMonitor"
+    assert (monitor["init_args"]["probe"], monitor["init_args"]["every_n_epochs"]) == (6, 2)
+
+
+# --- functions by their import path
+
+
+def mean_map(evidence: Evidence) -> Tensor:
+    return evidence.activations.mean(dim=1)
+
+
+def first_score(scores: Tensor, labels: Tensor) -> Tensor:
+    return scores[:, 0]
+
+
+def run_net(module: nn.Module, images: Tensor) -> dict:
+    return {"logits": module.net(images)}
+
+
+def logits(output: dict) -> Tensor:
+    return output["logits"]
+
+
+def first(batch: list) -> Tensor:
+    return batch[0]
+
+
+def second(batch: list) -> Tensor:
+    return batch[1]
+
+
+def bright(batch: list) -> Tensor:
+    return batch[0][:, 0] > 0.5
+
+
+def silently(finding: Finding) -> None:
+    return None
+
+
+FUNCTIONS = {
+    "method": mean_map,
+    "target": first_score,
+    "forward": run_net,
+    "scores": logits,
+    "images": first,
+    "labels": second,
+    "masks": bright,
+    "on_alert": silently,
+}
+PATHS = {argument: f"{__name__}.{function.__name__}" for argument, function in FUNCTIONS.items()}
+
+
+def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
+    made = command(namespace, tmp_path, [], [given(probe=6, **PATHS)], run=True)
+    (monitor,) = monitors(made)
+    question = monitor.question
+    found = {name: getattr(question if hasattr(question, name) else monitor, name) for name in FUNCTIONS}
+    read = {
+        name: PATHS[name] for name in ("scores", "images", "labels", "masks")
+    }  # what may be a key is imported at the batch
+    assert found == FUNCTIONS | read
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
+    assert 0 < made.trainer.callback_metrics["cam/mass_inside"] <= 1
+    # Beside the run, Lightning keeps the configuration that made it: the functions are written as they were given.
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["callbacks"][0][
+        "init_args"
+    ]
+    assert {argument: kept[argument] for argument in PATHS} == PATHS
+
+
+def test_every_argument_with_a_function_is_among_those_above() -> None:
+    parameters = inspect.signature(CAMMonitor).parameters.items()
+    assert {name for name, parameter in parameters if "Callable" in str(parameter.annotation)} == set(
+        FUNCTIONS
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "value"),
+    [
+        ("target", "1", 1),
+        ("target", "predicted", "predicted"),
+        ("images", "0", 0),
+        ("images", "pixels", "pixels"),
+        ("labels", "meta.label", "meta.label"),  # a key with a dot, which is no import path
+        ("target_layer", "net.body", "net.body"),
+        ("target_layer", "[net.stem,net.body]", ["net.stem", "net.body"]),
+        ("class_names", "[top,middle,bottom]", ("top", "middle", "bottom")),
+        ("cues", "null", {}),
+    ],
+)
+def test_values_on_the_command_line_are_read_as_what_they_are(
+    argument: str, text: str, value: Any, namespace: str, tmp_path: Path
+) -> None:
+    (monitor,) = monitors(command(namespace, tmp_path, [*LONG, f"--trainer.callbacks.{argument}={text}"]))
+    question = monitor.question
+    assert getattr(question if hasattr(question, argument) else monitor, argument) == value
+
+
+# --- what is printed
+
+
+def settings(monitor: CAMMonitor) -> dict[str, Any]:
+    return {name: value for name, value in vars(monitor).items() if not name.startswith("_")}
+
+
+OTHERS = {
+    "probe": 6,
+    "shown": 4,
+    "target_layer": ["net.stem", "net.body"],
+    "every_n_epochs": 2,
+    "normalization": [[0.5, 0.5, 0.5], [0.2, 0.2, 0.2]],
+    "class_names": ["top", "middle", "bottom"],
+    "cues": ["colour", "border_8"],
+    "expected_cues": ["colour"],
+    "opacity": 0.3,
+    "max_overhead": 0.05,
+    "persist_probe": False,
+    "report": False,
+    "name": "mine",
+}
+
+
+TEXTS = {"method": "layercam", "target": "predicted", "on_alert": "stop"}
+KEYS = {"images": "image", "labels": 1, "masks": "meta.mask", "scores": "logits"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {**OTHERS, **PATHS}, {**OTHERS, **TEXTS, **KEYS}],
+    ids=["defaults", "functions", "names and keys"],
+)
+def test_the_printed_config_yields_the_same_monitor(
+    arguments: dict, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def printed(config: Any) -> Any:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            command(namespace, tmp_path, ["--print_config"], config)
+        assert left.value.code == 0
+        return yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+
+    config = printed([given(**arguments)])
+    assert set(config[0]["init_args"]) == set(inspect.signature(CAMMonitor).parameters)
+    assert {name: config[0]["init_args"][name] for name in arguments} == arguments
+    assert printed(config) == config
+    (once,) = monitors(command(namespace, tmp_path, [], [given(**arguments)]))
+    (again,) = monitors(command(namespace, tmp_path, [], config))
+    assert settings(again) == settings(once)
+
+
+def documented() -> dict[str, str]:
+    """Each argument and its words in the docstring."""
+    arguments = inspect.getdoc(CAMMonitor).partition("Args:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", arguments, flags=re.MULTILINE | re.DOTALL)
+    return {name: " ".join(words.split()) for name, words in entries}
+
+
+def test_help_shows_every_argument_with_its_words(
+    namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")  # no word is broken
+    with pytest.raises(SystemExit) as left:
+        command(namespace, tmp_path, ["--trainer.callbacks.help=lightning_cam.CAMMonitor"])
+    assert left.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    words = documented()
+    assert list(words) == list(inspect.signature(CAMMonitor).parameters)
+    for argument, sentence in words.items():
+        assert re.search(
+            rf"--trainer\.callbacks\.{argument}\+? [^-]*{re.escape(sentence)} \(type: ", shown
+        ), argument
+
+
+# --- wrong values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every_n_epochs": 0}, "every_n_epochs: got 0; give at least 1"),
+        ({"method": "grad-cam"}, r"method: no method 'grad-cam'; did you mean 'gradcam'\?"),
+        (
+            {"method": f"{__name__}.mean_mop"},
+            rf"method: no method '{re.escape(__name__)}\.mean_mop'; there are gradcam",
+        ),
+        ({"target": "lable"}, r"target: no target 'lable'; did you mean 'label'\?"),
+        ({"on_alert": "shout"}, "on_alert: got 'shout'; give 'warn', 'stop' or a function of the finding"),
+        ({"normalization": "imgnet"}, "normalization: got 'imgnet'"),
+        ({"cues": "colour"}, "cues: got 'colour'; give keys of CUES"),
+        ({"max_overhead": 2.0}, "max_overhead: got 2"),
+    ],
+)
+def test_a_wrong_value_says_what_is_wrong(
+    arguments: dict, message: str, namespace: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        command(namespace, tmp_path, [], [given(**arguments)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every_n_epochs": "often"}, r'Parser key "every_n_epochs":\s+Expected a <class \'int\'>'),
+        ({"every_n_epoch": 2}, "'every_n_epoch' is not accepted"),
+    ],
+)
+def test_a_value_of_another_type_and_an_unknown_name_are_told(
+    arguments: dict, message: str, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        command(namespace, tmp_path, [], [given(**arguments)])
+    assert left.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+# --- in both Trainers, beside what is of the other namespace
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_loggers_and_callbacks_of_the_other_namespace(bare: bool, namespace: str, tmp_path: Path) -> None:
+    own: ModuleType = importlib.import_module(namespace)
+    other: ModuleType = importlib.import_module(next(name for name in NAMESPACES if name != namespace))
+    board, table = (
+        other.loggers.TensorBoardLogger(tmp_path, name="board"),
+        own.loggers.CSVLogger(tmp_path, name="table"),
+    )
+    # Before 2.6 a Trainer refused callbacks of the other namespace; the monitor is of both.
+    mixed = other if Version(own.__version__) >= Version("2.6") else own
+    monitor, stopping = CAMMonitor(probe=6), mixed.callbacks.EarlyStopping(monitor="cam/entropy", patience=9)
+    own.seed_everything(0)
+    trainer = own.Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        max_epochs=2,
+        logger=[board, table],
+        callbacks=monitor if bare else [monitor, stopping],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        log_every_n_steps=1,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*switched itself off.*")
+        trainer.fit(MODULES[namespace]())
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
+    found = EventAccumulator(str(board.log_dir), size_guidance={"images": 0})
+    found.Reload()
+    assert len(found.Images("cam/overlay")) == len(found.Scalars("cam/entropy")) == 2
+    assert "cam/entropy" in (Path(table.log_dir) / "metrics.csv").read_text()
+    if not bare:
+        assert stopping.best_score == min(event.value for event in found.Scalars("cam/entropy"))

@@ -1,0 +1,62 @@
+"""What tells classes apart: their mean maps and the difference."""
+
+import numpy as np
+import torch
+from support.looks import SMALL_HEADER
+from torch import nn
+
+from lightning_cam import Probe
+from lightning_cam.visualization.canvas import LINE, MARGIN, TOP
+from lightning_cam.visualization.classes import draw_classes
+from lightning_cam.visualization.scene import (
+    CONTRAST,
+    STRIP_TILES,
+    Style,
+    prepare_images,
+)
+
+
+def test_class_means_and_their_difference() -> None:
+    """Two classes that are looked at left and right: by hand, pixel by pixel."""
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    cams = torch.zeros(6, 1, 2)
+    cams[labels == 0, 0, 0] = torch.tensor([5.0, 1.0, 3.0])
+    cams[labels == 1, 0, 1] = 2.0
+    cams[1] = 0  # blank
+    drawn = draw_classes(
+        images, cams, labels, Probe(images, labels, None, ("left", "right")), SMALL_HEADER, Style("gray", 1.0)
+    )
+    assert drawn is not None
+    pixels = np.asarray(drawn())
+    side = prepare_images(images, Style(), STRIP_TILES).size[0]
+    step = max(side, 104) + 14
+    top = TOP + 2 * LINE
+    for place, label in enumerate((0, 1)):
+        x = MARGIN + place * step
+        mean = torch.stack([images[i] for i in range(6) if labels[i] == label]).mean(dim=0)
+        shown = nn.functional.interpolate(mean[None], (side, side), mode="nearest")[0].permute(1, 2, 0) * 255
+        assert np.abs(pixels[top : top + side, x : x + side] - shown.numpy()).max() <= 1
+        share = [[1.0, 0.0], [0.0, 2 / 3]][label]
+        over = pixels[top + side + 4 : top + 2 * side + 4, x : x + side, 0]
+        assert np.abs(over[:, :10].astype(float) - 255 * share[0]).max() <= 1
+        assert np.abs(over[:, -10:].astype(float) - 255 * share[1]).max() <= 1
+    below = top + 2 * (side + 4) + 14 + 2 * LINE + 8
+    apart = pixels[below : below + side, MARGIN : MARGIN + side].astype(float)
+    colors = 255 * CONTRAST.numpy()
+    grey = images.reshape(6, 3, -1).mean().item() * 255
+    # The first class is at the left end of the scale's reach: seven tenths of its colour.
+    assert np.abs(apart[:, :10].mean(axis=(0, 1)) - (0.7 * colors[-1] + 0.3 * grey)).max() < 6
+    assert (
+        np.abs(apart[:, -10:].mean(axis=(0, 1)) - (0.7 * 2 / 3 * colors[0] + (1 - 0.7 * 2 / 3) * grey)).max()
+        < 6
+    )
+
+
+def test_classes_need_two() -> None:
+    images, cams = torch.rand(3, 3, 8, 8), torch.rand(3, 2, 2)
+    for labels in (None, torch.tensor([1, 1, 1])):
+        assert (
+            draw_classes(images, cams, torch.zeros(3).long(), Probe(images, labels), SMALL_HEADER, Style())
+            is None
+        )

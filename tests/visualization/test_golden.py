@@ -1,0 +1,66 @@
+"""The layout of sheets as a whole, beside golden pictures at a quarter of the size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.looks import SMALL_HEADER, looks
+
+from lightning_cam import Probe
+from lightning_cam.visualization.classes import draw_classes
+from lightning_cam.visualization.evolution import draw_animation, draw_evolution
+from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.scene import Style
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def small(picture: Image.Image) -> np.ndarray:
+    """At a quarter of the size: letters, which differ between versions of the font renderer, become grey."""
+    return np.asarray(picture.convert("RGB").reduce(4)).astype(int)
+
+
+def sheets() -> dict[str, Image.Image]:
+    images = torch.linspace(0, 1, 8 * 3 * 32 * 32).reshape(8, 3, 32, 32)
+    labels = torch.arange(8) % 4
+    masks = torch.zeros(8, 32, 32, dtype=torch.bool)
+    masks[:, 8:20, 10:24] = True
+    probe = Probe(
+        images, labels, masks, ("cat", "dog", "a class with a long name, which goes on and on", "hen")
+    )
+    history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
+    scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
+    confusions = (cams.flip(1), cams - cams.flip(1))
+    style = Style(foreground=0.6)
+    draw, _ = draw_overlay(
+        images, cams, scores, torch.zeros(8).long(), probe, SMALL_HEADER, style, None, confusions, history
+    )
+    classes = draw_classes(images, cams, scores.argmax(dim=1), probe, SMALL_HEADER, style)
+    assert classes is not None
+    return {
+        "overlay": draw(),
+        "evolution": draw_evolution(images, history, probe, SMALL_HEADER, Style(color_scale="run"))(),
+        "classes": classes(),
+        "animation": draw_animation(images, history, probe, SMALL_HEADER[1], Style("RdBu_r"))()[-1],
+    }
+
+
+@pytest.mark.parametrize("name", ["overlay", "evolution", "classes", "animation"])
+def test_the_layout_is_that_of_the_golden_picture(name: str) -> None:
+    """To make them anew, after looking: ``PYTHONPATH=.:tests python tests/visualization/test_golden.py``."""
+    found, golden = (
+        small(sheets()[name]),
+        np.asarray(Image.open(GOLDEN / f"{name}.png").convert("RGB")).astype(int),
+    )
+    assert found.shape == golden.shape
+    off = np.abs(found - golden)
+    assert off.mean() < 0.5
+    assert off.max() < 60
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for name, sheet in sheets().items():
+        Image.fromarray(small(sheet).astype(np.uint8)).save(GOLDEN / f"{name}.png", optimize=True)
