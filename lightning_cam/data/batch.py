@@ -16,17 +16,15 @@ MASK_KEYS = ("mask", "masks", "segmentation", "segmentations")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What was found in a batch."""
+class Batch:
+    """The images of a user's batch, and their labels and masks where there are any."""
 
     images: Images
     labels: Labels | None
     masks: Masks | None
 
 
-def read_batch(
-    batch: Any, images: Selector = None, labels: Selector = None, masks: Selector = None
-) -> Reading:
+def read_batch(batch: Any, images: Selector = None, labels: Selector = None, masks: Selector = None) -> Batch:
     """Images, labels and masks of a batch: tensor, tuple, dict, namedtuple or dataclass.
 
     Where nothing says how, a dict's or a dataclass' usual names decide, then the shapes. Images are the first
@@ -60,7 +58,8 @@ def read_batch(
         found_labels = pick(batch, labels, "labels")
         if not (_are_labels(found_labels, count) or _are_zeros_and_ones(found_labels, count)):
             raise ValueError(
-                f"labels: got {describe(found_labels)} for {count} images; give whole numbers of shape ({count},)."
+                f"labels: got {describe(found_labels)} for {count} images; "
+                f"give whole numbers of shape ({count},)."
             )
     if masks is None:
         found_masks = _only(
@@ -73,9 +72,10 @@ def read_batch(
         found_masks = pick(batch, masks, "masks")
         if not _are_masks(found_masks, count, size):
             raise ValueError(
-                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; give truth values of shape {(count, *size)}."
+                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; "
+                f"give truth values of shape {(count, *size)}."
             )
-    return Reading(
+    return Batch(
         found.detach(),
         None if found_labels is None else found_labels.detach().reshape(count).long(),
         None if found_masks is None else found_masks.detach().reshape(count, *size) != 0,
@@ -101,6 +101,8 @@ def _only(
 
 def _find_images(parts: Parts) -> Any:
     """What is called so, whatever its rank; else by shape, those that are called labels or masks last."""
+    # What is called so comes first. By shape alone, whole numbers come after floating images, which they may
+    # be the masks of; and three dimensions come last, as a sequence of embeddings has them too.
     named: Parts = [(name, part) for name, part in parts if name in IMAGE_KEYS]
     unnamed = [(name, part) for name, part in parts if name not in IMAGE_KEYS]
     ways: list[tuple[Parts, Callable[[Any], bool]]] = [
@@ -110,10 +112,7 @@ def _find_images(parts: Parts) -> Any:
         (unnamed, lambda part: _has_rank(part, 5) and part.is_floating_point()),
         (unnamed, lambda part: _has_rank(part, 5) and part.dtype != torch.bool),
         (unnamed, lambda part: _has_rank(part, 4) and part.dtype != torch.bool),
-        (
-            unnamed,
-            lambda part: _has_rank(part, 3) and part.is_floating_point() and part.shape[1] < part.shape[2],
-        ),
+        (unnamed, _looks_like_signals),
     ]
     found = (first_fitting(some, IMAGE_KEYS, fits, LABEL_KEYS + MASK_KEYS) for some, fits in ways)
     return next((one for one in found if one is not None), None)
@@ -123,14 +122,14 @@ def _has_rank(part: Any, *ranks: int) -> bool:
     return isinstance(part, Tensor) and part.ndim in ranks
 
 
+def _looks_like_signals(part: Any) -> bool:
+    return _has_rank(part, 3) and part.is_floating_point() and part.shape[1] < part.shape[2]
+
+
 def _are_labels(part: Any, count: int) -> bool:
-    whole = (
-        isinstance(part, Tensor)
-        and not part.is_floating_point()
-        and not part.is_complex()
-        and part.dtype != torch.bool
-    )
-    return whole and part.shape in ((count,), (count, 1))
+    if not isinstance(part, Tensor) or part.is_floating_point() or part.is_complex():
+        return False
+    return part.dtype != torch.bool and part.shape in ((count,), (count, 1))
 
 
 def _are_zeros_and_ones(part: Any, count: int) -> bool:

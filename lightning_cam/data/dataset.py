@@ -1,9 +1,10 @@
-"""What a dataset tells: class names, and the normalization of its transforms."""
+"""What a loader and its dataset tell: class names, normalization, and which image comes when."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
+from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset, SequentialSampler
 
 from lightning_cam.checks import Normalization
 
@@ -38,6 +39,87 @@ def normalization(loaders: Any) -> Normalization | None:
     return None
 
 
+def dataset_size(loader: Any) -> int | None:
+    """How many images the loader's dataset holds; None where it does not tell."""
+    dataset = getattr(loader, "dataset", None)
+    return len(dataset) if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset) else None
+
+
+def places(loader: Any) -> Callable[[int], int] | None:
+    """The dataset index of the p-th image that the loader delivers on this rank; None where nothing tells it.
+
+    Known are loaders that keep the order (``shuffle=False``), alone or shared out by a
+    ``DistributedSampler``, with one dataset item per image. Not known are loaders with a random sampler, a
+    batch sampler or a sampler of the user's own, and iterable datasets.
+
+    Indices count in the loader's own dataset: where that is a ``Subset``, they are positions in the subset,
+    not in the dataset behind it.
+    """
+    if dataset_size(loader) is None:
+        return None
+    batches = _batch_sampler(loader)
+    # A loader without batches of its own (batch_size=None) gets whole batches from its dataset.
+    if batches is None or _who_iterates(batches) is not BatchSampler:
+        return None
+    return _order(batches.sampler)
+
+
+def known_places(loader: Any) -> Callable[[int], int]:
+    """As ``places``, for who needs them.
+
+    Raises:
+        ValueError: The order is not known; the message says what hides it.
+    """
+    found = places(loader)
+    if found is not None:
+        return found
+    batches = _batch_sampler(loader)
+    if dataset_size(loader) is None:
+        keeper = f"dataset is {type(getattr(loader, 'dataset', loader)).__name__}"
+    elif batches is None:
+        keeper = "dataset yields whole batches"
+    elif _who_iterates(batches) is not BatchSampler:
+        keeper = f"batch sampler is {type(batches).__name__}"
+    else:
+        keeper = f"sampler is {type(batches.sampler).__name__}"
+    raise ValueError(
+        f"probe: got dataset indices, but the validation loader's {keeper}, which does not tell the order; "
+        "use shuffle=False or give a Probe."
+    )
+
+
+def _batch_sampler(loader: Any) -> Any:
+    """What makes the loader's batches; Lightning wraps it where it predicts."""
+    batches = getattr(loader, "batch_sampler", None)
+    return getattr(batches, "_batch_sampler", batches)
+
+
+def _order(sampler: Any) -> Callable[[int], int] | None:
+    """The index that a sampler yields at a position, for samplers whose order is fixed."""
+    owner = _who_iterates(sampler)
+    if owner is SequentialSampler:
+        return lambda position: position
+    if not isinstance(sampler, DistributedSampler) or sampler.shuffle:
+        return None
+    # Lightning's own have other ways to end, and the same order. They are known by name, as Lightning need
+    # not be installed: Unrepeated... leaves out the padding, ...Wrapper shares out what another sampler
+    # yields.
+    is_lightnings = owner.__module__.split(".")[0] in ("lightning", "pytorch_lightning", "lightning_fabric")
+    if owner is not DistributedSampler and not is_lightnings:
+        return None
+    # The ranks take turns; what is missing to a full last turn is taken from the start again.
+    count = len(sampler.dataset)  # type: ignore[arg-type]
+    world, rank = sampler.num_replicas, sampler.rank
+    inner = getattr(sampler.dataset, "_sampler", None) if is_lightnings else None
+    order = (lambda position: position) if inner is None else _order(inner)
+    return None if order is None else lambda position: order((position * world + rank) % count)
+
+
+def _who_iterates(sampler: Any) -> type:
+    """The class whose ``__iter__`` runs: a subclass with one of its own may have any order."""
+    return next((kind for kind in type(sampler).__mro__ if "__iter__" in vars(kind)), object)
+
+
 def _mean_std(step: Any) -> Normalization | None:
     try:
         mean, std = (
@@ -66,13 +148,9 @@ def _datasets(loaders: Any) -> Iterator[Any]:
 
 
 def _several(things: Any) -> list[Any]:
-    return (
-        list(things.values())
-        if isinstance(things, Mapping)
-        else list(things)
-        if isinstance(things, list | tuple)
-        else [things]
-    )
+    if isinstance(things, Mapping):
+        return list(things.values())
+    return list(things) if isinstance(things, list | tuple) else [things]
 
 
 def _steps(transform: Any) -> Iterator[Any]:

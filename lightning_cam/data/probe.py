@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.checks import Normalization, check_images, check_labels, class_name
+from lightning_cam.checks import Normalization, check_class_names, check_images, check_labels, class_name
 from lightning_cam.selectors import describe
 from lightning_cam.typing import Images, Labels, Masks
 
@@ -47,17 +47,16 @@ class Probe:
             isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)
         ):
             raise ValueError(
-                f"masks: got {describe(self.masks)} for images {tuple(self.images.shape)}; give truth values {(count, *size)}."
+                f"masks: got {describe(self.masks)} for images {tuple(self.images.shape)}; "
+                f"give truth values {(count, *size)}."
             )
-        if isinstance(self.class_names, str):
-            raise TypeError(f"class_names: got {self.class_names!r}; give one name per class, in a list.")
+        names = check_class_names(self.class_names)
         # Frozen: plain forms are set once, here.
         if self.labels is not None:
             object.__setattr__(self, "labels", self.labels.long())
         if self.masks is not None:
             object.__setattr__(self, "masks", self.masks != 0)
-        if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
+        object.__setattr__(self, "class_names", names)
 
     def __len__(self) -> int:
         """How many images."""

@@ -1,20 +1,83 @@
-"""Which validation images become the probe: chosen while they pass by, by counting, without a random
-number.
-"""
+"""Which validation images become the probe: each a class and a row in ``SAMPLERS``."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lightning_cam.data.batch import Reading
+from lightning_cam.checks import check_whole
+from lightning_cam.data.batch import Batch
+from lightning_cam.data.candidate import Candidate, candidates, probe_of
+from lightning_cam.data.index_sampler import IndexSampler
 from lightning_cam.data.probe import Probe
 
 GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it spread evenly
 
 
+@runtime_checkable
+class Sampler(Protocol):
+    """Chooses the probe from batches that pass by. Nobody but the sampler itself writes into its fields.
+
+    A validation is ``start_again``, ``offer`` once a batch, ``probe``. The sanity check is a rehearsal: it
+    may see only the first batches, asks for ``probe(rehearsal=True)`` and tells ``end_rehearsal``.
+    """
+
+    @property
+    def size(self) -> int:
+        """How many images the probe has at most."""
+
+    @property
+    def chosen(self) -> Sequence[Candidate]:
+        """Those that are chosen so far; none before the first batch."""
+
+    @property
+    def skipped(self) -> int:
+        """How many images of this validation could not join because their shape differs."""
+
+    @property
+    def broken(self) -> int:
+        """How many could not join because they hold values that are not finite."""
+
+    @property
+    def needs_indices(self) -> bool:
+        """Whether ``offer`` must be told dataset indices, and ``merge`` what other ranks have."""
+
+    def anew(self) -> "Sampler":
+        """Another one that is asked for the same and has seen nothing."""
+
+    def start_again(self, dataset_size: int | None = None) -> None:
+        """A validation begins: what an interrupted one left is dropped, what was rehearsed stays."""
+
+    def offer(self, batch: Batch, indices: Sequence[int] | None = None) -> None:
+        """Takes what it wants from a batch, as copies.
+
+        Args:
+            indices: The dataset index of each image; None where nobody knows.
+        """
+
+    def merge(self, others: Iterable[Candidate]) -> None:
+        """Takes what another rank has ``chosen``, where it is wanted."""
+
+    def end_rehearsal(self) -> None:
+        """What was chosen so far has been looked at; offered again, it is known."""
+
+    def probe(
+        self, class_names: tuple[str, ...] | None = None, *, rehearsal: bool = False
+    ) -> tuple[Probe, list[int]]:
+        """The probe, and each image's serial number.
+
+        Args:
+            rehearsal: Whether a part of it, or images in its place, will do.
+
+        Raises:
+            ValueError: There is no such probe.
+        """
+
+
 @dataclass
-class Collector:
+class BalancedSampler:
     """Chooses a class-balanced probe from batches that pass by, by counting, without a random number.
 
     It holds at most ``size`` images. Once full, an image of a class with fewer images replaces the newest of
@@ -23,24 +86,24 @@ class Collector:
     """
 
     size: int
-    chosen: list["_Candidate"] = field(default_factory=list)
+    chosen: list[Candidate] = field(default_factory=list)
     skipped: int = 0  # of another shape
     broken: int = 0  # not finite
     serial: int = 0
     rehearsed: int = 0
+    needs_indices: bool = field(default=False, init=False)
 
-    def offer(self, reading: Reading) -> None:
-        """Takes what it wants from a batch, as copies."""
-        count = len(reading.images)
-        labels = [0] * count if reading.labels is None else reading.labels.tolist()
-        for i, label in enumerate(labels):
-            place = self._place(label)
+    def anew(self) -> "BalancedSampler":
+        """Another one of this size that has seen nothing."""
+        return BalancedSampler(self.size)
+
+    def offer(self, batch: Batch, indices: Sequence[int] | None = None) -> None:
+        """Takes what it wants from a batch, as copies; dataset indices do not matter."""
+        for offered in candidates(batch, [self.serial] * len(batch.images)):
+            candidate = replace(offered, serial=self.serial)
+            place = self._place(candidate.label or 0)
             if place is None:
                 continue
-            mask = None if reading.masks is None else reading.masks[i]
-            candidate = _Candidate(
-                self.serial, None if reading.labels is None else label, reading.images[i], mask
-            )
             if self.chosen and not candidate.fits(self.chosen[0]):
                 self.skipped += 1
             elif not candidate.image.isfinite().all():
@@ -49,40 +112,30 @@ class Collector:
                 self.chosen[place:] = [*self.chosen[place + 1 :], candidate.copy()]
                 self.serial += 1
 
+    def merge(self, others: Iterable[Candidate]) -> None:
+        """Takes nothing: one rank's share of the data has all classes as well."""
+
     def end_rehearsal(self) -> None:
         """What was chosen so far has been looked at; offered again, it is known."""
         self.rehearsed = self.serial
         self.skipped = self.broken = 0
 
-    def start_again(self) -> None:
+    def start_again(self, dataset_size: int | None = None) -> None:
         """A validation begins: what an interrupted one left is dropped, what was rehearsed stays."""
         self.chosen = [candidate for candidate in self.chosen if candidate.serial < self.rehearsed]
         self.skipped = self.broken = 0
 
-    def probe(self, class_names: tuple[str, ...] | None = None) -> tuple[Probe, list[int]]:
+    def probe(
+        self, class_names: tuple[str, ...] | None = None, *, rehearsal: bool = False
+    ) -> tuple[Probe, list[int]]:
         """The probe, classes in turn, and each image's serial number."""
         rounds: dict[int | None, int] = {}
         order = []
         for candidate in self.chosen:
             rounds[candidate.label] = rounds.get(candidate.label, -1) + 1
             order.append((rounds[candidate.label], candidate.label or 0, candidate.serial))
-        chosen = [
-            candidate
-            for _, candidate in sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])
-        ]
-        with torch.inference_mode(False):  # under validate(), what is made would serve no later training
-            labels = (
-                None
-                if chosen[0].label is None
-                else torch.tensor([c.label for c in chosen], device=chosen[0].image.device)
-            )
-            masks = (
-                None
-                if chosen[0].mask is None
-                else torch.stack([c.mask for c in chosen if c.mask is not None])
-            )
-            probe = Probe(torch.stack([c.image for c in chosen]), labels, masks, class_names)
-        return probe, [candidate.serial for candidate in chosen]
+        in_turn = sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])
+        return probe_of([candidate for _, candidate in in_turn], class_names)
 
     def _place(self, label: int) -> int | None:
         """Where an image of this class would go: the end, the place of one that leaves, or nowhere."""
@@ -92,39 +145,34 @@ class Collector:
         for candidate in self.chosen:
             counts[candidate.label or 0] = counts.get(candidate.label or 0, 0) + 1
         most = max(counts, key=lambda known: (counts[known], _spread(known)))
+        # Two fewer: the exchange balances. One fewer: it would only turn the two classes around, but for
+        # classes of one image and of none, where the hash decides which of them are in the probe.
         gain = counts[most] - counts.get(label, 0)
         if gain < 1 or (gain == 1 and (counts[most] > 1 or _spread(label) > _spread(most))):
             return None
         return max(i for i, candidate in enumerate(self.chosen) if (candidate.label or 0) == most)
 
-    def _known(self, candidate: "_Candidate") -> bool:
+    def _known(self, candidate: Candidate) -> bool:
         rehearsed = (c for c in self.chosen if c.serial < self.rehearsed and c.label == candidate.label)
         return any(torch.equal(known.image, candidate.image) for known in rehearsed)
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    serial: int
-    label: int | None
-    image: Tensor
-    mask: Tensor | None
+SAMPLERS: dict[str, Callable[..., Sampler]] = {"balanced": BalancedSampler, "indices": IndexSampler}
 
-    def fits(self, other: "_Candidate") -> bool:
-        """Whether both can stand in one batch."""
-        return (self.image.shape, self.label is None, self.mask is None) == (
-            other.image.shape,
-            other.label is None,
-            other.mask is None,
-        )
 
-    def copy(self) -> "_Candidate":
-        """The same with tensors of its own: the user's step may change the batch, and inference tensors serve
-        no later training.
-        """
-        with torch.inference_mode(False):
-            return replace(
-                self, image=self.image.clone(), mask=None if self.mask is None else self.mask.clone()
-            )
+def sampler_for(probe: Any) -> Sampler:
+    """The sampler that ``CAMMonitor(probe=...)`` means: a number of images, dataset indices, or a sampler.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: A number below 1, or indices that cannot be used.
+    """
+    if isinstance(probe, Sampler):
+        return probe.anew()
+    if isinstance(probe, list | tuple | range | Tensor):
+        return SAMPLERS["indices"](probe)
+    check_whole("probe", probe, 1, "how many images to choose, a list of dataset indices, or a Probe")
+    return SAMPLERS["balanced"](probe)
 
 
 def _spread(label: int) -> int:

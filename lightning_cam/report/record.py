@@ -11,7 +11,7 @@ import torch
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
-from lightning_cam.data.sampler import Collector
+from lightning_cam.data.sampler import BalancedSampler
 from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.evidence_images import EvidenceImages
 from lightning_cam.shortcuts.findings import (
@@ -48,7 +48,7 @@ class Memory:
     def start_again(self) -> None:
         """Forgets everything but the user's own probe."""
         self.probe = self.given if isinstance(self.given, Probe) else None
-        self.collector = Collector(len(self.given) if isinstance(self.given, Probe) else self.given)
+        self.collector = BalancedSampler(len(self.given) if isinstance(self.given, Probe) else self.given)
         self.history = History()
         self.scalars: dict[str, float] = {}
         self.standing = UNTESTED
@@ -114,7 +114,7 @@ class Memory:
         if untrained is not None and not self.history.looks and (rows >= 0).any():
             self.history = self.history.added(untrained.of(rows))
             self.keep(self.history.looks[-1].means)
-        self.collector, self._rehearsed = Collector(self.collector.size), None
+        self.collector, self._rehearsed = self.collector.anew(), None
 
     def add(self, look: Look, blank: float, lasting: bool) -> None:
         """One look more; only its scalars are kept where it is not ``lasting``."""

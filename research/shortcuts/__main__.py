@@ -19,8 +19,8 @@ from torch import Tensor
 
 import lightning_cam
 from lightning_cam.attribution.config import ExplainConfig
-from lightning_cam.data.batch import Reading
-from lightning_cam.data.sampler import Collector
+from lightning_cam.data.batch import Batch
+from lightning_cam.data.sampler import BalancedSampler
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.shortcuts.class_means import MOST_IMAGES, ClassMeans
 from lightning_cam.shortcuts.cues import CUES
@@ -50,12 +50,12 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
     """What a monitor that looks after every epoch would have found, epoch by epoch."""
     data = prepared(setup)
     names = data.class_names
-    collector, means = Collector(PROBE), ClassMeans(tuple(FEATURES))
+    collector, means = BalancedSampler(PROBE), ClassMeans(tuple(FEATURES))
     masks: Iterable[Tensor | None] = repeat(None) if data.masks is None else data.masks.split(64)
     for images, labels, seen_masks in zip(
         data.val_images.split(64), data.val_labels.split(64), masks, strict=False
     ):
-        collector.offer(Reading(images, labels, seen_masks))  # the baselines' masks: the rule gets none
+        collector.offer(Batch(images, labels, seen_masks))  # the baselines' masks: the rule gets none
         means.add(images, labels, None, range(len(names)), MOST_IMAGES)
     probe, _ = collector.probe(names)
     on_offer = data_baselines(data.val_images, data.val_labels)
