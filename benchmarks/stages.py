@@ -15,6 +15,7 @@ from side_by_side import seconds, surroundings
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import predicting
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import examine
@@ -73,7 +74,7 @@ def main() -> None:
 
     def test(name: str, stages: tuple[int, ...]) -> None:
         cues = {cue: row for cue, row in CUES.items() if row.stage in stages}
-        with predicting(model, len(images), max_batch=batch) as ask:
+        with predicting(model, len(images), ModelConfig(max_batch=batch)) as ask:
             reports[name] = examine(
                 subjects, ask, cues, classes=arguments.classes, max_batch=batch, thorough=True
             )

@@ -1,16 +1,12 @@
 """Checks that several places share, each with an error that names argument, value and remedy."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_cam.selectors import describe
-
-if TYPE_CHECKING:
-    pass
-
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -89,18 +85,38 @@ def check_labels(labels: Any, count: int, several: bool = False) -> None:
         )
 
 
-def check_class_names(names: Sequence[str], classes: int) -> Sequence[str]:
-    """The names, one per class.
+def check_class_names(names: Any, classes: int | None = None) -> tuple[str, ...] | None:
+    """The names as a tuple of texts; None where there are none.
+
+    Args:
+        classes: How many classes the model has; None where nobody knows yet.
 
     Raises:
-        ValueError: There are more or fewer.
+        TypeError: Not a list of names.
+        ValueError: Not a list with one name for each of ``classes``.
     """
-    if isinstance(names, str) or len(names) != classes:
-        got = repr(names) if isinstance(names, str) else f"{len(names)} names"
+    if names is None:
+        return None
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    if classes is None and not is_list:
+        raise TypeError(f"class_names: got {names!r}; give one name per class, in a list.")
+    if classes is not None and (not is_list or len(names) != classes):
+        got = f"{len(names)} names" if is_list else repr(names)
         raise ValueError(
             f"class_names: got {got} for the model's {classes} classes; give one name per class."
         )
-    return names
+    return tuple(str(name) for name in names)
+
+
+def check_opacity(opacity: Any) -> float:
+    """The opacity of a heatmap over an image, in [0, 1].
+
+    Raises:
+        ValueError: It is no number, or outside [0, 1].
+    """
+    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+        raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+    return opacity
 
 
 def check_whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_cam.attribution import maps, regions
+from lightning_cam.attribution.mapping import Confusions
 from lightning_cam.attribution.targets import probabilities
-from lightning_cam.checks import Normalization
+from lightning_cam.checks import Normalization, check_class_names, check_whole
 from lightning_cam.metrics.statistics import STATISTICS, MapContext
 from lightning_cam.registry import choose
 from lightning_cam.typing import (
@@ -25,38 +26,20 @@ from lightning_cam.typing import (
     Scores,
     Tiles,
 )
-from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
-from lightning_cam.visualization.canvas import drawable
-from lightning_cam.visualization.figure import Key, Panel, side_by_side
-from lightning_cam.visualization.projection import (
-    drawn_size,
-    flat_saliency,
-    flatten_maps,
-    flatten_to_pictures,
-    tile,
+from lightning_cam.visualization.explained import (
+    class_and_share,
+    input_panels,
+    marks,
+    with_overlays,
+    written_class,
 )
+from lightning_cam.visualization.figure import Key, Panel, side_by_side
 from lightning_cam.visualization.scene import how_drawn, part_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from lightning_cam.checks import check_class_names
 
-FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
 SHOWN_IN_A_NOTEBOOK = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Confusions:
-    """Maps of the first m images, where the model answers another class than the label.
-
-    Args:
-        predicted: (m, *grid) raw maps of the predicted class.
-        contrast: (m, *grid) what speaks for the label rather than the predicted class, above zero, and the
-            reverse, below: the map for the difference of the two scores less that for its opposite.
-    """
-
-    predicted: Cams
-    contrast: Cams
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,7 +130,7 @@ class Explanation:
         Raises:
             ValueError: ``opacity`` is outside [0, 1], or no such colormap.
         """
-        return self._pictures(len(self.images), opacity, colormap)[1]
+        return self._pictures(opacity, colormap)[1]
 
     def foreground(self, threshold: float = 0.5) -> Masks:
         """Where the saliency is at least ``threshold``, (n, H, W); nowhere where the map is blank.
@@ -175,8 +158,8 @@ class Explanation:
             ValueError: ``threshold`` is outside (0, 1].
 
         Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2:
-            the box that covers
-        the largest connected component above 20 % of the maximum. https://arxiv.org/abs/1512.04150
+            the box that covers the largest connected component above 20 % of the maximum.
+            https://arxiv.org/abs/1512.04150
         """
         return regions.boxes(self.saliency.cpu(), threshold)
 
@@ -211,37 +194,27 @@ class Explanation:
         Raises:
             ValueError: An argument is out of range, or does not fit the explanation.
         """
-        names = None if class_names is None else check_class_names(class_names, self.scores.shape[1])
-        for argument, value in (("most", most), ("top", top)):
-            if value < 1:
-                raise ValueError(f"{argument}: got {value}; give at least 1.")
+        names = check_class_names(class_names, self.scores.shape[1])
+        check_whole("most", most, 1)
+        check_whole("top", top, 1)
         everyone = [self, *beside]
         if any(other.images.shape != self.images.shape for other in beside):
             raise ValueError(
                 "beside: got an explanation of images of another shape; explain the same images."
             )
         count = min(len(self.images), most)
-        drawn = [other._pictures(count, opacity, colormap) for other in everyone]
+        drawn = [other._pictures(opacity, colormap, count) for other in everyone]
         columns = [
             other._panels(over, names, threshold, bool(beside))
             for other, (_, over) in zip(everyone, drawn, strict=True)
         ]
-        shares, classes = probabilities(self.scores[:count]).cpu().topk(min(top, self.scores.shape[1]), dim=1)
-        inputs = [
-            Panel(
-                picture,
-                [_answer(names, *one) for one in zip(likeliest, share, strict=True)],
-                lines=2 if top == 1 else 1,
-            )
-            for picture, likeliest, share in zip(drawn[0][0], classes.tolist(), shares.tolist(), strict=True)
-        ]
+        inputs = input_panels(drawn[0][0], self.scores[:count], names, top)
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
-        legend = () if self.parts is None else part_legend(self.parts.shape[1])
         key = Key(
             colormap,
             f"share of {own} maximum",
             " · ".join(filter(None, (headline, how_drawn(self.images)))),
-            legend,
+            () if self.parts is None else part_legend(self.parts.shape[1]),
         )
         return side_by_side(list(zip(inputs, *columns, strict=True)), key)
 
@@ -251,63 +224,50 @@ class Explanation:
         self.figure(most=SHOWN_IN_A_NOTEBOOK).savefig(file, format="png", dpi=72)
         return file.getvalue()
 
-    def _pictures(self, count: int, opacity: float, colormap: str) -> tuple[Tiles, Tiles]:
+    def _pictures(self, opacity: float, colormap: str, most: int | None = None) -> tuple[Tiles, Tiles]:
         """The first images and their overlays, on the host."""
-        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
-        own, size = self._sizes
-        colors = color_table(colormap, self.images.device)
-        # All images, because values out of range are stretched by that of all.
-        shown, _ = displayable(self.images, *(self.normalization or ((), ())))
-        pictures = flatten_to_pictures(shown[:count], size)
-        if self.parts is None:
-            over = overlay_cams(pictures, self.cams[:count], own, size, colors, opacity)
-        else:
-            over = overlay_parts(pictures, flatten_maps(maps.part_strengths(self.parts)[:count], own, size))
-        plain, over = tile(torch.cat([pictures, over])).cpu().split(count)
-        return plain, over
-
-    @property
-    def _sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The images' size, and that of their pictures."""
-        own = tuple(self.images.shape[2:])
-        return own, own if len(own) == 2 else drawn_size(self.images, *FIGURE_TILES)
+        return with_overlays(
+            self.images,
+            self.cams,
+            self.parts,
+            normalization=self.normalization,
+            opacity=opacity,
+            colormap=colormap,
+            most=most,
+        )
 
     def _panels(
         self, over: Tiles, names: Sequence[str] | None, threshold: float | None, compared: bool
     ) -> list[Panel]:
         """The overlays of the first images, with what is said of them and marked in them."""
         count = len(over)
-        shares = probabilities(self.scores).cpu()
+        shares = probabilities(self.scores[:count]).cpu()
         predicted = shares.argmax(dim=1).tolist()
         explained = [None] * count if self.target_classes is None else self.target_classes.tolist()
-        blanks = self.blank
-        if self.parts is not None:
-            strengths = maps.part_strengths(self.parts)
-            blanks = tuple("" if part.any() else blank for part, blank in zip(strengths, blanks, strict=True))
-        outlined: Sequence[Masks | None] = [None] * count
-        boxes: Sequence[Boxes | None] = [None] * count
-        if threshold is not None:
-            flat = flat_saliency(self.cams[:count].cpu(), *self._sizes)
-            outlined = list(regions.foreground(flat, threshold))
-            if self.images.ndim == 4:
-                boxes = [found[:1] for found in regions.boxes(flat, threshold)]
+        marked = marks(self.images, self.cams[:count], threshold)
+        reasons = self._shown_reasons
         panels = []
         for i in range(count):
-            title, number = (
-                [f"blank: {blanks[i]}" if blanks[i] else f"{self.method} at {self.target_layer}"],
-                explained[i],
-            )
+            title = [_blank(reasons[i], names, explained[i]) or f"{self.method} at {self.target_layer}"]
+            # Above the input stands the predicted class: that of the overlay is said where it is another one,
+            # or where overlays of several classes stand side by side.
+            number = explained[i]
             if number is not None and (compared or number != predicted[i]):
-                title.insert(0, _answer(names, number, shares[i, number].item()))
-            panels.append(Panel(over[i], title, outlined[i], boxes[i]))
+                title.insert(0, class_and_share(names, number, shares[i, number].item()))
+            panels.append(Panel(over[i], title, *marked[i]))
         return panels
 
+    @property
+    def _shown_reasons(self) -> list[int]:
+        """Why each picture shows nothing: a map's first part may be blank where another part is not."""
+        if self.parts is None:
+            return self.reasons.tolist()
+        shows = (maps.part_strengths(self.parts) != 0).flatten(1).any(dim=1)
+        return torch.where(shows, 0, self.reasons).tolist()
 
-def _answer(names: Sequence[str] | None, number: int, share: float) -> str:
-    """A class and its probability; its number where it has no name, or one with letters that the font
-    lacks.
-    """
-    named = names is not None and names[number].strip() and drawable(names[number])
-    name = names[number] if named and names is not None else f"class {number}"
-    return f"{name}, {100 * share:.0f} %" if share >= 0.01 else f"{name}, <1 %"
+
+def _blank(reason: int, names: Sequence[str] | None, explained: int | None) -> str:
+    """What stands above a map that shows nothing; nothing above one that shows something."""
+    if maps.BLANK_REASONS[reason] == maps.NO_EVIDENCE and explained is not None:
+        return f"no evidence for {written_class(names, explained)}"
+    return f"blank: {maps.BLANK_REASONS[reason]}" if reason else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_cam.attribution.config import ModelConfig, TargetLike
 from lightning_cam.attribution.evidence import Evidence
-from lightning_cam.attribution.network import Cut, Forward, Network, check_forward, precise
+from lightning_cam.attribution.network import Cut, Network, precise
 from lightning_cam.attribution.preserve import in_full_precision, leaving_no_trace
+from lightning_cam.attribution.running import check_runnable, watched
 from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, named_layer
-from lightning_cam.attribution.targets import ResolvedTarget, Target, resolve_target
+from lightning_cam.attribution.targets import PlainTarget, ResolvedTarget, check_target, resolve_target
 from lightning_cam.devices import device_of
-from lightning_cam.selectors import Selector, describe
+from lightning_cam.selectors import describe
 from lightning_cam.typing import (
     Gradients,
     Images,
@@ -30,29 +33,32 @@ from lightning_cam.typing import (
 )
 
 FEWEST_ROWS = 16  # of covered copies that go through the model at once, however few the images are
+PLAIN = ModelConfig()  # the model is called, its scores are found
 
 
 def find_layer(
     model: nn.Module,
     images: Images,
     target_layer: str | None = None,
-    forward: Forward | None = None,
-    scores: Selector = None,
+    config: ModelConfig = PLAIN,
 ) -> TargetLayer:
     """The target layer: the one named, or the automatic one, found by forwards of the first image.
+
+    Names are those of the whole model, also where ``config.network`` says that a submodule runs alone.
 
     Raises:
         ValueError: No such layer, or none that can be chosen without guessing; the message lists candidates.
             Or a lazy layer has not run yet: running it here would draw its weights.
     """
-    check_forward(model, forward)
-    if not has_run(model):
+    check_runnable(model, config)
+    if not has_run(watched(model, config)):
         raise ValueError(
-            f"model: {type(model).__name__} has lazy layers without weights; run it once before looking at it."
+            f"model: {type(model).__name__} has lazy layers without weights; "
+            "run it once before looking at it."
         )
     if target_layer is not None:
         return named_layer(model, target_layer)
-    network = Network(model, forward, scores, 1, any_shape=True)
+    network = Network(model, replace(config, max_batch=1), any_shape=True)
     index = torch.zeros(1, dtype=torch.int64, device=images.device)
 
     def answer() -> Outputs:
@@ -77,11 +83,9 @@ def capture_layers(
     images: Images,
     *,
     target_layers: Sequence[TargetLayer],
-    target: str | int | Target = "label",
+    target: TargetLike = "label",
     labels: Truth | None = None,
-    forward: Forward | None = None,
-    scores: Selector = None,
-    max_batch: int | None = None,
+    config: ModelConfig = PLAIN,
     first: int = 0,
     several_targets: bool = False,
 ) -> Iterator[tuple[Evidence, ...]]:
@@ -95,9 +99,9 @@ def capture_layers(
     autocast is off: it is on again wherever the model runs.
 
     Args:
-        max_batch: Most images that ``score`` and ``tail`` send through the model at once; None: as many as
-            there are, or 16.
-        first: What the first image's index is to a ``forward`` that takes it.
+        config: How to run and read the model. With no ``max_batch`` in it, ``score`` and ``tail`` send as
+            many images through the model at once as there are, or 16.
+        first: What the first image's index is to a ``config.network`` that takes it.
         several_targets: Keeps the graph behind the layers for ``with_classes``, which then needs no forward
             of its own.
 
@@ -105,7 +109,8 @@ def capture_layers(
         ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside
             the classes.
     """
-    with _network(model, len(images), forward, scores, max_batch, callable(target), first) as network:
+    target = check_target(target)
+    with _network(model, len(images), config, any_shape=callable(target), first=first) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         known = None if labels is None else labels.clone()
         yield _evidences(
@@ -118,11 +123,9 @@ def scoring(
     model: nn.Module,
     images: Images,
     *,
-    target: str | int | Target = "label",
+    target: TargetLike = "label",
     labels: Truth | None = None,
-    forward: Forward | None = None,
-    scores: Selector = None,
-    max_batch: int | None = None,
+    config: ModelConfig = PLAIN,
 ) -> Iterator[Callable[[Rows, Index], PerRow]]:
     """Target scores without a layer: yields ``(others, index) -> (m,)``, as ``Evidence.score``, and leaves as
     little trace.
@@ -133,11 +136,11 @@ def scoring(
     Raises:
         ValueError: No scores are found, or labels are missing or outside the classes.
     """
-    with _network(model, len(images), forward, scores, max_batch, callable(target)) as network:
+    target = check_target(target)
+    with _network(model, len(images), config, any_shape=callable(target)) as network:
         everyone = torch.arange(len(images), device=images.device)
-        outputs = torch.cat(
-            [network.scores(some, which) for some, which in network.batches(images.clone(), everyone)]
-        )
+        parts = network.batches(images.clone(), everyone)
+        outputs = torch.cat([network.scores(some, which) for some, which in parts])
         yield _scorer(network, resolve_target(target, outputs, None if labels is None else labels.clone()))
 
 
@@ -145,9 +148,7 @@ def scoring(
 def predicting(
     model: nn.Module,
     count: int,
-    forward: Forward | None = None,
-    scores: Selector = None,
-    max_batch: int | None = None,
+    config: ModelConfig = PLAIN,
 ) -> Iterator[Callable[[Rows, Index], Outputs]]:
     """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32,
     and leaves no trace.
@@ -155,7 +156,7 @@ def predicting(
     Args:
         count: How many images there are, of which ``index`` says to which each row belongs.
     """
-    with _network(model, count, forward, scores, max_batch) as network:
+    with _network(model, count, config) as network:
         yield lambda images, index: torch.cat(
             [network.scores(some, which) for some, which in network.batches(images, index)]
         )
@@ -165,20 +166,18 @@ def predicting(
 def _network(
     model: nn.Module,
     count: int,
-    forward: Forward | None,
-    scores: Selector,
-    max_batch: int | None,
+    config: ModelConfig,
+    *,
     any_shape: bool = False,
     first: int = 0,
 ) -> Iterator[Network]:
-    check_forward(model, forward)
+    check_runnable(model, config)
+    rows = max(count, FEWEST_ROWS)
     with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        yield Network(
-            model, forward, scores, max_batch or max(count, FEWEST_ROWS), first, any_shape, precision
-        )
+        yield Network(model, config, rows, first=first, any_shape=any_shape, precision=precision)
 
 
-def _scorer(network: "Network", settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:
+def _scorer(network: Network, settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:
     def score(others: Rows, index: Index) -> PerRow:
         parts = [
             _target_score(settled, network.scores(some, which), which)
@@ -199,27 +198,32 @@ def _target_score(settled: ResolvedTarget, outputs: Outputs, index: Labels) -> P
 
 
 def _evidences(
-    network: "Network",
+    network: Network,
     layers: list[TargetLayer],
     images: Images,
-    target: str | int | Target | ResolvedTarget,
+    target: PlainTarget | ResolvedTarget,
     labels: Truth | None = None,
     cut: Cut | None = None,
     keeps_graph: bool = False,
 ) -> tuple[Evidence, ...]:
+    """What one look yields for each layer, around the forward ``cut`` where there was one already.
+
+    Everything dear is made at first use and kept (``cache``): most methods ask for gradients, some for none,
+    and several methods of one look share them.
+    """
     everyone = torch.arange(len(images), device=images.device)
     cut = cut or network.cut(images, everyone, layers)
     outputs = cut.outputs.detach()
     settled = target if isinstance(target, ResolvedTarget) else resolve_target(target, outputs, labels)
 
+    # A model that runs its backbone under its own no_grad answers without a gradient although there is one:
+    # then the forward runs once more, with grad on from its start.
     @cache
     def differentiable() -> Cut:
         with torch.enable_grad():
-            return (
-                cut
-                if network.is_gradient_decided(cut.outputs)
-                else network.cut_under_grad(images, everyone, layers)
-            )
+            if network.is_gradient_decided(cut.outputs):
+                return cut
+            return network.cut_under_grad(images, everyone, layers)
 
     @cache
     def differentiate() -> list[Gradients]:
@@ -227,6 +231,7 @@ def _evidences(
             score = _target_score(settled, differentiable().outputs, everyone).sum()
             return network.gradients(score, differentiable(), layers, keeps_graph)
 
+    # Another class of the same images is another backward of the same forward, where its graph was kept.
     def with_classes(classes: Labels) -> tuple[Evidence, ...]:
         other = resolve_target("label", outputs, classes)
         return _evidences(
@@ -242,6 +247,7 @@ def _evidences(
         with torch.set_grad_enabled(activations.requires_grad):
             parts = network.from_layer(layer, images, activations, index)
             scores = torch.cat([_target_score(settled, answer, which) for answer, _, which in parts])
+            # The parts come image by image; this puts the scores back into the order of the rows.
             return scores[torch.cat([rows for _, rows, _ in parts]).argsort()]
 
     def evidence(place: int, layer: TargetLayer) -> Evidence:

@@ -1,19 +1,56 @@
-"""What is asked of a model, checked before anything runs."""
+"""What is asked of a model, and how the model is run and read: checked before anything runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from torch import Tensor, nn
+
 from lightning_cam.attribution.methods.table import METHODS, Method
-from lightning_cam.attribution.network import Forward
-from lightning_cam.attribution.targets import Target, check_target
-from lightning_cam.checks import Normalization, check_normalization
+from lightning_cam.attribution.targets import PlainTarget, Target, check_target
+from lightning_cam.checks import Normalization, check_normalization, check_whole
 from lightning_cam.registry import choose
 from lightning_cam.selectors import Selector, check_selector
 from lightning_cam.typing import Cams
 
 MethodLike = Callable[..., Cams]  # (evidence) -> cams: a row of METHODS, a partial of one, or the user's own
+TargetLike = str | int | Target | Sequence[int] | Tensor  # a sequence or a tensor: one class per image
+Forward = Callable[..., Any]  # (model, images) -> output, or (model, images, index): which image each row is
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How to run a model, and how to read what it answers.
+
+    Args:
+        network: What is run: a function ``(model, images) -> output``, or ``(model, images, index)``, which
+            is told which image each row is; the name of a submodule, which is then run alone; or None, which
+            calls the model. A name that no submodule has may be a function's import path.
+        scores: How to read scores (n, C) from the output: key, index or function; None finds them.
+        max_batch: Most images sent through the model at once; None leaves it to the caller.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument's value cannot be used.
+    """
+
+    network: str | Forward | None = None
+    scores: Selector = None
+    max_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        kinds = "give the name of a submodule, a function (model, images) -> output, or None"
+        if not (self.network is None or isinstance(self.network, str) or callable(self.network)):
+            raise TypeError(f"network: got {self.network!r}; {kinds}.")
+        if isinstance(self.network, nn.Module):
+            # It can be called, but not as a function of the model; and its layers need names in the model.
+            raise TypeError(f"network: got a {type(self.network).__name__}; {kinds}.")
+        if self.network == "":
+            raise ValueError(f"network: got an empty name; {kinds}.")
+        check_selector("scores", self.scores)
+        if self.max_batch is not None:
+            check_whole("max_batch", self.max_batch, 1, "or None")
 
 
 @dataclass(frozen=True)
@@ -21,8 +58,10 @@ class ExplainConfig:
     """What is asked of a model: all but the images. Arguments as in ``explain``.
 
     Args:
-        confusions: Of so many images, the first, the map of the label is set against that of the predicted class,
-            where they differ.
+        target: One class per image becomes a tuple of whole numbers, whatever it was given as.
+        model: How to run and read the model.
+        confusions: For this many images, the first ones, the map of the label is compared with that of the
+            predicted class, where the two differ.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -30,15 +69,14 @@ class ExplainConfig:
     """
 
     method: str | MethodLike | Sequence[str | MethodLike] = "gradcam"
-    target: str | int | Target = "predicted"
+    target: TargetLike = "predicted"
     target_layer: str | Sequence[str] | None = None
-    forward: Forward | None = None
-    scores: Selector = None
+    model: ModelConfig = field(default_factory=ModelConfig)
     normalization: str | Normalization | None = None
-    max_batch: int | None = None
     confusions: int = 0
 
     def __post_init__(self) -> None:
+        # A dict by name holds the methods later, so two functions of one name would become one.
         several = len(self.method) if isinstance(self.method, list | tuple) else 1
         if not several:
             raise ValueError("method: got an empty list; give at least one method.")
@@ -46,31 +84,24 @@ class ExplainConfig:
             raise ValueError(
                 f"method: of {several} methods some share a name; give functions names of their own."
             )
-        check_target(self.target)
-        check_selector("scores", self.scores)
         if not (
             self.target_layer is None or all(isinstance(name, str) for name in self.layer_names or [None])
         ):
             raise TypeError(
-                f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', a list of such, or None."
+                f"target_layer: got {self.target_layer!r}; give the name of a submodule, such as 'layer4', "
+                "a list of such, or None."
             )
-        if not (self.forward is None or callable(self.forward)):
-            raise TypeError(
-                f"forward: got {self.forward!r}; give a function (module, images) -> output, or None."
-            )
+        if not isinstance(self.model, ModelConfig):
+            raise TypeError(f"model: got {type(self.model).__name__}; give a ModelConfig.")
         check_normalization(self.normalization)
-        if self.max_batch is not None and (
-            isinstance(self.max_batch, bool) or not isinstance(self.max_batch, int)
-        ):
-            raise TypeError(f"max_batch: got {self.max_batch!r}; give a whole number, or None.")
-        if self.max_batch is not None and self.max_batch < 1:
-            raise ValueError(f"max_batch: got {self.max_batch}; give at least 1, or None.")
+        # Frozen: the plain form, which can be compared and sliced, is set once, here.
+        object.__setattr__(self, "target", check_target(self.target))
 
     @property
     def methods(self) -> dict[str, MethodLike]:
         """The methods by name."""
         several: Sequence[Any] = self.method if isinstance(self.method, list | tuple) else [self.method]
-        return {name_of(method): choose(METHODS, method, "method") for method in several}
+        return {readable_name(method): choose(METHODS, method, "method") for method in several}
 
     @property
     def layer_names(self) -> list[Any]:
@@ -79,21 +110,24 @@ class ExplainConfig:
         return [] if self.target_layer is None else list(dict.fromkeys(several))
 
     @property
-    def words(self) -> str:
-        """The question in words, to tell it from another."""
-        return f"{', '.join(self.methods)} at {' + '.join(self.layer_names) or 'the last layer'}, target {self.target_name}"
+    def description(self) -> str:
+        """Method, layer and target in a line, which differs wherever two looks cannot be compared."""
+        layers = " + ".join(self.layer_names) or "the last layer"
+        given = self.target_of(slice(None))
+        target = f"classes {list(given)}" if isinstance(given, tuple) else self.target_name
+        return f"{', '.join(self.methods)} at {layers}, target {target}"
 
     @property
     def has_target(self) -> bool:
         """Whether any of the maps is that of a target."""
-        return any(row_of(method).of_target for method in self.methods.values())
+        return any(method_row(method).of_target for method in self.methods.values())
 
     @property
     def finds_confusions(self) -> bool:
         """Whether maps of two classes come from one forward: the target is the label, and one backward makes
         a map.
         """
-        rows = [row_of(method) for method in self.methods.values()]
+        rows = [method_row(method) for method in self.methods.values()]
         return (
             self.confusions > 0
             and self.target == "label"
@@ -103,10 +137,17 @@ class ExplainConfig:
     @property
     def target_name(self) -> str:
         """The target in a word or two."""
-        return f"class {self.target}" if isinstance(self.target, int) else name_of(self.target)
+        if isinstance(self.target, tuple):
+            return "one class per image"
+        return f"class {self.target}" if isinstance(self.target, int) else readable_name(self.target)
+
+    def target_of(self, some: slice) -> PlainTarget:
+        """The target of some of the images: of one class per image only theirs."""
+        target: Any = self.target  # plain since __post_init__
+        return target[some] if isinstance(target, tuple) else target
 
 
-def row_of(method: MethodLike) -> Method:
+def method_row(method: MethodLike) -> Method:
     """The row of METHODS that a method is, or is a partial of; a function of the user's own gets a row of its
     own.
     """
@@ -114,12 +155,12 @@ def row_of(method: MethodLike) -> Method:
     return inner if isinstance(inner, Method) else Method(inner, "", False, "", "")
 
 
-def name_of(function: str | Callable) -> str:
+def readable_name(method_or_target: Any) -> str:
     """The name of a row, of a function, or of a partial with its options."""
-    if isinstance(function, partial):
-        options = ", ".join(f"{key}={value!r}" for key, value in function.keywords.items())
-        return f"{name_of(function.func)}({options})"
-    if isinstance(function, str):
-        return function
-    known = [name for name, row in METHODS.items() if row is function]
-    return known[0] if known else getattr(function, "__name__", type(function).__name__)
+    if isinstance(method_or_target, partial):
+        options = ", ".join(f"{key}={value!r}" for key, value in method_or_target.keywords.items())
+        return f"{readable_name(method_or_target.func)}({options})"
+    if isinstance(method_or_target, str):
+        return method_or_target
+    known = [name for name, row in METHODS.items() if row is method_or_target]
+    return known[0] if known else getattr(method_or_target, "__name__", type(method_or_target).__name__)

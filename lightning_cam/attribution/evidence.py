@@ -40,8 +40,8 @@ class Evidence:
             forward up to the layer.
         with_images: ``images -> Evidence`` of other images, of the same number, with the same targets (noisy
             copies).
-        with_classes: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as targets.
-            Where the look was told so, it costs no forward.
+        with_classes: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as
+            targets. Where the look was told so, it costs no forward.
 
     Example:
         >>> def my_cam(evidence):

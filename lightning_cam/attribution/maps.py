@@ -9,12 +9,13 @@ from torch import Tensor
 
 from lightning_cam.typing import Activations, Cams, Gradients, Labels, Saliency
 
+NO_EVIDENCE = "no evidence for the class"
 BLANK_REASONS = (
     "",
     "the map is not finite",
     "no activation at the layer",
     "the gradient is zero",
-    "nothing speaks for the class",
+    NO_EVIDENCE,
     "the map is nowhere positive",
 )
 

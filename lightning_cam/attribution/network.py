@@ -2,7 +2,6 @@
 backward.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,16 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.layout import Layout, first_tensor, layout
 from lightning_cam.attribution.outputs import read_scores
+from lightning_cam.attribution.running import runner, takes_index
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.devices import is_out_of_memory
-from lightning_cam.selectors import Selector, describe
+from lightning_cam.selectors import describe
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, RowActivations
-
-Forward = Callable[
-    ..., Any
-]  # (module, images) -> output, or (module, images, index): which image each row is
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +32,35 @@ class Cut:
 
 
 class Network:
-    """The model as two functions: images to scores, and activations at a layer to scores."""
+    """The model as two functions: images to scores, and activations at a layer to scores.
+
+    Args:
+        config: How to run the model, and how to read what it answers.
+        rows: How many rows go through it at once where ``config.max_batch`` does not say.
+        first: What the first image's index is to a function that takes it.
+        any_shape: Whether scores may have positions, (n, C, ...).
+        precision: Makes the context that the model runs in.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        forward: Forward | None,
-        how: Selector,
-        max_batch: int,
+        config: ModelConfig,
+        rows: int = 1,
+        *,
         first: int = 0,
         any_shape: bool = False,
         precision: Callable[[], Any] = ExitStack,
     ) -> None:
-        self.model, self.how, self.max_batch, self.first = model, how, max_batch, first
-        self.forward: Forward = forward or _call
+        self.model, self.how = model, config.scores
+        self.max_batch, self.first = config.max_batch or rows, first
+        self.forward = runner(model, config.network)
         self.any_shape, self.precision = any_shape, precision
-        self.takes_index = _takes_index(self.forward)
-        self.outer_grad = False
-        self.obstacle = ""
-        self.fixed_batch = False
+        self.takes_index = takes_index(self.forward)
+        # What is learnt about the model while it runs, each at the first run that shows it:
+        self.outer_grad = False  # grad must be on before the forward starts, not only behind the layer
+        self.obstacle = ""  # why there can be no gradient, in words
+        self.fixed_batch = False  # it takes no more rows at a layer than it got images
 
     def batches(self, images: Images, index: Labels) -> list[tuple[Tensor, Tensor]]:
         """Rows that go through the model at once."""
@@ -75,6 +82,8 @@ class Network:
         """
         parts = []
         several = not self.fixed_batch and len(index.unique()) < len(index)
+        # The cheap way. A method such as Ablation-CAM asks for hundreds of rows of one image, which differ
+        # only at the layer: one image goes in, and the hook at the layer puts all its rows in its place.
         for image in index.unique().tolist() if several else []:
             rows = (index == image).nonzero()[:, 0]
             own = activations if len(rows) == len(index) else activations[rows]
@@ -83,12 +92,16 @@ class Network:
                     (self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows])
                 )
             except (RuntimeError, _FixedBatchError) as error:
+                # Some models keep what depends on the size of the batch from before the layer: a reshape
+                # to len(images), a positional table, a skip connection around it. Their shapes then clash
+                # (RuntimeError), or they answer for one image only. That is so for every image.
                 if is_out_of_memory(error):
                     raise
                 self.fixed_batch, parts = True, []
                 break
         if parts:
             return parts
+        # The plain way: as many copies of the images as there are rows, from the start.
         for rows in torch.arange(len(index), device=index.device).split(self.max_batch):
             which = index[rows]
             parts.append((self._tail(layer, images[which], activations[rows], which), rows, which))
@@ -131,9 +144,12 @@ class Network:
         gradients = []
         for layer, gradient, own in zip(layers, found, cut.layouts, strict=True):
             if gradient is None:
-                unknown = "the score does not depend on this layer by a gradient; name a layer that it passes through"
+                unknown = (
+                    "the score does not depend on this layer by a gradient; name one that it passes through"
+                )
                 raise ValueError(
-                    f"target_layer: no gradient at {layer.name!r}: {self.obstacle or unknown}, or use method='eigencam'."
+                    f"target_layer: no gradient at {layer.name!r}: {self.obstacle or unknown}, "
+                    "or use method='eigencam'."
                 )
             gradients.append(precise(own.to_map(gradient.detach())))
         return gradients
@@ -152,21 +168,27 @@ class Network:
         leaves: dict[str, Tensor] = {}
         layouts: dict[str, Layout] = {}
 
+        # A forward hook's return value replaces the layer's output. So the graph can be cut there: what comes
+        # before runs without grad and costs no memory, and what follows starts from a leaf that is ours.
         def replace_output(layer: TargetLayer, module: nn.Module, output: Any) -> Any:
             whole = first_tensor(output)
             own = self._layout(layer, module, whole, images)
+            # A layer that runs twice has two outputs, and no single map.
             if layer.path in leaves:
                 raise ValueError(
-                    f"target_layer: {layer.name!r} runs more than once in one forward; name one that runs once."
+                    f"target_layer: {layer.name!r} runs more than once in one forward; "
+                    "name one that runs once."
                 )
+            # Lightning validates in inference mode, whose tensors autograd refuses: the leaf is made outside.
             with torch.inference_mode(False):
                 if activations is not None:
                     leaf = own.from_map(activations.to(whole.dtype), whole.detach())
                 elif leaves and whole.requires_grad:
-                    leaf = whole  # it follows an earlier layer
+                    leaf = whole  # it follows an earlier layer: a cut here would end that one's gradient
                 else:
                     leaf = whole.detach().clone().requires_grad_()
             leaves[layer.path], layouts[layer.path] = leaf, own
+            # From here on grad is on, and stays so until the forward ends: what follows is differentiated.
             torch.set_grad_enabled(not self.obstacle and (activations is None or activations.requires_grad))
             # Downstream sees a clone: an in-place ReLU would edit the evidence.
             return (leaf.clone(), *output[1:]) if isinstance(output, tuple) else leaf.clone()
@@ -178,12 +200,15 @@ class Network:
             )
             for layer in layers
         ]
+        # On from the start only where an earlier forward showed that it must be; the hook switches it on, and
+        # this block back.
+        from_the_start = activations is None or activations.requires_grad
         try:
-            with torch.set_grad_enabled(
-                self.outer_grad and not self.obstacle and (activations is None or activations.requires_grad)
-            ):
+            with torch.set_grad_enabled(self.outer_grad and not self.obstacle and from_the_start):
                 outputs = self._read(images, index, rows)
         except RuntimeError as error:
+            # The model keeps inference tensors (a buffer that a former validation replaced). Nothing can be
+            # differentiated then, but methods without gradients still work: once more, without grad.
             if self.obstacle or "Inference tensors cannot be saved for backward" not in str(error):
                 raise
             self.obstacle = (
@@ -197,7 +222,8 @@ class Network:
         for layer in layers:
             if layer.path not in leaves:
                 raise ValueError(
-                    f"target_layer: the forward never reaches {layer.name!r}; name a layer that it runs through."
+                    f"target_layer: the forward never reaches {layer.name!r}; "
+                    "name a layer that it runs through."
                 )
         paths = [layer.path for layer in layers]
         return Cut(outputs, [leaves[path] for path in paths], [layouts[path] for path in paths])
@@ -214,7 +240,8 @@ class Network:
             if rows is not None and rows != len(images):
                 raise _FixedBatchError
             raise ValueError(
-                f"scores: the model gave {len(outputs)} rows for {len(images)} images; say how to read them with scores=."
+                f"scores: the model gave {len(outputs)} rows for {len(images)} images; "
+                "say how to read them with scores=."
             )
         return precise(outputs)
 
@@ -233,55 +260,6 @@ class _FixedBatchError(Exception):
     """The model does not take more rows at the layer than it got images."""
 
 
-def check_forward(model: nn.Module, forward: Forward | None) -> None:
-    """Refuses a module without a ``forward`` of its own, unless a function replaces it.
-
-    Raises:
-        TypeError: ``model`` is no module, or ``forward`` no function.
-        ValueError: The module has no ``forward``.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: got {describe(model)}; give a torch.nn.Module.")
-    if forward is not None and not callable(forward):
-        raise TypeError(f"forward: got {forward!r}; give a function (module, images) -> output.")
-    missing = getattr(type(model).forward, "__qualname__", "") in (
-        "LightningModule.forward",
-        "_forward_unimplemented",
-    )
-    if missing and forward is None and "forward" not in vars(model):
-        raise ValueError(
-            f"forward: {type(model).__name__} has no forward; define one that returns the class scores, "
-            "or say how to run it: forward=lambda module, images: module.net(images)."
-        )
-
-
-def like(images: Images, model: nn.Module) -> Images:
-    """Images on the model's device, and in its dtype where both are floating."""
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return images
-    return images.to(parameter.device, parameter.dtype if images.is_floating_point() else images.dtype)
-
-
-def _call(model: nn.Module, images: Tensor) -> Any:
-    return model(images)
-
-
 def precise(tensor: Tensor) -> Tensor:
     """At least float32."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _takes_index(forward: Forward) -> bool:
-    """Whether a function asks for a third argument, the index of each row's image."""
-    try:
-        parameters = inspect.signature(forward).parameters.values()
-    except (TypeError, ValueError):
-        return False  # of some built-in functions nobody knows
-    return (
-        sum(
-            p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-            for p in parameters
-        )
-        == 3
-    )

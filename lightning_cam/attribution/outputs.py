@@ -27,10 +27,10 @@ def read_scores(output: Any, scores: Selector = None, any_shape: bool = False) -
         parts = parts_of(output) or [
             (name, getattr(output, name)) for name in SCORE_KEYS if hasattr(output, name)
         ]
+        # Scores of several classes first, as a model may answer a loss or a regression beside them.
         kinds = [_are_scores, _is_one_score, *([_are_dense] if any_shape else [])]
-        found: Any = next(
-            (one for kind in kinds if (one := first_fitting(parts, SCORE_KEYS, kind)) is not None), None
-        )
+        fitting = (first_fitting(parts, SCORE_KEYS, kind) for kind in kinds)
+        found: Any = next((one for one in fitting if one is not None), None)
     else:
         found = pick(output, scores, "scores")
     if _is_one_score(found):

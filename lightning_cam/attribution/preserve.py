@@ -26,6 +26,8 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     """Eval mode, eager and outside inference mode; modes, attributes, buffers, RNG states and grad mode are
     put back after.
     """
+    # What changes torch as a whole comes first. The copies of the model's own state come last: they are put
+    # back first, while torch is still as it was when they were made.
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
@@ -48,6 +50,8 @@ def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
     """Autocast off and float32 by default, so that maps are computed in full; yields the context to run the
     model in, as it was.
     """
+    # Training in half precision sets autocast or the default dtype. The model is to run as it does in
+    # training, but methods are to compute in full: so both are off, and on again around the model alone.
     kind, default = device.type, torch.get_default_dtype()
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
@@ -55,6 +59,7 @@ def in_full_precision(device: torch.device) -> Iterator[Callable[[], Any]]:
     def as_before() -> Iterator[None]:
         with ExitStack() as stack:
             if casts:
+                # No cache: a weight cast here without grad would be found by the next training step.
                 stack.enter_context(torch.autocast(kind, dtype, cache_enabled=False))
             torch.set_default_dtype(default)
             stack.callback(torch.set_default_dtype, torch.float32)
@@ -73,6 +78,9 @@ def _reachable(model: nn.Module) -> tuple[list[nn.Module], list[Any]]:
     """Every module, also one that is kept in a list or dict, of which ``modules()`` does not tell; and those
     lists and dicts.
     """
+    # Metrics, memories and teachers may be kept in plain lists or dicts, so that they are no submodules and
+    # stay out of checkpoints. The look's forward reaches them all the same. Only plain containers are
+    # searched: a class of the user's own may do anything when it is iterated or copied.
     modules: list[nn.Module] = []
     containers: list[Any] = []
     seen: set[int] = set()
@@ -125,19 +133,21 @@ def _contents(containers: list[Any]) -> Iterator[None]:
 
 
 def _ids(container: Any) -> list[int]:
+    """What a container holds, by identity: equality may be slow, or no truth value, as that of tensors."""
     return list(map(id, chain(*container.items()) if isinstance(container, dict) else container))
 
 
 @contextmanager
 def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
+    # Which tensors are buffers, and what is in them: a forward in eval mode may do both, set a buffer anew (a
+    # cached positional table) or write into it (a step counter, an exponential average).
     tables = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
     # Tensors kept as plain attributes or in a dict may be written in place as well: running averages,
     # memories.
     dicts = [kept for kept in containers if type(kept) in DICTS]
     holders = [*(buffers for _, buffers in tables), *(vars(module) for module in modules), *dicts]
-    copies = [
-        (kept, kept.detach().clone()) for holder in holders for kept in holder.values() if _is_plain(kept)
-    ]
+    kept_tensors = chain.from_iterable(filter(_is_plain, holder.values()) for holder in holders)
+    copies = [(kept, kept.detach().clone()) for kept in kept_tensors]
     try:
         yield
     finally:
@@ -145,6 +155,8 @@ def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
             for table, buffers in tables:
                 table.clear()
                 table.update(buffers)
+            # Only what changed is written: a write would raise the version of a tensor that the training's
+            # graph may hold. NaN equals itself here.
             differs = [
                 ((buffer != copy) & ((buffer == buffer) | (copy == copy))).any() for buffer, copy in copies
             ]
@@ -165,6 +177,8 @@ def _is_plain(kept: object) -> TypeGuard[Tensor]:
 
 @contextmanager
 def _random_states(model: nn.Module) -> Iterator[None]:
+    # A forward may draw numbers in eval mode too (stochastic depth, random patches), and so may a user's
+    # function. Python's, numpy's and torch's states are three; of devices only the model's own is touched.
     device = device_of(model)
     python, numpy = random.getstate(), np.random.get_state()
     fork = (

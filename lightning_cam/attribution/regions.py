@@ -62,8 +62,8 @@ def boxes(saliency: Saliency, threshold: float = 0.5) -> list[Boxes]:
         ValueError: ``threshold`` is outside (0, 1].
 
     Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2: the
-        box that covers the
-    largest connected component above 20 % of the maximum. https://arxiv.org/abs/1512.04150
+        box that covers the largest connected component above 20 % of the maximum.
+        https://arxiv.org/abs/1512.04150
     """
     found = components(foreground(saliency, threshold))
     return [_boxes(numbers, values) for numbers, values in zip(found, saliency, strict=True)]

@@ -1,19 +1,26 @@
-"""The target layer: found by the shapes of one forward, or by name."""
+"""The target layer: found by the shapes of one forward, or by name.
+
+Which layer to look at is a heuristic, so each of its rules says below which networks it is for. What the
+rules have in common: they read shapes and ask the network; no table of architectures, and no guess where
+several answers fit.
+"""
 
 import math
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_tensor, in_proportion, layout
-from lightning_cam.registry import did_you_mean
+from lightning_cam.attribution.forward_trace import Run, recording
+from lightning_cam.attribution.layout import CONVOLUTIONS, Size, first_tensor, in_proportion
+from lightning_cam.attribution.submodule import hint, plain, submodule_paths
 
 SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
+MOST_CANDIDATES = 8  # that a message lists
+# Modules that hand on what they get, in eval mode: their output is that of the module before them, whose name
+# says more. A classifier may end in one, as in `features`, `Dropout`, `Linear`.
 PASSED_OVER = (
     nn.Identity,
     nn.Dropout,
@@ -57,28 +64,25 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
     """
     if not isinstance(name, str):
         raise TypeError(f"target_layer: got {name!r}; give the name of a submodule, such as 'layer4'.")
-    paths = {_plain(path): path for path, _ in model.named_modules() if path}
-    if _plain(name) not in paths:
-        hint = (
-            did_you_mean(_plain(name), paths)
-            or f"; its children are {', '.join(dict(model.named_children())) or 'none'}."
+    paths = submodule_paths(model)
+    if plain(name) not in paths:
+        raise ValueError(
+            f"target_layer: no layer {name!r} in {type(model).__name__}{hint(model, name, paths)}"
         )
-        raise ValueError(f"target_layer: no layer {name!r} in {type(model).__name__}{hint}")
-    return TargetLayer(_plain(name), paths[_plain(name)])
+    return TargetLayer(plain(name), paths[plain(name)])
 
 
 def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size) -> TargetLayer:
     """The target layer of a classifier, from the shapes of one forward.
 
-    Of a convolutional network it is the last convolution whose output has spatial extent, then the last
-    module to finish, no pooling and run only once, that still yields that spatial size: ResNet ``layer4``,
-    VGG-16 ``features.29``, DenseNet ``features``.
+    Convolutional networks (ResNet ``layer4``, VGG-16 ``features.29``, DenseNet ``features``): take the last
+    convolution whose output has more than one position. Then take the last module to finish that still yields
+    that size, runs only once and is no pooling.
 
-    Where maps live on after the last convolution, as tokens or channels-last, it is the last block or norm
-    that yields a map on which the scores depend. After the last attention only the class token counts, so in
-    a ViT that is the norm before the last attention. Whether they depend is asked of the network:
-    not-a-number in the patch tokens must reach the scores. Tokens are patches only on the grid of a
-    convolution, or on one halved from it; queries and latents are no places in the image.
+    Networks whose maps live on after the last convolution, as tokens or channels-last (ViT, Swin):
+    take the last block or norm that yields a map on which the scores depend. The network itself is asked
+    whether they do: not-a-number in the map must reach the scores. In a ViT only the class token counts after
+    the last attention, so the layer is the norm before the last attention.
 
     Args:
         forward: Runs the model on one image, in eval mode and without grad, and returns its scores.
@@ -90,106 +94,71 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
     """
     with recording(model, size) as trace:
         forward()
-    convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS) and run.extent]
-    last = convolutions[-1] if convolutions else None
-    chosen = None
-    if last is not None:
-        after = trace[trace.index(last) :]
-        alike = (
-            run
-            for run in reversed(after)
-            if run.extent == last.extent and _is_map(run.module) and _once(run, trace)
-        )
-        chosen = next(alike, None)
-        works = [run for run in after if run.weighted and run.positions > 1]
-        lives_on = any(trace.index(run) > trace.index(chosen or last) for run in works)
-        if chosen is None and not lives_on:
-            raise ValueError(
-                f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once in a forward, so "
-                f"the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
-            )
-        # What works on tokens within it may hand on a class token alone.
-        if lives_on or (
-            chosen and any(run.extent is None for run in works) and not _decides(chosen, forward)
-        ):
-            chosen = None
-    if chosen is None:
-        stages = (run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module))
-        chosen = next((run for run in stages if _decides(run, forward)), None)
+    chosen = _of_convolutions(model, trace, forward) or _of_tokens(trace, forward)
     if chosen is None:
         raise ValueError(
-            f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which the scores depend, "
-            f"so the layer cannot be guessed; name one. {_candidates(trace)}"
+            f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which "
+            f"the scores depend, so the layer cannot be guessed; name one. {_candidates(trace)}"
         )
-    return TargetLayer(_plain(chosen.name), chosen.name, _note(chosen, trace))
+    return TargetLayer(plain(chosen.name), chosen.name, _note(chosen, trace))
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One module that finished during a forward, the shape it yielded, and how that holds a map."""
-
-    name: str
-    module: nn.Module
-    shape: Size
-    layout: Layout | None
-
-    @property
-    def extent(self) -> Size | None:
-        """The grid of a map (n, k, *grid) with more than one position, else None."""
-        plain = self.layout is not None and not self.layout.channels_last
-        return self.grid if plain else None
-
-    @property
-    def grid(self) -> Size | None:
-        """The map's resolution where it has more than one position, else None."""
-        return self.layout.grid if self.layout is not None and math.prod(self.layout.grid) > 1 else None
-
-    @property
-    def positions(self) -> int:
-        """Positions of a map, or vectors in any other order: 1 where nothing is spatial."""
-        return math.prod(self.layout.grid if self.layout is not None else self.shape[:-1])
-
-    @property
-    def weighted(self) -> bool:
-        """Whether the module has parameters of its own."""
-        return next(self.module.parameters(recurse=False), None) is not None
-
-
-@contextmanager
-def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
-    """Every submodule that yields a tensor for one image while the block runs, in the order in which they
-    finish.
+def _of_convolutions(model: nn.Module, trace: list[Run], forward: Callable[[], Tensor]) -> Run | None:
+    """The layer of a convolutional network; None where the map goes on in another form after the last
+    convolution.
     """
-    trace: list[Run] = []
-    handles = []
-    try:
-        for name, module in model.named_modules():
-            if name:
-                handles.append(module.register_forward_hook(_recorder(name, trace, size)))
-        yield trace
-    finally:
-        for handle in handles:
-            handle.remove()
+    convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS) and run.extent]
+    if not convolutions:
+        return None  # patches may be cut out without one
+    last = convolutions[-1]
+    after = trace[trace.index(last) :]
+
+    # The map is complete only after the norm, the activation and the skip connection that follow the last
+    # convolution. So not that convolution, but the last module to finish with a map of its size: a block
+    # finishes after what is in it, which gives `layer4` and not `layer4.1.conv2`.
+    alike = (run for run in reversed(after) if run.extent == last.extent and _may_be_chosen(run, trace))
+    chosen = next(alike, None)
+
+    # Does the map live on in another form? In a ViT the last convolution is the first layer: after it, blocks
+    # with weights work on tokens, and the convolution's own map would show almost nothing of the network.
+    # What comes after the chosen module and has neither weights nor positions is the head.
+    works = [run for run in after if run.weighted and run.positions > 1]
+    lives_on = any(trace.index(run) > trace.index(chosen or last) for run in works)
+    if chosen is None and not lives_on:
+        # One block is applied several times: nothing tells which of its outputs is meant.
+        raise ValueError(
+            f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once "
+            f"in a forward, so the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
+        )
+
+    # A block with the convolution's size may hold tokens or channels-last maps within it. Mostly it yields
+    # the result of these (ConvNeXt), but it may also hand on a class token beside the map, which alone is
+    # classified (PiT). Then the scores do not depend on the map.
+    has_tokens = any(run.extent is None for run in works)
+    if lives_on or (chosen is not None and has_tokens and not _decides(chosen, forward)):
+        return None
+    return chosen
 
 
-def _recorder(name: str, trace: list[Run], size: Size) -> Callable[..., None]:
-    def record(module: nn.Module, args: Any, output: Any) -> None:
-        output = first_tensor(output)
-        if isinstance(output, Tensor) and output.is_floating_point():
-            shape = tuple(output.shape)
-            # Of one image: windows, heads and tokens that come first are no images.
-            trace.append(Run(name, module, shape, layout(module, shape, size) if shape[:1] == (1,) else None))
+def _of_tokens(trace: list[Run], forward: Callable[[], Tensor]) -> Run | None:
+    """The last block or norm whose map decides: for transformers, and for whatever is channels-last.
 
-    return record
-
-
-def _is_map(module: nn.Module) -> bool:
-    pools = "pool" in type(module).__name__.lower() and next(module.parameters(), None) is None
-    return not (isinstance(module, PASSED_OVER) or pools)
+    Blocks and norms only, as a linear layer inside an attention or an MLP is a part of a step, not its
+    result.
+    """
+    stages = (run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module))
+    return next((run for run in stages if _decides(run, forward)), None)
 
 
-def _once(run: Run, trace: list[Run]) -> bool:
-    return sum(other.module is run.module for other in trace) == 1
+def _may_be_chosen(run: Run, trace: list[Run]) -> bool:
+    """Whether a module's output is a map of its own, and the only one that it yields.
+
+    Pooling without weights repeats what came before it, coarser. A module that runs twice (shared weights,
+    one activation for all) has two maps, and the hook could not tell them apart.
+    """
+    pools = "pool" in type(run.module).__name__.lower() and next(run.module.parameters(), None) is None
+    is_map = not (isinstance(run.module, PASSED_OVER) or pools)
+    return is_map and sum(other.module is run.module for other in trace) == 1
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -201,7 +170,11 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
-    """Whether the scores depend on this map, and not only on the tokens before it."""
+    """Whether the scores depend on this map, and not only on the tokens before it.
+
+    Asked of the network, because no shape tells: not-a-number spreads through every sum and product, so if
+    the map counts at all, the scores are not numbers any more. The class token is left as it is.
+    """
 
     def spoil(module: nn.Module, args: Any, output: Any) -> Any:
         whole, own = first_tensor(output), run.layout
@@ -219,33 +192,40 @@ def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
 
 def _maps(trace: list[Run]) -> list[Run]:
     """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens
-    on a known grid.
+    only on a known grid.
     """
+    # Any token count can be split into "prefix + h * w" for some h and w, also that of DETR queries or of a
+    # Perceiver's latents. So tokens count as patches only if a convolution, or an earlier map, had exactly
+    # this grid: the patch embedding of a ViT is a convolution.
     convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS)]
     known = [run.extent for run in convolutions if run.extent]
-    of_heads = [
-        run.shape[2:] for run in convolutions
-    ]  # which come first in some attentions, as if they were images
+    # Some attentions put their heads where images belong before a convolution: its output is no map of one
+    # image, but its last sides are a grid all the same.
+    of_heads = [run.shape[2:] for run in convolutions]
     maps = []
     for run in trace:
-        if run.grid and run.layout and _is_map(run.module) and _once(run, trace):
-            known = known or [run.grid]
-            # Some number before some grid fits queries, latents and merged tokens too: it counts where that
-            # very grid is known.
-            is_known = run.grid in known + of_heads or (
-                not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known)
-            )
-            fits = in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
-            if fits and (run.extent or is_known):
-                maps.append(run)
-                known = [*known, run.grid]
+        if not (run.grid and run.layout and _may_be_chosen(run, trace)):
+            continue
+        # Where patches are cut out without a convolution, the first map sets the grid.
+        known = known or [run.grid]
+        # Some networks halve both sides without a convolution: Swin merges patches, LeViT takes every other.
+        # A prefix is not allowed there: with up to 32 tokens before the grid, too many counts would fit half
+        # a grid by accident.
+        halved = not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known)
+        on_known_grid = run.extent is not None or run.grid in known + of_heads or halved
+        # A larger map than the first is a decoder's; other proportions are no picture of the image (an
+        # attention matrix, tokens x tokens).
+        fits = in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
+        if fits and on_known_grid:
+            maps.append(run)
+            known = [*known, run.grid]
     return maps
 
 
 def _is_half(grid: Size, whole: Size) -> bool:
-    return all(
-        side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in zip(grid, whole, strict=True)
-    )
+    """Whether each side is half of the other's, rounded either way: merging pads an odd side or drops it."""
+    sides = zip(grid, whole, strict=True)
+    return all(side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in sides)
 
 
 def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
@@ -258,27 +238,29 @@ def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
 
 
 def _candidates(trace: list[Run]) -> str:
+    """What the user may name instead: the last map of each resolution, the latest first."""
     maps = _last_by_grid(trace)
     if not maps:
         return "No module yields a map (n, k, h, w)."
-    names = [f"{_plain(run.name)!r} ({_times(grid)})" for grid, run in reversed(maps.items())]
-    return f"Candidates: {', '.join(names[:8])}."
+    names = [f"{plain(run.name)!r} ({_times(grid)})" for grid, run in reversed(maps.items())]
+    return f"Candidates: {', '.join(names[:MOST_CANDIDATES])}."
 
 
 def _note(chosen: Run, trace: list[Run]) -> str:
+    """A word on small maps: on images of 32 x 32 the maps of ResNet-18 are 2 x 2, which hardly shows a place.
+
+    The layer is kept, as the methods' papers mean the last one; the note names the latest one that shows
+    more.
+    """
     grid = chosen.grid or ()
     if min(grid) >= SMALLEST_MAP:
         return ""
-    note = f"target_layer: {_plain(chosen.name)!r} gives maps of only {_times(grid)}"
+    note = f"target_layer: {plain(chosen.name)!r} gives maps of only {_times(grid)}"
     larger = [run for grid, run in _last_by_grid(trace).items() if min(grid) >= SMALLEST_MAP]
     if not larger:
         return note
-    return f"{note}; target_layer={_plain(larger[-1].name)!r} gives {_times(larger[-1].grid or ())}"
+    return f"{note}; target_layer={plain(larger[-1].name)!r} gives {_times(larger[-1].grid or ())}"
 
 
 def _times(grid: Size) -> str:
     return " x ".join(str(side) for side in grid)
-
-
-def _plain(path: str) -> str:
-    return re.sub(r"(^|\.)_orig_mod(?=\.|$)", "", path).removeprefix(".")

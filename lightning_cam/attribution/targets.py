@@ -5,16 +5,20 @@ classes a row weighs is decided once, on the images as they are, and stays when 
 masks): the question does not follow the answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_cam.registry import choose
+from lightning_cam.selectors import describe
 from lightning_cam.typing import Labels, Outputs, PerImage, Scores, Truth
 
 Target = Callable[..., PerImage]  # (scores, labels) -> score; labels are None where nobody knows them
+PlainTarget = str | int | Target | tuple[int, ...]  # a tuple: one class per image
 SIMILAR_CLASSES, FINER_GAMMA = 3, 0.6
 
 
@@ -119,13 +123,8 @@ TARGETS: dict[str, Target] = {
 }
 
 
-WEIGHS_CLASSES = (
-    "label",
-    "predicted",
-    "finer",
-    "contrast",
-    "counterfactual",
-)  # rows that are weighted sums of scores
+# Rows that are weighted sums of scores.
+WEIGHS_CLASSES = ("label", "predicted", "finer", "contrast", "counterfactual")
 
 
 def probabilities(scores: Scores) -> Scores:
@@ -136,18 +135,54 @@ def probabilities(scores: Scores) -> Scores:
     return (scores / 2 if single else scores).softmax(dim=1)
 
 
-def check_target(target: str | int | Target) -> None:
-    """Accepts a row of ``TARGETS``, a class index or a function.
+def check_target(target: Any) -> PlainTarget:
+    """The target, where it is a row of ``TARGETS``, a class index, a function, or one class per image.
+
+    One class per image, a list or a tensor (n,), comes back as a tuple of whole numbers.
 
     Raises:
-        ValueError: No such row, or a negative index.
-        TypeError: Neither name, index nor function.
+        ValueError: No such row, a negative index, or a tensor of another shape.
+        TypeError: Neither name, index, function nor whole numbers.
     """
+    if isinstance(target, Tensor | list | tuple):
+        return _one_class_per_image(target)
     if isinstance(target, int) and not isinstance(target, bool):
         if target < 0:
             raise ValueError(f"target: class index {target} is negative; class indices start at 0.")
     else:
         choose(TARGETS, target, "target")
+    return target
+
+
+def _one_class_per_image(classes: Tensor | Sequence[Any]) -> tuple[int, ...]:
+    remedy = "give one whole number per image, in a list or a tensor (n,)"
+    if isinstance(classes, Tensor) and classes.ndim != 1:
+        raise ValueError(f"target: got {describe(classes)}; {remedy}.")
+    values = classes.tolist() if isinstance(classes, Tensor) else classes
+    if not len(values):
+        raise ValueError(f"target: got no classes; {remedy}.")
+    if any(isinstance(value, str) for value in values):
+        raise TypeError(f"target: got {list(values)!r}, a list of texts; give a name or a function.")
+    for image, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"target: got {value!r} for image {image}; {remedy}.")
+        if value < 0:
+            raise ValueError(
+                f"target: class index {value} of image {image} is negative; class indices start at 0."
+            )
+    return tuple(int(value) for value in values)
+
+
+def check_one_per_image(target: PlainTarget, count: int) -> None:
+    """Accepts one class for each of ``count`` images, and every target that is not given image by image.
+
+    Raises:
+        ValueError: There are more or fewer classes than images.
+    """
+    if isinstance(target, tuple) and len(target) != count:
+        raise ValueError(
+            f"target: got {len(target)} classes for {count} images; give one class per image, or one for all."
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +200,7 @@ class ResolvedTarget:
     score: Callable[[Outputs, Labels], PerImage]
 
 
-def resolve_target(target: str | int | Target, scores: Outputs, labels: Truth | None) -> ResolvedTarget:
+def resolve_target(target: PlainTarget, scores: Outputs, labels: Truth | None) -> ResolvedTarget:
     """The target, with its classes found on these scores.
 
     Raises:
@@ -173,26 +208,24 @@ def resolve_target(target: str | int | Target, scores: Outputs, labels: Truth | 
     """
     classes = target_classes(target, scores, labels)
     known = labels if classes is None else classes
-    name = (
-        "label" if isinstance(target, int) or target == "predicted" else target
-    )  # of the class that was found
-    row = choose(TARGETS, name, "target")
+    # A class that was found or given is from here on what a label is.
+    is_one_class = isinstance(target, int | tuple) or target == "predicted"
+    row = choose(TARGETS, "label" if is_one_class else target, "target")
     if row not in [TARGETS[key] for key in WEIGHS_CLASSES]:
         return ResolvedTarget(
             classes, lambda outputs, index: row(outputs, None if known is None else known[index])
         )
     with torch.enable_grad():
         leaf = scores.detach().clone().requires_grad_()
-        (weights,) = torch.autograd.grad(
-            row(leaf, known).sum(), leaf
-        )  # of a weighted sum the gradient is the weights
+        # The gradient of a weighted sum is its weights.
+        (weights,) = torch.autograd.grad(row(leaf, known).sum(), leaf)
     return ResolvedTarget(
         classes,
         lambda outputs, index: torch.where(weights[index] != 0, outputs * weights[index], 0.0).sum(dim=1),
     )
 
 
-def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | None) -> Labels | None:
+def target_classes(target: PlainTarget, scores: Outputs, labels: Truth | None) -> Labels | None:
     """The class that each image's target is about, or None where the target is a function, or has several
     labels.
 
@@ -200,12 +233,16 @@ def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | 
         ValueError: Labels are needed and missing, or a class lies outside the scores.
     """
     classes = scores.shape[1]
-    if isinstance(target, int):
-        if not 0 <= target < classes:
+    check_one_per_image(target, len(scores))
+    if isinstance(target, int | tuple):
+        numbers = target if isinstance(target, tuple) else (target,) * len(scores)
+        unknown = [number for number in numbers if not 0 <= number < classes]
+        if unknown:
             raise ValueError(
-                f"target: class index {target} is outside the model's {classes} classes; use 0 to {classes - 1}."
+                f"target: class index {unknown[0]} is outside the model's {classes} classes; "
+                f"use 0 to {classes - 1}."
             )
-        return torch.full((len(scores),), target, device=scores.device)
+        return torch.tensor(numbers, device=scores.device)
     if target in ("predicted", predicted_score):
         return scores.argmax(dim=1)
     if not isinstance(target, str) and target not in TARGETS.values():
@@ -219,17 +256,20 @@ def target_classes(target: str | int | Target, scores: Outputs, labels: Truth | 
     if labels.ndim == 2:
         if labels.shape[1] != classes:
             raise ValueError(
-                f"labels: got {labels.shape[1]} columns for the model's {classes} classes; give one column per class."
+                f"labels: got {labels.shape[1]} columns for the model's {classes} classes; "
+                "give one column per class."
             )
         if target in ("label", label_score):
             return None
         raise ValueError(
-            f"labels: target {target!r} is about one class and got several per image; use target='label' or an index."
+            f"labels: target {target!r} is about one class and got several per image; "
+            "use target='label' or an index."
         )
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise ValueError(
-            f"labels: label {int(outside[0])} is outside the model's {classes} classes; labels run from 0 to {classes - 1}."
+            f"labels: label {int(outside[0])} is outside the model's {classes} classes; "
+            f"labels run from 0 to {classes - 1}."
         )
     return labels
 

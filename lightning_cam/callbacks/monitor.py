@@ -15,8 +15,8 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_cam.attribution.capture import has_run, predicting
-from lightning_cam.attribution.config import ExplainConfig
-from lightning_cam.attribution.network import check_forward, like
+from lightning_cam.attribution.config import ExplainConfig, ModelConfig
+from lightning_cam.attribution.running import check_runnable, like, runner
 from lightning_cam.attribution.target_layer import TargetLayer, named_layer
 from lightning_cam.attribution.targets import probabilities
 from lightning_cam.callbacks.lightning import (
@@ -28,7 +28,7 @@ from lightning_cam.callbacks.lightning import (
 )
 from lightning_cam.callbacks.publisher import Publisher
 from lightning_cam.callbacks.schedule import Budget
-from lightning_cam.checks import check_normalization, check_whole
+from lightning_cam.checks import check_class_names, check_normalization, check_opacity, check_whole
 from lightning_cam.data.batch import read_batch
 from lightning_cam.data.dataset import class_names as dataset_class_names
 from lightning_cam.data.dataset import normalization as dataset_normalization
@@ -78,7 +78,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             maps are fused.
         every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which
             it falls due.
-        forward: Function ``(module, images) -> output``; None calls the module.
+        network: What is run: the name of a submodule, which is then run alone; a function ``(module, images)
+            -> output``; None calls the module.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them.
         images: How to read the images from a batch: key, index or function; None finds them.
         labels: Likewise the labels.
@@ -129,7 +130,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         target: int | str | Callable = "label",
         target_layer: str | Sequence[str] | None = None,
         every_n_epochs: int = 1,
-        forward: Callable | None = None,
+        network: str | Callable | None = None,
         scores: int | str | Callable | None = None,
         images: int | str | Callable | None = None,
         labels: int | str | Callable | None = None,
@@ -157,15 +158,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         check_whole("shown", shown, 1)
         check_whole("every_n_epochs", every_n_epochs, 1)
         check_whole("dataloader_idx", dataloader_idx, 0)
-        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+        check_opacity(opacity)
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
         if not isinstance(report, bool):
             raise TypeError(f"report: got {report!r}; give True or False.")
-        method, target, forward, on_alert = (imported(value) for value in (method, target, forward, on_alert))
-        if isinstance(class_names, str) or not (class_names is None or isinstance(class_names, Sequence)):
-            raise TypeError(f"class_names: got {class_names!r}; give one name per class, in a list.")
+        method, target, on_alert = (imported(value) for value in (method, target, on_alert))
+        names = check_class_names(class_names)
         if isinstance(method, list | tuple):
             raise TypeError(
                 f"method: got {method!r}; a monitor has one method, several monitors have several names."
@@ -186,16 +185,16 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self.alarm_cues = tuple(choose_cues(alarm_cues, "alarm_cues"))
         self.on_alert = on_alert
         self.question = ExplainConfig(
-            method, target, target_layer, forward, scores, max_batch=max_batch, confusions=shown
+            method, target, target_layer, ModelConfig(network, scores, max_batch), confusions=shown
         )
         self._budget = None if max_overhead is None else Budget(max_overhead)
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = names
         self.shown, self.every_n_epochs = shown, every_n_epochs
         self.name, self.report = name, report
         self._report_path: Path | None = None  # once a look of this fit is there to be shown
-        self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
+        self._memory = Memory(probe, self.question.description, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
         known = None if self._reads_normalization else check_normalization(normalization)
         self._layers: list[TargetLayer] | None = None
@@ -253,7 +252,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
-        check_forward(pl_module, self.question.forward)
+        check_runnable(pl_module, self.question.model)
         for layer in self.question.layer_names:
             named_layer(pl_module, layer)
         if not trainer.enable_validation:
@@ -312,7 +311,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             found = read_batch(batch, self.images, self.labels, self.masks)
             self._batch_size = max(self._batch_size or 1, len(found.images))
             if self.probe is None:
-                self._memory.collector.offer(found)
+                self._memory.collector.offer(found, None)
             if (
                 self._means is not None
                 and adds_to_means
@@ -605,11 +604,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         )
 
         def report_with(batch: int) -> ShortcutReport:
-            classes, question = explanation.scores.shape[1], self._question(trainer)
+            classes, question = explanation.scores.shape[1], self._question(trainer, pl_module, batch)
             with (
                 trainer.precision_plugin.forward_context(),
                 unlogged(pl_module),
-                predicting(pl_module, len(images), question.forward, question.scores, batch) as ask,
+                predicting(pl_module, len(images), question.model) as ask,
             ):
                 report = examine(
                     subjects,
@@ -694,7 +693,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         ranks.
         """
         while True:
-            batch = min(self.question.max_batch or self._batch_size or 16, self._room or sys.maxsize)
+            batch = min(self.question.model.max_batch or self._batch_size or 16, self._room or sys.maxsize)
             try:
                 return ranks.together(partial(work, batch))
             except (RuntimeError, MemoryError) as error:
@@ -708,8 +707,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 f"max_batch: memory ran out with {batch} images at once; from now on {self._room} are sent at once"
             )
 
-    def _question(self, trainer: Trainer) -> ExplainConfig:
-        return replace(self.question, forward=forward_through(trainer, self.question.forward))
+    def _question(self, trainer: Trainer, pl_module: LightningModule, batch: int) -> ExplainConfig:
+        config = self.question.model
+        own = None if config.network is None else runner(pl_module, config.network)
+        through = forward_through(trainer, own)
+        network = config.network if through is own else through
+        return replace(self.question, model=replace(config, network=network, max_batch=batch))
 
     def _explain(self, trainer: Trainer, pl_module: LightningModule, probe: Probe, batch: int) -> Explanation:
         own = isinstance(self._memory.given, Probe)  # of any dtype; what validation gave was converted there
@@ -718,7 +721,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         )
         labels = None if probe.labels is None else probe.labels.to(images.device)
         question = replace(
-            self._question(trainer), normalization=self._gallery.style.normalization, max_batch=batch
+            self._question(trainer, pl_module, batch), normalization=self._gallery.style.normalization
         )
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
@@ -751,7 +754,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             if trainer.sanity_checking:
                 error.add_note(
                     "CAMMonitor rehearsed on the sanity check's images; it reads them with images=, labels=, masks= and runs "
-                    "the model with forward= and scores=."
+                    "the model with network= and scores=."
                 )
                 raise
             self._off = True

@@ -1,25 +1,23 @@
 """Numbers to choose a method by: what a model answers when what its saliency maps mark is hidden, shown or
 kept alone.
 
-``images``, ``labels``, ``forward`` and ``scores`` are as in ``explain``, ``saliency`` is at the images'
-resolution, such as ``explanation.saliency``, and ``max_batch`` copies go through the model at once, 64 where
-it is None. The target's class is found on the whole images. The model is left as it was; what is held at
-once, beyond the arguments, does not grow with the number of images.
+``images``, ``target``, ``labels``, ``network`` and ``scores`` are as in ``explain``, ``saliency`` is at the
+images' resolution, such as ``explanation.saliency``, and ``max_batch`` copies go through the model at once,
+64 where it is None. The target's class is found on the whole images. The model is left as it was; what is
+held at once, beyond the arguments, does not grow with the number of images.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.capture import scoring
-from lightning_cam.attribution.network import Forward, check_forward, like
-from lightning_cam.attribution.targets import Target, check_target
-from lightning_cam.checks import check_images, check_labels
+from lightning_cam.attribution.config import Forward, ModelConfig, TargetLike
+from lightning_cam.checks import check_whole
+from lightning_cam.metrics.measured import scored
 from lightning_cam.metrics.randomization import parameter_randomization
 from lightning_cam.metrics.removal import Curve, Score, along, area, blurred, imputed
-from lightning_cam.selectors import Selector, check_selector, describe
+from lightning_cam.selectors import Selector, describe
 from lightning_cam.typing import Images, PerImage, Saliency, Truth
 
 __all__ = [
@@ -32,7 +30,6 @@ __all__ = [
     "road_curves",
 ]
 PERCENTAGES = tuple(range(10, 100, 10))
-ROWS = 64  # through the model at once
 
 
 def deletion(
@@ -40,9 +37,9 @@ def deletion(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
     steps: int = 50,
@@ -70,12 +67,9 @@ def deletion(
 
     Source: Petsiuk et al., RISE, BMVC 2018, the deletion metric. https://arxiv.org/abs/1806.07421
     """
-    _check_at_least_one("steps", steps)
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
-        score,
-        images,
-        saliency,
-    ):
+    check_whole("steps", steps, 1)
+    config = ModelConfig(network, scores, max_batch)
+    with scored(model, images, saliency, target, labels, config) as (score, images, saliency):
         instead = _baseline(baseline, images)
 
         def deleted(some: slice, marked: Tensor) -> Tensor:
@@ -89,9 +83,9 @@ def insertion(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
     steps: int = 50,
@@ -109,12 +103,9 @@ def insertion(
 
     Source: Petsiuk et al., RISE, BMVC 2018, the insertion metric. https://arxiv.org/abs/1806.07421
     """
-    _check_at_least_one("steps", steps)
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
-        score,
-        images,
-        saliency,
-    ):
+    check_whole("steps", steps, 1)
+    config = ModelConfig(network, scores, max_batch)
+    with scored(model, images, saliency, target, labels, config) as (score, images, saliency):
 
         def inserted(some: slice, marked: Tensor) -> Tensor:
             return torch.where(marked[:, :, None], images[some, None], blurred(images[some])[:, None])
@@ -127,9 +118,9 @@ def average_drop(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> PerImage:
@@ -148,11 +139,8 @@ def average_drop(
 
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, average drop %. https://arxiv.org/abs/1710.11063
     """
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
-        score,
-        images,
-        saliency,
-    ):
+    config = ModelConfig(network, scores, max_batch)
+    with scored(model, images, saliency, target, labels, config) as (score, images, saliency):
         whole, kept = _whole_and_kept(score, images, saliency)
         drop = torch.where(whole != 0, (whole - kept).relu() / whole, 0.0)
         return torch.where(whole < 0, torch.nan, drop)
@@ -163,9 +151,9 @@ def increase_in_confidence(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> PerImage:
@@ -184,11 +172,8 @@ def increase_in_confidence(
     Source: Chattopadhay et al., Grad-CAM++, WACV 2018, % increase in confidence.
         https://arxiv.org/abs/1710.11063
     """
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
-        score,
-        images,
-        saliency,
-    ):
+    config = ModelConfig(network, scores, max_batch)
+    with scored(model, images, saliency, target, labels, config) as (score, images, saliency):
         whole, kept = _whole_and_kept(score, images, saliency)
         return (kept > whole).to(whole)
 
@@ -198,9 +183,9 @@ def road(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
@@ -225,7 +210,7 @@ def road(
         saliency,
         target=target,
         labels=labels,
-        forward=forward,
+        network=network,
         scores=scores,
         max_batch=max_batch,
         percentages=percentages,
@@ -238,9 +223,9 @@ def road_curves(
     images: Images,
     saliency: Saliency,
     *,
-    target: str | int | Target = "probability",
+    target: TargetLike = "probability",
     labels: Truth | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
     percentages: Sequence[float] = PERCENTAGES,
@@ -260,13 +245,11 @@ def road_curves(
         raise ValueError(f"percentages: got {percentages!r}; give at least one, each above 0 and below 100.")
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(
-            f"images: got {describe(images)}; a removed pixel has eight neighbours in images (n, c, H, W) only."
+            f"images: got {describe(images)}; "
+            "a removed pixel has eight neighbours in images (n, c, H, W) only."
         )
-    with _asked(model, images, saliency, target, labels, forward, scores, max_batch) as (
-        score,
-        images,
-        saliency,
-    ):
+    config = ModelConfig(network, scores, max_batch)
+    with scored(model, images, saliency, target, labels, config) as (score, images, saliency):
 
         def without(some: slice, removed: Tensor) -> Tensor:
             copies = images[some, None].expand(-1, removed.shape[1], -1, -1, -1)
@@ -301,55 +284,11 @@ def _whole_and_kept(score: Score, images: Images, saliency: Saliency) -> tuple[P
     return along(score, images, saliency, [0, saliency[0].numel()], kept).unbind(dim=1)
 
 
-@contextmanager
-def _asked(
-    model: nn.Module,
-    images: Images,
-    saliency: Saliency,
-    target: str | int | Target,
-    labels: Truth | None,
-    forward: Forward | None,
-    scores: Selector,
-    max_batch: int | None,
-) -> Iterator[tuple[Score, Images, Saliency]]:
-    check_forward(model, forward)
-    check_images(images)
-    check_labels(labels, len(images), several=True)
-    check_target(target)
-    check_selector("scores", scores)
-    rows = ROWS if max_batch is None else max_batch
-    _check_at_least_one("max_batch", rows)
-    expected = (len(images), *images.shape[2:])
-    if not (isinstance(saliency, Tensor) and tuple(saliency.shape) == expected):
-        raise ValueError(
-            f"saliency: got {describe(saliency)} for images {tuple(images.shape)}; "
-            f"give maps {expected} at the images' resolution, such as explanation.saliency."
-        )
-    broken = (~saliency.isfinite()).flatten(1).any(dim=1).nonzero()
-    if len(broken):
-        raise ValueError(
-            f"saliency: map {int(broken[0])} holds values that are not finite (NaN or inf); mend or drop it."
-        )
-    images = like(images.detach(), model)
-    saliency = saliency.detach().to(images.device)
-    labels = None if labels is None else labels.to(images.device).long()
-    with scoring(
-        model, images, target=target, labels=labels, forward=forward, scores=scores, max_batch=rows
-    ) as score:
-        yield score, images, saliency
-
-
 def _baseline(baseline: float | Tensor, images: Images) -> Tensor:
     try:
         return torch.as_tensor(baseline).detach().to(images).expand(images.shape)
     except (RuntimeError, TypeError):
         raise ValueError(
-            f"baseline: {describe(baseline)} does not broadcast to {tuple(images.shape)}; give a number, or a tensor that does."
+            f"baseline: {describe(baseline)} does not broadcast to {tuple(images.shape)}; "
+            "give a number, or a tensor that does."
         ) from None
-
-
-def _check_at_least_one(argument: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument}: got {value!r}; give a whole number.")
-    if value < 1:
-        raise ValueError(f"{argument}: got {value}; give at least 1.")

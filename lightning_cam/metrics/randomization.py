@@ -1,15 +1,16 @@
 """What becomes of saliency maps when a copy of the model forgets what it learnt."""
 
 import copy
-import itertools
 from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.network import check_forward, like
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.preserve import leaving_no_trace
-from lightning_cam.checks import check_images
+from lightning_cam.attribution.running import check_runnable, like
+from lightning_cam.checks import check_images, check_whole
 from lightning_cam.registry import did_you_mean
 from lightning_cam.selectors import describe
 from lightning_cam.typing import Cams, Images, PerImage
@@ -58,7 +59,8 @@ def parameter_randomization(
     Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, cascading randomization.
         https://arxiv.org/abs/1810.03292
     """
-    check_forward(model, lambda module, images: None)
+    # How it is run is the business of ``saliency_of``: only what is no module at all is refused.
+    check_runnable(model, ModelConfig(network=lambda module, images: None))
     check_images(images)
     generator = torch.Generator().manual_seed(seed)
     with leaving_no_trace(model):
@@ -67,9 +69,7 @@ def parameter_randomization(
         ranks = _ranks(_maps(saliency_of, forgetful, images))
         correlations = {}
         for name, modules in groups.items():
-            for parameter in [
-                parameter for module in modules for parameter in module.parameters(recurse=False)
-            ]:
+            for parameter in chain.from_iterable(module.parameters(recurse=False) for module in modules):
                 order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
                 with torch.no_grad():  # of a copy that is ours
                     parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
@@ -84,13 +84,11 @@ def _stages(model: nn.Module, stages: int | Sequence[str] | None) -> dict[str, l
     if not names:
         raise ValueError(f"model: {type(model).__name__} has no parameters; there is nothing to forget.")
     if stages is None or isinstance(stages, int):
+        if stages is not None:
+            check_whole("stages", stages, 1, "or None for every module with parameters")
         count = len(names) if stages is None else min(stages, len(names))
-        if count < 1:
-            raise ValueError(
-                f"stages: got {stages}; give at least 1, or None for every module with parameters."
-            )
         edges = [len(names) * i // count for i in range(count + 1)]
-        groups = {names[last - 1]: names[first:last] for first, last in itertools.pairwise(edges)}
+        groups = {names[last - 1]: names[first:last] for first, last in pairwise(edges)}
     else:
         groups = {stage: [name for name in names if f"{name}.".startswith(f"{stage}.")] for stage in stages}
         for stage, inside in groups.items():
@@ -105,7 +103,8 @@ def _maps(saliency_of: SaliencyOf, model: nn.Module, images: Images) -> Cams:
     maps = saliency_of(model, images)
     if not (isinstance(maps, Tensor) and maps.ndim > 1 and len(maps) == len(images)):
         raise ValueError(
-            f"saliency_of: returned {describe(maps)} for {len(images)} images; return one map per image, (n, h, w)."
+            f"saliency_of: returned {describe(maps)} for {len(images)} images; "
+            "return one map per image, (n, h, w)."
         )
     return maps.detach()
 

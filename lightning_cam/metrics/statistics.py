@@ -1,6 +1,4 @@
-"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see
-(``Pair``).
-"""
+"""Numbers of a saliency map: each a function ``(maps: MapContext) -> (n,)`` and a row in ``STATISTICS``."""
 
 import math
 from collections.abc import Callable
@@ -19,14 +17,29 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class MapContext:
-    """All that a statistic may see. A statistic is a function ``(maps: MapContext) -> (n,)``.
+    """All that a statistic may see: one look's maps of n images, and what they are compared with.
+
+    A statistic is a function ``(maps: MapContext) -> (n,)``, one number per image, NaN where it has no meaning.
+    It becomes a scalar of its own by a row in ``STATISTICS``, or is asked for once with
+    ``explanation.statistic(function)``.
 
     Args:
-        saliency: In [0, 1], at the images' resolution.
-        cams: Raw maps at the target layer's resolution.
-        masks: Where the object is; None where nobody knows.
-        last: Raw maps of the look before this one; NaN where an image was not looked at.
-        first: Raw maps of the first look; NaN where an image was not looked at.
+        saliency: (n, H, W) in [0, 1], at the images' resolution: 1 at each map's maximum, 0 where there is no
+            evidence, 0 everywhere in a blank map. Signals have (n, T), volumes (n, D, H, W).
+        cams: (n, h, w) raw maps as the method made them, in its own unit, at the target layer's resolution;
+            signed where the method is.
+        masks: (n, H, W) True where the object is; None where nobody knows.
+        last: Raw maps of the look before this one, shaped as ``cams``; NaN where an image was not looked at.
+            None where there was no such look.
+        first: Likewise of the first look.
+
+    Example:
+        >>> import torch
+        >>> def peak(maps):
+        ...     return maps.cams.flatten(1).amax(dim=1)
+        >>> cams = torch.tensor([[[0.0, 2.0], [1.0, 0.0]]])
+        >>> peak(MapContext(saliency=cams / 2, cams=cams))
+        tensor([2.])
     """
 
     saliency: Saliency

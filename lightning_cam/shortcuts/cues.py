@@ -1,5 +1,5 @@
-"""What one look yields (``Evidence``), what a statistic may see (``MapContext``), and what a cue may see
-(``Pair``).
+"""Cues, properties of an image that may be a shortcut: each a function ``(pair: Pair) -> images`` and a row in
+``CUES``.
 """
 
 from collections.abc import Callable
@@ -29,19 +29,29 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Pair:
-    """All that a cue may see: m hosts, which receive the cue, beside m donors. A cue is a function ``(pair)
-    -> transplants``.
+    """All that a cue may see: m images (hosts), which receive the cue, beside m others (donors), which give it.
+
+    A cue is a function ``(pair: Pair) -> (m, c, H, W)``: the hosts with the donors' border, corner, colours or
+    whatever else the cue is about, and all the rest their own.
 
     Args:
-        hosts: As the network gets them, at least float32.
-        donors: Likewise, of other classes.
-        host_mean: Mean of the cue's feature (m, ...) over each host's class, the host itself left out; None
-            where a cue needs none.
-        donor_mean: Likewise over each donor's class.
-        host_masks: Where the object is, grown a little; None where nobody knows.
-        donor_masks: Likewise.
-        host_saliency: In [0, 1]; None where no map was made.
-        donor_saliency: Likewise.
+        hosts: (m, c, H, W) as the network gets them, at least float32.
+        donors: (m, c, H, W) images of other classes; row i goes with host i.
+        host_mean: (m, ...) mean of the cue's feature over each host's class, the host itself left out; None
+            where the cue needs none.
+        donor_mean: (m, ...) likewise over each donor's class.
+        host_masks: (m, H, W) True where the object is, grown a little; None where nobody knows.
+        donor_masks: (m, H, W) likewise.
+        host_saliency: (m, H, W) in [0, 1]; None where no map was made.
+        donor_saliency: (m, H, W) likewise.
+
+    Example:
+        >>> def top_row(pair):
+        ...     return torch.cat([pair.donors[:, :, :1], pair.hosts[:, :, 1:]], dim=2)
+        >>> pair = Pair(hosts=torch.zeros(1, 1, 2, 2), donors=torch.ones(1, 1, 2, 2))
+        >>> top_row(pair)[0, 0]
+        tensor([[1., 1.],
+                [0., 0.]])
     """
 
     hosts: Rows
@@ -54,18 +64,18 @@ class Pair:
     donor_saliency: Float[Tensor, "m *size"] | None = None
 
 
-RARELY = (
-    1 / 3
-)  # honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts
-OFTEN = 0.6  # honest models of shapes follow amplitudes, which hold much of an edge, in up to so many
+# Honest models follow averages, which hold no object that could be seen, in at most a quarter of conflicts.
+RARELY = 1 / 3
+# Honest models of shapes follow amplitudes, which hold much of an edge, in up to this share.
+OFTEN = 0.6
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A row of ``CUES``.
+    """A row of ``CUES``: a cue, how it is tested, and whether it may warn.
 
     Args:
-        function: ``(pair) -> transplants``.
+        function: ``(pair: Pair) -> images`` of the hosts' shape and unit; they may leave the hosts' range.
         stage: 1 for what the average image of a class has of its own, 2 for one part that has a name.
         tier: "A" may warn; "B" is noticed alone, because honest tasks may be decided by it.
         meaning: What is transplanted, in a few words.
@@ -78,7 +88,15 @@ class Cue:
             out. "all": all together only, as what a single class has of it is also its object's shape, which
             honest models follow. "many": not on two classes either, where whatever spoils one class speaks
             for the other.
-        null: The share of conflicts that it may win without being a finding.
+        null: The share of conflicts, in [0, 1), that it may win without being a finding.
+
+    Example:
+        >>> def swapped_left_half(pair):
+        ...     half = pair.hosts.shape[3] // 2
+        ...     return torch.cat([pair.donors[..., :half], pair.hosts[..., half:]], dim=3)
+        >>> cue = Cue(function=swapped_left_half, stage=2, tier="B", meaning="the left half")
+        >>> cue(Pair(hosts=torch.zeros(1, 1, 1, 4), donors=torch.ones(1, 1, 1, 4)))
+        tensor([[[[1., 1., 0., 0.]]]])
     """
 
     function: Callable[[Pair], Rows]

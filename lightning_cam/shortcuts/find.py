@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from lightning_cam.attribution.capture import predicting
-from lightning_cam.attribution.config import ExplainConfig
-from lightning_cam.attribution.network import Forward, like
+from lightning_cam.attribution.config import ExplainConfig, Forward, ModelConfig
+from lightning_cam.attribution.running import check_runnable, like, watched
 from lightning_cam.data.probe import Probe
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.selectors import Selector
@@ -24,7 +24,7 @@ def find_shortcuts(
     cues: str | Collection[str] = "default",
     *,
     target_layer: str | None = None,
-    forward: Forward | None = None,
+    network: str | Forward | None = None,
     scores: Selector = None,
     max_batch: int | None = None,
 ) -> ShortcutReport:
@@ -39,7 +39,8 @@ def find_shortcuts(
             serve well. Masks, where there are any, say where the object is.
         cues: Keys of ``CUES``, or prefixes of such; "default": all.
         target_layer: The layer whose map says what is attended to; None finds it.
-        forward: Function ``(model, images) -> output``; None calls the model.
+        network: What is run: the name of a submodule, which is then run alone; a function ``(model, images)
+            -> output``; None calls the model.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them.
         max_batch: Most images sent through the model at once; None: as many as the probe has.
 
@@ -62,25 +63,26 @@ def find_shortcuts(
     Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, for cue conflicts.
     https://arxiv.org/abs/1811.12231
     """
+    reading = ModelConfig(network, scores, max_batch)
     chosen = choose_cues(cues)
     if not isinstance(probe, Probe):
         raise TypeError(f"probe: got {type(probe).__name__}; give a Probe(images, labels).")
     labels = check_subjects(probe)
-    images = like(probe.images, model)
+    check_runnable(model, reading)
+    images = like(probe.images, watched(model, reading))
     labels = labels.to(images.device)
     masks = None if probe.masks is None else probe.masks.to(images.device)
     saliency = None
     if any(row.needs == "saliency" for row in chosen.values()):
-        question = ExplainConfig("gradcam", "label", target_layer, forward, scores, max_batch=max_batch)
-        (explanation,) = answer(
-            question, model, images, labels, find_layers(question, model, images)
-        ).values()
+        config = ExplainConfig("gradcam", "label", target_layer, reading)
+        layers = find_layers(config, model, images)
+        (explanation,) = answer(config, model, images, labels, layers).values()
         saliency = explanation.saliency
     batch = max_batch or len(images)
     means = ClassMeans({row.feature for row in chosen.values() if row.feature})
     for part in torch.arange(len(images)).split(batch) if images.ndim == 4 else ():
         means.add(images[part], labels[part], None if masks is None else masks[part], most_common(labels))
-    with predicting(model, len(images), forward, scores, max_batch) as ask:
+    with predicting(model, len(images), reading) as ask:
         outputs = ask(images, torch.arange(len(images), device=images.device))
         subjects = TestedProbe(images, labels, outputs.argmax(dim=1), masks, saliency, means, among=True)
         classes = outputs.shape[1]

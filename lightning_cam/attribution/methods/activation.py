@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_cam.attribution.evidence import Evidence
-from lightning_cam.attribution.methods.gradient import check_count
+from lightning_cam.checks import check_whole
 from lightning_cam.typing import Activations, Cams
 
 ROUNDING = 1e-5  # of what a sum could be: less is left by float32
@@ -115,8 +115,8 @@ def factors(evidence: Evidence, parts: int = 5, iterations: int = 200) -> Activa
         https://arxiv.org/abs/1806.10206; Lee and
     Seung, Algorithms for Non-negative Matrix Factorization, NIPS 2000, eq. 4.
     """
-    check_count("parts", parts)
-    check_count("iterations", iterations)
+    check_whole("parts", parts, 1)
+    check_whole("iterations", iterations, 1)
     activations = evidence.activations
     finite = activations.flatten(1).isfinite().all(dim=1).reshape(-1, *[1] * (activations.ndim - 1))
     values = torch.where(finite, activations, 0.0).movedim(1, -1).flatten(0, -2).relu()

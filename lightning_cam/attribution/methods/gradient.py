@@ -26,8 +26,8 @@ def cam(evidence: Evidence) -> Cams:
     uneven = (evidence.gradients - _mean(evidence.gradients)).abs().flatten(1).amax(dim=1)
     if bool((uneven > EVEN * evidence.gradients.abs().flatten(1).amax(dim=1)).any()):
         raise ValueError(
-            "method: 'cam' needs global average pooling and one linear layer after the target layer, but the gradient varies over "
-            "positions; use 'gradcam', which is the same where the head is so."
+            "method: 'cam' needs global average pooling and one linear layer after the target layer, but the "
+            "gradient varies over positions; use 'gradcam', which is the same where the head is so."
         )
     head_weights = _sum(evidence.gradients)
     return (head_weights * evidence.activations).sum(dim=1)
@@ -93,16 +93,6 @@ def layer_cam(evidence: Evidence) -> Cams:
 def weighted_sum(channel_weights: Tensor, activations: Activations) -> Cams:
     """``relu(sum_k w A)`` for channel weights (n, k, 1, ...)."""
     return (channel_weights * activations).sum(dim=1).relu()
-
-
-def check_count(argument: str, value: int) -> None:
-    """Accepts positive numbers.
-
-    Raises:
-        ValueError: ``value`` is not positive.
-    """
-    if value < 1:
-        raise ValueError(f"{argument}: got {value}; give at least 1.")
 
 
 def _sum(values: Gradients) -> Tensor:

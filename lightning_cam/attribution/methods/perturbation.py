@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_cam.attribution.evidence import Evidence
 from lightning_cam.attribution.maps import interpolate
-from lightning_cam.attribution.methods.gradient import check_count, weighted_sum
+from lightning_cam.attribution.methods.gradient import weighted_sum
+from lightning_cam.checks import check_whole
 from lightning_cam.typing import Cams, PerRow
 
 MOST_VALUES = 2**24  # in one batch of ablated activations, or of covered images: 64 MiB of float32
@@ -74,7 +75,7 @@ def ss_cam(evidence: Evidence, samples: int = 35, sigma: float = 2.0, top_k: int
 
     Source: Wang et al., SS-CAM, 2020, noise on the activation map. https://arxiv.org/abs/2006.14255
     """
-    check_count("samples", samples)
+    check_whole("samples", samples, 1)
     generator = torch.Generator().manual_seed(0)
     noises = sigma * torch.randn(samples, *evidence.images.shape[2:], generator=generator)
     return _weighted_by_scores(evidence, lambda masks: (masks + noise.to(masks) for noise in noises), top_k)
@@ -88,7 +89,7 @@ def is_cam(evidence: Evidence, steps: int = 10, top_k: int | None = None) -> Cam
 
     Source: Naidu et al., IS-CAM, 2020. https://arxiv.org/abs/2010.03023
     """
-    check_count("steps", steps)
+    check_whole("steps", steps, 1)
     return _weighted_by_scores(
         evidence, lambda masks: (masks * step / steps for step in range(1, steps + 1)), top_k
     )
@@ -111,7 +112,7 @@ def smooth_grad_cam_plus_plus(evidence: Evidence, samples: int = 10, noise: floa
 
     Source: Omeiza et al., Smooth Grad-CAM++, 2019, eq. 6 to 8. https://arxiv.org/abs/1908.01224
     """
-    check_count("samples", samples)
+    check_whole("samples", samples, 1)
     generator = torch.Generator().manual_seed(0)
     images, activations = evidence.images, evidence.activations
     flat = images.flatten(1)
@@ -165,8 +166,8 @@ def rise(evidence: Evidence, masks: int = 1000, cells: int = 7, keep: float = 0.
 
     Source: Petsiuk et al., RISE, BMVC 2018, eq. 6. https://arxiv.org/abs/1806.07421
     """
-    check_count("masks", masks)
-    check_count("cells", cells)
+    check_whole("masks", masks, 1)
+    check_whole("cells", cells, 1)
     if not 0 < keep <= 1:
         raise ValueError(f"keep: got {keep}; give a share in (0, 1].")
     images, size = evidence.images, tuple(evidence.images.shape[2:])
@@ -199,8 +200,8 @@ def _weighted_by_scores(
     evidence: Evidence, variants: Callable[[Tensor], Iterable[Tensor]], top_k: int | None
 ) -> Cams:
     """``relu(sum_k softmax_k(mean of y(X variant of H_k)) A)``."""
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k: got {top_k}; give at least 1, or None for all channels.")
+    if top_k is not None:
+        check_whole("top_k", top_k, 1, "or None for all channels")
     activations = evidence.activations
     energy = activations.square().flatten(2).sum(dim=2)
     kept = energy.topk(min(top_k or energy.shape[1], energy.shape[1]), dim=1).indices.sort(dim=1).values

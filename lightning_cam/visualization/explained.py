@@ -1,0 +1,99 @@
+"""What a figure of an explanation is made of: inputs and overlays as pictures, what is marked in them, and
+which classes the model sees.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from lightning_cam.attribution import maps, regions
+from lightning_cam.attribution.targets import probabilities
+from lightning_cam.checks import Normalization, check_opacity, class_name
+from lightning_cam.typing import Activations, Boxes, Cams, Images, Masks, Scores, Tiles
+from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
+from lightning_cam.visualization.canvas import drawable
+from lightning_cam.visualization.figure import Panel
+from lightning_cam.visualization.projection import (
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    tile,
+)
+
+FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
+
+
+def with_overlays(
+    images: Images,
+    cams: Cams,
+    parts: Activations | None = None,
+    *,
+    normalization: Normalization | None = None,
+    opacity: float = 0.5,
+    colormap: str = "inferno",
+    most: int | None = None,
+) -> tuple[Tiles, Tiles]:
+    """The first images as pictures, and their overlays, on the host.
+
+    Args:
+        parts: Drawn in place of ``cams``, each in its own colour.
+        most: How many images are drawn at most; None draws all.
+
+    Raises:
+        ValueError: ``opacity`` is outside [0, 1], or no such colormap.
+    """
+    opacity = check_opacity(opacity)
+    own, size = _sizes(images)
+    colors = color_table(colormap, images.device)
+    # All images, because values out of range are stretched by that of all.
+    shown, _ = displayable(images, *(normalization or ((), ())))
+    pictures = flatten_to_pictures(shown[:most], size)
+    if parts is None:
+        over = overlay_cams(pictures, cams[:most], own, size, colors, opacity)
+    else:
+        over = overlay_parts(pictures, flatten_maps(maps.part_strengths(parts)[:most], own, size))
+    plain, over = tile(torch.cat([pictures, over])).cpu().split(len(pictures))
+    return plain, over
+
+
+def marks(images: Images, cams: Cams, threshold: float | None) -> list[tuple[Masks | None, Boxes | None]]:
+    """For each map what is salient in its picture, and the box around the largest part of it; no box for
+    volumes and signals.
+    """
+    if threshold is None:
+        return [(None, None)] * len(cams)
+    flat = flat_saliency(cams.cpu(), *_sizes(images))
+    outlined = regions.foreground(flat, threshold)
+    if images.ndim != 4:
+        return [(mask, None) for mask in outlined]
+    boxes = regions.boxes(flat, threshold)
+    return [(mask, found[:1]) for mask, found in zip(outlined, boxes, strict=True)]
+
+
+def input_panels(pictures: Tiles, scores: Scores, names: Sequence[str] | None, top: int) -> list[Panel]:
+    """Each picture below its ``top`` likeliest classes."""
+    shares, classes = probabilities(scores).cpu().topk(min(top, scores.shape[1]), dim=1)
+    panels = []
+    for picture, likeliest, share in zip(pictures, classes.tolist(), shares.tolist(), strict=True):
+        title = [class_and_share(names, *one) for one in zip(likeliest, share, strict=True)]
+        panels.append(Panel(picture, title, lines=2 if top == 1 else 1))
+    return panels
+
+
+def written_class(names: Sequence[str] | None, number: int) -> str:
+    """A class' name, or "class 3" where it has none, or one with letters that the font lacks."""
+    name = class_name(names, number)
+    has_name = names is not None and name.strip() and drawable(name)
+    return name if has_name else f"class {number}"
+
+
+def class_and_share(names: Sequence[str] | None, number: int, share: float) -> str:
+    """A class and its probability."""
+    return f"{written_class(names, number)}, " + (f"{100 * share:.0f} %" if share >= 0.01 else "<1 %")
+
+
+def _sizes(images: Images) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The images' size, and that of their pictures."""
+    own = tuple(images.shape[2:])
+    return own, own if len(own) == 2 else drawn_size(images, *FIGURE_TILES)

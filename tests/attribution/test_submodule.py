@@ -1,0 +1,28 @@
+"""Which submodule a name means."""
+
+import torch
+from torch import nn
+
+from lightning_cam.attribution.submodule import hint, plain, submodule_paths
+
+
+def test_what_compilation_adds_is_not_part_of_a_name() -> None:
+    assert plain("_orig_mod.layer4._orig_mod.0") == "layer4.0"
+    assert plain("_orig_mod") == ""
+    assert plain("my_orig_mod.layer") == "my_orig_mod.layer"
+
+
+def test_paths_by_name() -> None:
+    model = nn.Sequential(torch.compile(nn.Sequential(nn.ReLU()), backend="eager"))
+    paths = submodule_paths(model)
+    assert set(paths) == {"0", "0.0"}
+    assert isinstance(model.get_submodule(paths["0.0"]), nn.ReLU)
+
+
+def test_hints() -> None:
+    model = nn.Sequential(nn.Sequential(nn.ReLU()))
+    model.add_module("encoder", nn.Sequential(nn.ReLU()))
+    paths = submodule_paths(model)
+    assert hint(model, "encodr", paths) == "; did you mean 'encoder'?"
+    assert hint(model, "zzzz", paths) == "; its children are 0, encoder."
+    assert hint(nn.ReLU(), "zzzz", {}) == "; its children are none."
