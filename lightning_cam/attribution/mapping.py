@@ -78,7 +78,7 @@ def fused(made: list[Tensor]) -> Cams:
 
 
 def blank_reasons(cams: Cams, evidence: Evidence, size: tuple[int, ...]) -> Labels:
-    """Why maps show nothing, indices into ``BLANK_REASONS``; gradients count where a method asked for some."""
+    """Why maps show nothing, as indices into ``BLANK_REASONS``; gradients count where they were asked for."""
     return maps.blank_reason(maps.upsample(cams, size), evidence.activations, vars(evidence).get("gradients"))
 
 

@@ -5,11 +5,13 @@ which classes the model sees.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from lightning_cam.attribution import maps, regions
 from lightning_cam.attribution.targets import probabilities
 from lightning_cam.checks import Normalization, check_opacity, class_name
-from lightning_cam.typing import Activations, Boxes, Cams, Images, Masks, Scores, Tiles
+from lightning_cam.typing import Activations, Boxes, Cams, Images, Mask, Scores, Tiles
 from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
 from lightning_cam.visualization.canvas import drawable
 from lightning_cam.visualization.figure import Panel
@@ -21,6 +23,7 @@ from lightning_cam.visualization.projection import (
     tile,
 )
 
+SomeTiles = UInt8[Tensor, "some height width 3"]  # of the first images
 FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
 
 
@@ -33,7 +36,7 @@ def with_overlays(
     opacity: float = 0.5,
     colormap: str = "inferno",
     most: int | None = None,
-) -> tuple[Tiles, Tiles]:
+) -> tuple[SomeTiles, SomeTiles]:
     """The first images as pictures, and their overlays, on the host.
 
     Args:
@@ -57,7 +60,7 @@ def with_overlays(
     return plain, over
 
 
-def marks(images: Images, cams: Cams, threshold: float | None) -> list[tuple[Masks | None, Boxes | None]]:
+def marks(images: Images, cams: Cams, threshold: float | None) -> list[tuple[Mask | None, Boxes | None]]:
     """For each map what is salient in its picture, and the box around the largest part of it; no box for
     volumes and signals.
     """
@@ -83,9 +86,9 @@ def input_panels(pictures: Tiles, scores: Scores, names: Sequence[str] | None, t
 
 def written_class(names: Sequence[str] | None, number: int) -> str:
     """A class' name, or "class 3" where it has none, or one with letters that the font lacks."""
-    name = class_name(names, number)
-    has_name = names is not None and name.strip() and drawable(name)
-    return name if has_name else f"class {number}"
+    has_name = names is not None and 0 <= number < len(names)
+    name = class_name(names, number) if has_name else ""
+    return name if name.strip() and drawable(name) else f"class {number}"
 
 
 def class_and_share(names: Sequence[str] | None, number: int, share: float) -> str:
