@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import METHODS, STATISTICS, Explanation, explain
-from lightning_cam.attribution.config import ExplainConfig
+from lightning_cam.attribution.config import ExplainConfig, ModelConfig
 from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.attribution.methods.table import Method
 from lightning_cam.attribution.targets import probabilities, region, similarity
@@ -33,14 +33,18 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "gradcam++"])
 def test_rivals_are_the_maps_of_two_looks(method: str) -> None:
     model, images, labels = network(), torch.rand(5, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0])
-    question = ExplainConfig(method, "label", confusions=3, max_batch=2)
+    question = ExplainConfig(method, "label", confusions=3, model=ModelConfig(max_batch=2))
     layers = find_layers(question, model, images)
     (found,) = answer(question, model, images, labels, layers).values()
     predicted = found.scores.argmax(dim=1)
     assert (predicted != labels).any()
-    (other,) = answer(ExplainConfig(method, "label", max_batch=2), model, images, predicted, layers).values()
+    (other,) = answer(
+        ExplainConfig(method, "label", model=ModelConfig(max_batch=2)), model, images, predicted, layers
+    ).values()
     assert_close(found.confusions.predicted, other.cams[:3], rtol=0, atol=0)
-    (alone,) = answer(ExplainConfig(method, "label", max_batch=2), model, images, labels, layers).values()
+    (alone,) = answer(
+        ExplainConfig(method, "label", model=ModelConfig(max_batch=2)), model, images, labels, layers
+    ).values()
     assert_close(found.cams, alone.cams, rtol=0, atol=0)
     for i in range(3):
         own, rival = int(labels[i]), int(predicted[i])
@@ -140,7 +144,7 @@ def test_batches_of_at_most_max_batch(max_batch: int) -> None:
         return model(images)
 
     labels = torch.tensor([0, 1, 2, 3, 4])
-    parts = explain(net(), pictures(5), target="label", labels=labels, forward=forward, max_batch=max_batch)
+    parts = explain(net(), pictures(5), target="label", labels=labels, network=forward, max_batch=max_batch)
     assert max(sizes) == min(max_batch, 5)
     torch.testing.assert_close(parts.cams, explain(net(), pictures(5), target="label", labels=labels).cams)
 
@@ -156,7 +160,7 @@ def test_several_methods_from_one_look() -> None:
         return evidence.activations.mean(dim=1)
 
     found = explain(
-        net(), pictures(), method=["gradcam", "eigencam", mine], target_layer="body", forward=forward
+        net(), pictures(), method=["gradcam", "eigencam", mine], target_layer="body", network=forward
     )
     assert list(found) == ["gradcam", "eigencam", "mine"]
     assert runs == [4]
@@ -183,7 +187,7 @@ def test_several_layers_are_fused_as_layercam_does(method: str) -> None:
         return model(images)
 
     layers = ["body", "stem.0", "stem.2"]
-    fused = explain(net(), pictures(), method=method, target_layer=layers, forward=forward)
+    fused = explain(net(), pictures(), method=method, target_layer=layers, network=forward)
     assert runs == [4], "one forward for all layers"
     assert fused.target_layer == "body + stem.0 + stem.2"
     alone = [explain(net(), pictures(), method=method, target_layer=layer).cams for layer in layers]
@@ -239,13 +243,13 @@ def test_the_index_says_which_image_a_row_is() -> None:
 
     def alone(image: int, method: str) -> Tensor:
         return explain(
-            net(), pictures(5)[image], method=method, target=1, forward=lambda m, x: m(x) * shift[image]
+            net(), pictures(5)[image], method=method, target=1, network=lambda m, x: m(x) * shift[image]
         ).cams
 
     for method in ("hirescam", "ablationcam", "scorecam", "smoothgradcam++"):
         expected = torch.cat([alone(image, method) for image in range(5)])
         for max_batch in (2, None):
-            found = explain(net(), pictures(5), method=method, target=1, forward=forward, max_batch=max_batch)
+            found = explain(net(), pictures(5), method=method, target=1, network=forward, max_batch=max_batch)
             torch.testing.assert_close(found.cams, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -361,7 +365,7 @@ class Holds:
     "wrap", [lambda s: (s, s[:, :1]), lambda s: {"logits": s}, lambda s: [s], Holds], ids=["t", "d", "l", "o"]
 )
 def test_outputs_of_any_kind(wrap) -> None:
-    found = explain(net(), pictures(), forward=lambda model, images: wrap(model(images)))
+    found = explain(net(), pictures(), network=lambda model, images: wrap(model(images)))
     torch.testing.assert_close(found.cams, explain(net(), pictures()).cams)
 
 
@@ -433,7 +437,7 @@ def test_autocast_is_for_the_model_and_not_for_the_map() -> None:
 
     before = torch.get_default_dtype()
     with torch.autocast("cpu", torch.bfloat16):
-        made = explain(net(), pictures(), method=product, forward=forward, target_layer="body")
+        made = explain(net(), pictures(), method=product, network=forward, target_layer="body")
         assert torch.is_autocast_enabled("cpu")
         expected = explain(net(), pictures(), method="hirescam", target_layer="body")
     assert seen == [torch.bfloat16, False]
@@ -502,7 +506,7 @@ def test_a_blank_map_says_why() -> None:
     assert explanation.blank == ("the gradient is zero",) * 4
     torch.testing.assert_close(explanation.saliency, torch.zeros(4, 16, 16))
     model.head.weight.data.fill_(-1.0)
-    assert explain(model, pictures(), target=0).blank == ("nothing speaks for the class",) * 4
+    assert explain(model, pictures(), target=0).blank == ("no evidence for the class",) * 4
     assert set(explanation.blank) <= set(BLANK_REASONS)
 
 
@@ -649,7 +653,7 @@ def test_what_is_no_module(unchecked: None) -> None:
 
 def test_scores_in_a_dict() -> None:
     model = TwoHeads()
-    expected = explain(model, pictures(), forward=lambda model, images: Net.forward(model, images)).cams
+    expected = explain(model, pictures(), network=lambda model, images: Net.forward(model, images)).cams
     for scores in (None, "logits", lambda output: output["extra"][:, 0]):
         torch.testing.assert_close(explain(model, pictures(), scores=scores).cams, expected)
 

@@ -9,6 +9,7 @@ from support.networks import Net, net, pictures
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import capture, capture_layers, find_layer
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.methods.table import METHODS
 from lightning_cam.attribution.target_layer import named_layer
 from lightning_cam.attribution.targets import TARGETS
@@ -182,7 +183,11 @@ def test_a_method_without_gradients_needs_one_forward_even_under_the_users_no_gr
 
     model = variant(UnderNoGrad)
     with capture(
-        model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+        model,
+        pictures(),
+        target_layer=named_layer(model, "body"),
+        labels=LABELS,
+        config=ModelConfig(network=forward),
     ) as evidence:
         METHODS["eigencam"](evidence)
         assert runs == [4]
@@ -266,7 +271,9 @@ def test_several_layers_from_one_look() -> None:
         runs.append(len(images))
         return model(images)
 
-    with capture_layers(model, pictures(), target_layers=layers, labels=LABELS, forward=forward) as evidences:
+    with capture_layers(
+        model, pictures(), target_layers=layers, labels=LABELS, config=ModelConfig(network=forward)
+    ) as evidences:
         assert len(evidences) == 5
         together = [(evidence.activations, evidence.gradients) for evidence in evidences]
         index = torch.tensor([1, 1])

@@ -127,7 +127,7 @@ def test_blank_reasons_in_words():
         "the map is not finite",
         "no activation at the layer",
         "the gradient is zero",
-        "nothing speaks for the class",
+        "no evidence for the class",
         "the map is nowhere positive",
     )
 

@@ -8,6 +8,7 @@ from support.traces import assert_same, state
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import capture, find_layer, scoring
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.target_layer import named_layer
 
 
@@ -44,14 +45,16 @@ def test_lazy_layers_are_not_run_for_the_first_time() -> None:
 
 
 def test_a_module_without_forward() -> None:
-    with pytest.raises(ValueError, match=r"forward: Module has no forward; .* forward=lambda module, images"):
+    with pytest.raises(ValueError, match=r"network: Module has no forward; .* network=lambda module, images"):
         find_layer(nn.Module(), pictures())
 
 
 def test_a_forward_in_place_of_the_modules_own() -> None:
     model = nn.Module()
     model.net = net()
-    assert_right(model, net(), "net.body", forward=lambda module, images: module.net(images))
+    assert_right(
+        model, net(), "net.body", config=ModelConfig(network=lambda module, images: module.net(images))
+    )
 
 
 def test_no_larger_batch_than_max_batch() -> None:
@@ -67,8 +70,7 @@ def test_no_larger_batch_than_max_batch() -> None:
         pictures(),
         target_layer=named_layer(model, "body"),
         labels=LABELS,
-        forward=forward,
-        max_batch=5,
+        config=ModelConfig(network=forward, max_batch=5),
     ) as evidence:
         whole = evidence.score(pictures(), torch.arange(4))
         torch.testing.assert_close(evidence.score(pictures()[index], index), whole[index])
@@ -118,7 +120,11 @@ def test_the_tail_of_models_that_hold_to_their_batch(
 
     index = torch.tensor([3, 0, 3, 3, 1])
     with capture(
-        model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+        model,
+        pictures(),
+        target_layer=named_layer(model, "body"),
+        labels=LABELS,
+        config=ModelConfig(network=forward),
     ) as evidence:
         some = evidence.activations[index] * torch.rand(5, 8, 1, 1)
         some.requires_grad_(differentiable)
@@ -148,7 +154,11 @@ def test_out_of_memory_is_no_reason_to_repeat_the_image() -> None:
     index = torch.tensor([0, 0])
     with (
         capture(
-            model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+            model,
+            pictures(),
+            target_layer=named_layer(model, "body"),
+            labels=LABELS,
+            config=ModelConfig(network=forward),
         ) as evidence,
         pytest.raises(torch.OutOfMemoryError, match="the device is full"),
     ):
@@ -160,7 +170,7 @@ def test_out_of_memory_is_no_reason_to_repeat_the_image() -> None:
 def test_asking_is_the_score_without_a_layer(target: str | int) -> None:
     model = net().train()
     before = state(model)
-    with scoring(model, pictures(), target=target, labels=LABELS, max_batch=3) as score:
+    with scoring(model, pictures(), target=target, labels=LABELS, config=ModelConfig(max_batch=3)) as score:
         found = score(pictures()[[2, 0, 2, 1]] * 0.5, torch.tensor([2, 0, 2, 1]))
     assert_same(before["tensors"], state(model)["tensors"])
     assert before["modes"] == state(model)["modes"]

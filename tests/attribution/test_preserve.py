@@ -11,6 +11,7 @@ from support.traces import assert_same, state, variant_untidy
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import capture, find_layer
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.methods.table import METHODS
 from lightning_cam.attribution.target_layer import named_layer
 
@@ -186,7 +187,11 @@ def test_forbidden_nondeterminism_is_tolerated_in_the_look_alone(mode: int) -> N
     try:
         model = net()
         with capture(
-            model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS, forward=forward
+            model,
+            pictures(),
+            target_layer=named_layer(model, "body"),
+            labels=LABELS,
+            config=ModelConfig(network=forward),
         ) as evidence:
             _ = evidence.gradients
         assert seen == [min(mode, 1)]

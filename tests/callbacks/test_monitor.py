@@ -221,7 +221,7 @@ class NeverTrains(AnyBatch):
     [
         (
             {"model": NoForward()},
-            "forward: NoForward has no forward; define one that returns the class scores",
+            "network: NoForward has no forward; define one that returns the class scores",
         ),
         (
             {"monitor": {"target_layer": "net.bodi"}},

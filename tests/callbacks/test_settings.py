@@ -33,7 +33,7 @@ from lightning_cam import CAMMonitor
         ({"images": 1.5}, TypeError, "images: got 1.5; give a key, an index, a function, or None"),
         ({"scores": 2.5}, TypeError, "scores: got 2.5; give a key"),
         ({"target_layer": 4}, TypeError, "target_layer: got 4; give the name of a submodule"),
-        ({"forward": "net"}, TypeError, "forward: got 'net'; give a function"),
+        ({"network": 4}, TypeError, "network: got 4; give the name of a submodule, a function"),
         ({"name": ""}, ValueError, "name: got ''; give a prefix"),
     ],
 )

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_cam.data.batch import Batch
@@ -289,14 +288,3 @@ def test_a_number_is_a_balanced_probe() -> None:
 def test_what_is_no_sampler(probe: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         sampler_for(probe)
-
-
-def test_candidates_of_a_batch() -> None:
-    found = candidates(Batch(images(2), torch.tensor([1, 0]), images(2)[:, 0] > 0), [7, 8])
-    assert [(one.serial, one.label) for one in found] == [(7, 1), (8, 0)]
-    assert found[1].mask.all()
-    plain = candidates(Batch(images(2), None, None), [7, 8])
-    assert plain[0].label is None
-    assert plain[0].mask is None
-    assert not plain[0].fits(found[0])
-    assert_close(probe_of(found, None)[0].images, images(2))

@@ -11,21 +11,21 @@ from support.images import SIZES, noise
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_cam.data.batch import Reading
+from lightning_cam.data.batch import Batch
 from lightning_cam.data.probe import Probe
-from lightning_cam.data.sampler import Collector
+from lightning_cam.data.sampler import BalancedSampler
 
 
-def stream(labels: list[int] | Tensor, batch: int = 7, size: tuple[int, int] = (2, 2)) -> Iterator[Reading]:
+def stream(labels: list[int] | Tensor, batch: int = 7, size: tuple[int, int] = (2, 2)) -> Iterator[Batch]:
     """Batches of these classes; each image holds its number, so that one knows it again."""
     labels = torch.as_tensor(labels)
     images = torch.arange(len(labels)).float().reshape(-1, 1, 1, 1).expand(-1, 3, *size).contiguous()
     for part in torch.arange(len(labels)).split(batch):
-        yield Reading(images[part], labels[part], None)
+        yield Batch(images[part], labels[part], None)
 
 
-def collected(size: int, readings: Iterator[Reading]) -> Collector:
-    collector = Collector(size)
+def collected(size: int, readings: Iterator[Batch]) -> BalancedSampler:
+    collector = BalancedSampler(size)
     for reading in readings:
         collector.offer(reading)
         assert len(collector.chosen) <= size
@@ -103,9 +103,9 @@ def test_the_first_images_of_a_class_are_kept() -> None:
 
 
 def test_images_without_labels() -> None:
-    collector = Collector(5)
+    collector = BalancedSampler(5)
     for reading in stream(range(20)):
-        collector.offer(Reading(reading.images, None, None))
+        collector.offer(Batch(reading.images, None, None))
     probe, serials = collector.probe(("a",))
     assert (numbers(probe), serials, probe.labels, probe.class_names) == (
         [0, 1, 2, 3, 4],
@@ -116,9 +116,9 @@ def test_images_without_labels() -> None:
 
 
 def test_masks_come_along() -> None:
-    collector = Collector(4)
+    collector = BalancedSampler(4)
     for reading in stream([0] * 10 + [1] * 10):
-        collector.offer(Reading(reading.images, reading.labels, reading.images[:, 0] % 2 == 1))
+        collector.offer(Batch(reading.images, reading.labels, reading.images[:, 0] % 2 == 1))
     probe, _ = collector.probe()
     assert probe.masks.flatten(1).all(dim=1).tolist() == [number % 2 == 1 for number in numbers(probe)]
     assert set(numbers(probe)) == {0, 1, 10, 11}
@@ -138,7 +138,7 @@ def test_classes_are_in_turn() -> None:
 
 
 def test_images_of_another_shape_are_counted() -> None:
-    collector = Collector(6)
+    collector = BalancedSampler(6)
     for size in ((2, 2), (3, 2), (2, 2), (2, 3)):
         for reading in stream([0, 1], size=size):
             collector.offer(reading)
@@ -150,9 +150,9 @@ def test_images_of_another_shape_are_counted() -> None:
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_signals_and_volumes_are_collected(size: tuple[int, ...]) -> None:
     images, labels = noise(12, size=size), torch.arange(12) % 2
-    collector = Collector(20)
-    collector.offer(Reading(images, labels, images[:, 0] > 0.5))
-    collector.offer(Reading(noise(2), labels[:2], noise(2)[:, 0] > 0.5))
+    collector = BalancedSampler(20)
+    collector.offer(Batch(images, labels, images[:, 0] > 0.5))
+    collector.offer(Batch(noise(2), labels[:2], noise(2)[:, 0] > 0.5))
     assert collector.skipped == 2
     probe, serials = collector.probe()
     assert serials == list(range(12))
@@ -161,12 +161,12 @@ def test_signals_and_volumes_are_collected(size: tuple[int, ...]) -> None:
 
 
 def test_images_that_lost_their_labels_or_masks_are_counted() -> None:
-    collector = Collector(8)
+    collector = BalancedSampler(8)
     (reading,) = stream([0, 1])
     for other in (
         reading,
-        Reading(reading.images, None, None),
-        Reading(reading.images, reading.labels, reading.images[:, 0] > 0),
+        Batch(reading.images, None, None),
+        Batch(reading.images, reading.labels, reading.images[:, 0] > 0),
     ):
         collector.offer(other)
     assert collector.skipped == 4
@@ -174,10 +174,10 @@ def test_images_that_lost_their_labels_or_masks_are_counted() -> None:
 
 
 def test_what_is_kept_are_copies() -> None:
-    collector = Collector(4)
+    collector = BalancedSampler(4)
     for reading in stream([0, 1, 0, 1]):
         masks = torch.ones(len(reading.images), 2, 2, dtype=torch.bool)
-        collector.offer(Reading(reading.images, reading.labels, masks))
+        collector.offer(Batch(reading.images, reading.labels, masks))
         for part in (reading.images, reading.labels, masks):
             part.zero_()
     probe, _ = collector.probe()
@@ -204,7 +204,7 @@ def test_no_random_number_is_used() -> None:
 
 def test_rehearsed_images_are_not_taken_twice() -> None:
     labels = [0] * 20 + [1] * 20
-    collector = Collector(8)
+    collector = BalancedSampler(8)
     for i, reading in enumerate(stream(labels, batch=4)):
         if i < 1:
             collector.offer(reading)
@@ -229,10 +229,9 @@ def test_rehearsed_images_are_not_taken_twice_where_there_is_room(
 ) -> None:
     """A shuffled loader rehearses other images than it begins with."""
     readings = [
-        Reading(part.images, part.labels if labelled else None, None)
-        for part in stream([0, 1, 1] * 4, batch=4)
+        Batch(part.images, part.labels if labelled else None, None) for part in stream([0, 1, 1] * 4, batch=4)
     ]
-    collector = Collector(20)
+    collector = BalancedSampler(20)
     for i in rehearsed:
         collector.offer(readings[i])
     collector.end_rehearsal()
@@ -242,9 +241,9 @@ def test_rehearsed_images_are_not_taken_twice_where_there_is_room(
 
 
 def test_equal_images_of_a_dataset_may_both_be_taken() -> None:
-    collector = Collector(4)
+    collector = BalancedSampler(4)
     (reading,) = stream([0, 0])
-    collector.offer(Reading(reading.images[:1].expand(2, -1, -1, -1), reading.labels, None))
+    collector.offer(Batch(reading.images[:1].expand(2, -1, -1, -1), reading.labels, None))
     assert len(collector.probe()[0]) == 2
 
 

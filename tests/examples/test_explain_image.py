@@ -222,7 +222,7 @@ def test_options_change_the_picture(run: Run, folder: Path) -> None:
     assert "of the 224 x 224 pixels, the largest part within x1 y1 x2 y2 [" in printed
     status, printed, _ = run("flower.png", *NAMED, "--class", "dahlia", "--foreground", "0.3")
     assert status == 0
-    assert "; blank: nothing speaks for the class" in printed, "random weights have such classes"
+    assert "; blank: no evidence for the class" in printed, "random weights have such classes"
     assert (folder / "changed.pdf").read_bytes().startswith(b"%PDF")
 
 

@@ -191,7 +191,7 @@ def silently(finding: Finding) -> None:
 FUNCTIONS = {
     "method": mean_map,
     "target": first_score,
-    "forward": run_net,
+    "network": run_net,
     "scores": logits,
     "images": first,
     "labels": second,
@@ -204,11 +204,11 @@ PATHS = {argument: f"{__name__}.{function.__name__}" for argument, function in F
 def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
     made = command(namespace, tmp_path, [], [given(probe=6, **PATHS)], run=True)
     (monitor,) = monitors(made)
-    question = monitor.question
-    found = {name: getattr(question if hasattr(question, name) else monitor, name) for name in FUNCTIONS}
+    holders = (monitor.question.model, monitor.question, monitor)
+    found = {name: next(getattr(one, name) for one in holders if hasattr(one, name)) for name in FUNCTIONS}
     read = {
-        name: PATHS[name] for name in ("scores", "images", "labels", "masks")
-    }  # what may be a key is imported at the batch
+        name: PATHS[name] for name in ("network", "scores", "images", "labels", "masks")
+    }  # what may be a key, or a submodule's name, is imported where it is used
     assert found == FUNCTIONS | read
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
     assert 0 < made.trainer.callback_metrics["cam/mass_inside"] <= 1

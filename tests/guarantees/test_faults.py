@@ -121,15 +121,15 @@ FUNCTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"method": method(3, ZeroDivisionError("planted"))},
         "ZeroDivisionError: planted",
     ),
-    "forward": ({"forward": forward(8, RuntimeError("planted"))}, "RuntimeError: planted"),
+    "forward": ({"network": forward(8, RuntimeError("planted"))}, "RuntimeError: planted"),
     "forward, in the tests for shortcuts": (
-        {"forward": forward(14, TypeError("planted"))},
+        {"network": forward(14, TypeError("planted"))},
         "TypeError: planted",
     ),
     "target": ({"target": target(6)}, "RuntimeError: planted"),
     "images": ({"images": reading(0, 4)}, "KeyError: 'planted'"),
     "labels": ({"labels": reading(1, 4)}, "KeyError: 'planted'"),
-    "another shape": ({"forward": changes_shape(8)}, "ValueError: scores: no class scores (n, C) found"),
+    "another shape": ({"network": changes_shape(8)}, "ValueError: scores: no class scores (n, C) found"),
 }
 
 
@@ -182,7 +182,7 @@ def watched(module: RunsOut, images: Tensor) -> Tensor:
 def test_out_of_memory_halves_the_batch(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [], RunsOut(3))
     images, labels = data(9, seed=5).tensors
-    monitor, roomy = (CAMMonitor(probe=Probe(images, labels), forward=watched) for _ in range(2))
+    monitor, roomy = (CAMMonitor(probe=Probe(images, labels), network=watched) for _ in range(2))
     found = train(tmp_path / "with", [monitor], RunsOut(3))
     train(tmp_path / "roomy", [roomy], RunsOut(100))
     the_same(found, expected)
@@ -205,7 +205,7 @@ def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Pat
         return module(images)
 
     val = DataLoader(tagged(), batch_size=12)
-    monitor = CAMMonitor(probe=24, forward=run)
+    monitor = CAMMonitor(probe=24, network=run)
     with pytest.warns(UserWarning, match="memory ran out with 12 images at once; from now on 6"):
         trainer(tmp_path, callbacks=[monitor]).fit(ReadsTheTag(), val, val)
     assert monitor._room == 3
@@ -215,7 +215,7 @@ def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Pat
 def test_out_of_memory_for_a_single_image_switches_off(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [], RunsOut(0), num_sanity_val_steps=0)
     found = train(
-        tmp_path / "with", [CAMMonitor(probe=9, forward=watched)], RunsOut(0), num_sanity_val_steps=0
+        tmp_path / "with", [CAMMonitor(probe=9, network=watched)], RunsOut(0), num_sanity_val_steps=0
     )
     the_same(found, expected)
     assert any(

@@ -14,7 +14,6 @@ MODULES = sorted(
 
 # Modules without a test file of their own, and what tests them instead.
 ELSEWHERE = {
-    "attribution/config.py": "arguments that will not do are refused in test_explainer.py and callbacks/test_settings.py",
     "attribution/evidence.py": "holds one look; what it holds is compared in attribution/test_capture.py and test_network.py",
     "attribution/methods/activation.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "attribution/methods/gradient.py": "every row of METHODS is tested in attribution/methods/test_table.py",

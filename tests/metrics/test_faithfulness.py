@@ -242,14 +242,14 @@ def test_at_most_max_batch_rows_and_the_image_of_each(measure: str) -> None:
         return model(images) + index[:, None] * torch.tensor([1.0, 0, 0, 0, 0])
 
     images, saliency = pictures(5), torch.rand(5, 16, 16)
-    found = MEASURES[measure](net(), images, saliency, forward=forward, max_batch=6)
+    found = MEASURES[measure](net(), images, saliency, network=forward, max_batch=6)
     assert max(sizes) == 6
     moved = MEASURES[measure](
-        net(), images[3:], saliency[3:], forward=lambda model, rows, index: forward(model, rows, index + 3)
+        net(), images[3:], saliency[3:], network=lambda model, rows, index: forward(model, rows, index + 3)
     )
     assert_close(found[3:], moved, rtol=0, atol=1e-5)
     sizes.clear()
-    MEASURES[measure](net(), pictures(100, (4, 4)), torch.rand(100, 4, 4), forward=forward)
+    MEASURES[measure](net(), pictures(100, (4, 4)), torch.rand(100, 4, 4), network=forward)
     assert max(sizes) == 64
 
 

@@ -37,7 +37,7 @@ def explained(model: nn.Module, side: int, layer: str, grid: Grid, count: int = 
     assert explanation.saliency.shape == (count, side, side)
     assert explanation.cams.isfinite().all()
     # Of random weights a map may be negative all over, and cut to zero; one of several images shows something.
-    assert set(explanation.blank) <= {"", "nothing speaks for the class"}
+    assert set(explanation.blank) <= {"", "no evidence for the class"}
     assert any(cam.amax() > cam.amin() for cam in explanation.cams)
 
 

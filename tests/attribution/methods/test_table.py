@@ -28,6 +28,7 @@ from torch.testing import assert_close
 
 from lightning_cam import explain
 from lightning_cam.attribution.capture import capture, find_layer
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.attribution.methods.table import METHODS
 
@@ -336,8 +337,10 @@ def look_with_one_spoiled(name: str, case: Case) -> Tensor:
 
     images = case.images.clone()
     images[2] = 0
-    layer = find_layer(case.model, images, case.layer, forward)
-    with capture(case.model, images, target_layer=layer, labels=case.labels, forward=forward) as evidence:
+    layer = find_layer(case.model, images, case.layer, ModelConfig(forward))
+    with capture(
+        case.model, images, target_layer=layer, labels=case.labels, config=ModelConfig(network=forward)
+    ) as evidence:
         return with_few_passes(name)(evidence)
 
 
@@ -368,9 +371,9 @@ def test_without_gradients_a_tail_that_has_none_will_do(name):
     def forward(model: nn.Module, images: Tensor) -> Tensor:
         return model.tail(model.features(images).detach())
 
-    layer = find_layer(case.model, case.images, case.layer, forward)
+    layer = find_layer(case.model, case.images, case.layer, ModelConfig(forward))
     with capture(
-        case.model, case.images, target_layer=layer, labels=case.labels, forward=forward
+        case.model, case.images, target_layer=layer, labels=case.labels, config=ModelConfig(network=forward)
     ) as evidence:
         assert_close(with_few_passes(name)(evidence), expected)
 
