@@ -26,7 +26,7 @@ from lightning_cam.callbacks.lightning import (
     forward_through,
     unlogged,
 )
-from lightning_cam.callbacks.publisher import Publisher
+from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.schedule import Budget
 from lightning_cam.checks import check_normalization, check_whole
 from lightning_cam.data.batch import read_batch
@@ -52,8 +52,8 @@ from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images, Masks
-from lightning_cam.visualization.blend import color_table
-from lightning_cam.visualization.scene import Style
+from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
 
 THOROUGH = "thorough tests"
 T = TypeVar("T")
@@ -154,11 +154,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         super().__init__()
         if not isinstance(probe, Probe):
             check_whole("probe", probe, 1, "how many images to choose, or a Probe")
-        check_whole("shown", shown, 1)
         check_whole("every_n_epochs", every_n_epochs, 1)
         check_whole("dataloader_idx", dataloader_idx, 0)
-        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+        self.style = Style(shown, colormap, opacity, color_scale, foreground)
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}; give a prefix for tags and keys, such as 'cam'.")
         if not isinstance(report, bool):
@@ -172,13 +170,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             )
         for argument, how in (("images", images), ("labels", labels), ("masks", masks)):
             check_selector(argument, how)
-        color_table(colormap)
-        if color_scale not in ("map", "run"):
-            raise ValueError(f"color_scale: got {color_scale!r}; give 'map' or 'run'.")
-        if not (foreground is None or (isinstance(foreground, int | float) and 0 < foreground <= 1)):
-            raise ValueError(
-                f"foreground: got {foreground!r}; give a share of the map's maximum in (0, 1], such as 0.5, or None."
-            )
         if not callable(on_alert) and on_alert not in ("warn", "stop"):
             raise ValueError(f"on_alert: got {on_alert!r}; give 'warn', 'stop' or a function of the finding.")
         self.cues = {} if cues is None else choose_cues(cues)
@@ -192,12 +183,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._reads_normalization = normalization == "auto"
         self.images, self.labels, self.masks, self.dataloader_idx = images, labels, masks, dataloader_idx
         self.class_names = None if class_names is None else tuple(class_names)
-        self.shown, self.every_n_epochs = shown, every_n_epochs
+        self.every_n_epochs = every_n_epochs
         self.name, self.report = name, report
         self._report_path: Path | None = None  # once a look of this fit is there to be shown
         self._memory = Memory(probe, self.question.words, persist_probe, self._warn)
         self._names: tuple[str, ...] | None = None
-        known = None if self._reads_normalization else check_normalization(normalization)
+        self._normalization = None if self._reads_normalization else check_normalization(normalization)
+        self._last_scene: Scene | None = None  # of this fit, to be shown once more at its end
         self._layers: list[TargetLayer] | None = None
         self._means: ClassMeans | None = None  # over one whole validation
         self._means_complete = self._means_whole = False  # of this rank; of all
@@ -208,10 +200,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         self._pending: Exception | None = None  # met on this rank; told when all ranks are asked
         self._said: set[str] = set()
         self._background = Worker()
-        style = Style(colormap, opacity, known, color_scale, foreground)
-        self._gallery = Publisher(
-            name, shown, style, self.question, self._memory, self._background, self._warn
-        )
+        self._gallery = Publisher(name, self._memory, self._background, self._warn)
 
     @property
     def probe(self) -> Probe | None:
@@ -239,7 +228,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         """
         self._layers, self._batch_size, self._room, self._pending = None, None, None, None
         self._off = self._endless = self._shared = False
-        self._report_path = None
+        self._report_path = self._last_scene = None
         self._said.clear()
         if getattr(trainer.strategy, "zero_stage_3", False):
             self._off = True
@@ -387,12 +376,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the looks one after another, waits until all pictures are written, and writes the report."""
-        probe = self.probe
-        if not self._off and probe is not None and len(self.history) > 1:
+        scene, self._last_scene = self._last_scene, None
+        if not self._off and scene is not None:
             with self._never_stopping(trainer):
-                self._gallery.animate(
-                    probe.images, probe, ranks_of(trainer).together(lambda: where_to(trainer))
-                )
+                self._gallery.show(scene, ranks_of(trainer).together(lambda: where_to(trainer)))
         self._finish(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -405,7 +392,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
-        return self._memory.state(self._gallery.style.normalization)
+        return self._memory.state(self._normalization)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
@@ -427,7 +414,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         elif self.probe.class_names is None and self._names is not None:
             self._memory.probe = replace(self.probe, class_names=self._names)
         if self._reads_normalization:
-            self._gallery.style = replace(self._gallery.style, normalization=dataset_normalization(loader))
+            self._normalization = dataset_normalization(loader)
         length = lengths[self.dataloader_idx]
         return 0 if length == float("inf") else int(length)
 
@@ -459,7 +446,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 "give one per class."
             )
         untrained = self._measured(-1, 0, explanation, probe)
-        self._gallery.rehearse(explanation, probe, History().added(untrained))
+        self._gallery.rehearse(self._scene(explanation, probe, History().added(untrained), "rehearsal", True))
         return untrained
 
     def _is_untrained(self, trainer: Trainer) -> bool:
@@ -474,7 +461,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             hint = f"the sanity check showed {seen} of the probe's {len(probe)} images, so the film strip's first column is not full"
             self._tell(pl_module, f"{hint} (Trainer(num_sanity_val_steps=-1) shows all)")
         is_kept = trainer.state.fn == "fit" and trainer.is_global_zero
-        packed = self._memory.packed(self._gallery.style.normalization) if is_kept else None
+        packed = self._memory.packed(self._normalization) if is_kept else None
         if packed is not None:
             size = f"the probe's {len(probe)} images add {packed['images'].nbytes / 1e6:.2f} MB to each checkpoint"
             self._tell(pl_module, f"{size} (persist_probe=False leaves them out)")
@@ -521,15 +508,16 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._memory.add(look, blank, lasting=trainer.state.fn == "fit")
                 if trainer.state.fn == "fit":
                     self._memory.settings = settings_of(
-                        explanation, self.question, self._gallery.style, self.shown, trainer.max_epochs
+                        explanation, self.question, probe, self.style, trainer.max_epochs
                     )
                     if self.report and destination.writes:
                         self._report_path = destination.directory / self.name / "report.html"
-                ranks.together(
-                    lambda: self._gallery.show(
-                        explanation, probe, when, destination, trainer.state.fn == "fit"
-                    )
-                )
+                in_fit = trainer.state.fn == "fit"
+                scene = self._scene(explanation, probe, self.history, when, in_fit)
+                ranks.together(lambda: self._gallery.show(scene, destination))
+                if in_fit:
+                    # The probe's images lie on the host already.
+                    self._last_scene = replace(scene, images=probe.images).at_the_end()
         except (ValueError, RuntimeError) as error:
             if self._memory.forget(error):
                 return
@@ -645,6 +633,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             report.pointed,
             self.expected_cues,
             self.alarm_cues,
+            (report.hosts, len(labels)),
         )
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             self._memory.keep({f"{kind}/{name}": value for name, value in values.items()})
@@ -652,7 +641,9 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self._tell(pl_module, f"shortcut tests: {note}")
         keys = {finding.key for finding in found}
         now = [finding for finding in self.findings if finding.key in keys]
-        ranks.together(lambda: self._gallery.show_findings(report, now, when, destination))
+        ranks.together(
+            lambda: self._gallery.show_findings(report, now, when, self._normalization, destination)
+        )
         warned = {finding.key for finding in standing.findings if finding.level == "warning"}
         for finding in now:
             if finding.level == "warning" and finding.key not in warned:
@@ -717,9 +708,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             like(probe.images, pl_module) if own else probe.images.to(pl_module.device)
         )
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        question = replace(
-            self._question(trainer), normalization=self._gallery.style.normalization, max_batch=batch
-        )
+        question = replace(self._question(trainer), normalization=self._normalization, max_batch=batch)
         if question.target == "label" and labels is None:
             question = replace(question, target="predicted")
             self._warn(
@@ -730,6 +719,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._layers = find_layers(question, pl_module, images)
             (explanation,) = answer(question, pl_module, images, labels, self._layers).values()
         return explanation
+
+    def _scene(
+        self, explanation: Explanation, probe: Probe, history: History, when: str, in_fit: bool
+    ) -> Scene:
+        return scene_of(
+            explanation, probe, history, question=self.question, style=self.style, when=when, in_fit=in_fit
+        )
 
     def _measured(self, epoch: int, step: int, explanation: Explanation, probe: Probe) -> Look:
         cams = explanation.cams
