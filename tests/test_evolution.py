@@ -2,7 +2,9 @@
 
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,23 +21,42 @@ from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.data.history import History, remember
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.loggers.files import encode_gif
+from lightning_cam.visualization.animation import draw_animation
 from lightning_cam.visualization.blend import MOST_OPAQUE, color_table, outlined, overlay_cams, signed_bar
 from lightning_cam.visualization.canvas import FRAME, LINE, MARGIN, TOP, WRONG, Key
-from lightning_cam.visualization.classes import draw_classes
-from lightning_cam.visualization.evolution import Row, draw_animation, draw_evolution, evolution_picture
+from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
+from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
 from lightning_cam.visualization.overlay import Caption, draw_overlay
+from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
 from lightning_cam.visualization.projection import tile_size
-from lightning_cam.visualization.scene import (
-    CONTRAST,
-    FOREGROUND_LINE,
-    MASK_LINE,
-    STRIP_TILES,
-    Style,
-    prepare_images,
-)
+from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADER = ("epoch 3 · step 40", "gradcam at layer4 (4 x 4) · target: label")
+
+
+def scene(
+    probe: Probe,
+    style: Style | None = None,
+    history: History | None = None,
+    cams: Tensor | None = None,
+    scores: Tensor | None = None,
+    **others: Any,
+) -> Scene:
+    """A look at the probe; whatever a picture does not draw from is zero."""
+    count = len(probe)
+    known = {
+        "images": probe.images,
+        "cams": torch.zeros(count, 4, 4) if cams is None else cams,
+        "scores": torch.zeros(count, 4) if scores is None else scores,
+        "reasons": torch.zeros(count, dtype=torch.long),
+        "history": history or History(),
+        "when": HEADER[0],
+        "asked": HEADER[1],
+        "style": style or Style(),
+    }
+    return Scene(probe, **(known | others))
 
 
 def network() -> nn.Module:
@@ -148,10 +169,9 @@ def looks(count: int, images: int, sizes: tuple[float, ...], classes: int = 4) -
 def test_the_runs_scale_is_each_images_largest_value() -> None:
     history, cams = looks(3, 2, (1.0, 4.0, 2.0))
     images = torch.zeros(2, 3, 32, 32)
-    probe, style = Probe(images, torch.tensor([0, 1])), Style("gray", 1.0, color_scale="run")
+    probe, style = Probe(images, torch.tensor([0, 1])), Style(colormap="gray", opacity=1.0, color_scale="run")
     scores = torch.eye(4)[:2] * 9
-    draw, _ = draw_overlay(images, cams, scores, torch.zeros(2).long(), probe, HEADER, style, history=history)
-    pixels = np.asarray(draw())
+    pixels = np.asarray(draw_overlay(scene(probe, style, history, cams, scores))())
     side = tile_size(32, 32, 112, 224)[0]
     tile = pixels[
         TOP + FRAME : TOP + FRAME + side, MARGIN + 2 * FRAME + side : MARGIN + 2 * FRAME + 2 * side, 0
@@ -166,7 +186,7 @@ def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
     drawn = [
         np.asarray(
             draw_evolution(
-                images, history, Probe(images, labels, None, ("cat", "dog", "cow", "hen")), HEADER, Style()
+                scene(Probe(images, labels, None, ("cat", "dog", "cow", "hen")), history=history, in_fit=True)
             )()
         )
         for labels in (torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]))
@@ -200,13 +220,17 @@ def test_class_means_and_their_difference() -> None:
     cams[labels == 0, 0, 0] = torch.tensor([5.0, 1.0, 3.0])
     cams[labels == 1, 0, 1] = 2.0
     cams[1] = 0  # blank
-    drawn = draw_classes(
-        images, cams, labels, Probe(images, labels, None, ("left", "right")), HEADER, Style("gray", 1.0)
+    found = scene(
+        Probe(images, labels, None, ("left", "right")),
+        Style(colormap="gray", opacity=1.0),
+        cams=cams,
+        scores=torch.eye(2)[labels],
     )
+    drawn = draw_classes(found)
     assert drawn is not None
     pixels = np.asarray(drawn())
-    side = prepare_images(images, Style(), STRIP_TILES).size[0]
-    step = max(side, 104) + 14
+    side = found.strip.size[0]
+    step = max(side, NARROWEST_TILE) + 14
     top = TOP + 2 * LINE
     for place, label in enumerate((0, 1)):
         x = MARGIN + place * step
@@ -232,14 +256,13 @@ def test_class_means_and_their_difference() -> None:
 def test_classes_need_two() -> None:
     images, cams = torch.rand(3, 3, 8, 8), torch.rand(3, 2, 2)
     for labels in (None, torch.tensor([1, 1, 1])):
-        assert (
-            draw_classes(images, cams, torch.zeros(3).long(), Probe(images, labels), HEADER, Style()) is None
-        )
+        assert draw_classes(scene(Probe(images, labels), cams=cams)) is None
 
 
 def test_an_animation_moves_from_the_first_look_to_the_last() -> None:
     images, (history, _) = torch.rand(5, 3, 16, 16), looks(4, 5, (1.0,) * 4)
-    made = draw_animation(images, history, Probe(images, torch.arange(5) % 4), "gradcam", Style())()
+    probe = Probe(images, torch.arange(5) % 4)
+    made = draw_animation(scene(probe, history=history, in_fit=True, is_last=True))()
     assert len(made) == 4
     assert len({frame.size for frame in made}) == 1
     assert all((np.asarray(one) != np.asarray(other)).any() for one, other in itertools.pairwise(made))
@@ -263,9 +286,7 @@ def test_lines_of_masks_and_foreground_are_drawn_and_named() -> None:
     def lines(masks: Tensor | None, foreground: float | None) -> tuple[bool, bool]:
         probe = Probe(images, torch.tensor([0]), masks)
         style = Style(foreground=foreground)
-        draw, _ = draw_overlay(
-            images, cams, torch.tensor([[9.0, 0.0]]), torch.tensor([0]), probe, HEADER, style
-        )
+        draw = draw_overlay(scene(probe, style, cams=cams, scores=torch.tensor([[9.0, 0.0]])))
         pixels = np.asarray(draw())[:, : MARGIN + 2 * 128 + 3 * FRAME]
         body = pixels[TOP + FRAME : TOP + FRAME + 128, MARGIN + FRAME : MARGIN + FRAME + 256]
         return bool((body == MASK_LINE).all(axis=2).any()), bool((body == FOREGROUND_LINE).all(axis=2).any())
@@ -344,17 +365,12 @@ def sheets() -> dict[str, Image.Image]:
     history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
     scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
     confusions = (cams.flip(1), cams - cams.flip(1))
-    style = Style(foreground=0.6)
-    draw, _ = draw_overlay(
-        images, cams, scores, torch.zeros(8).long(), probe, HEADER, style, None, confusions, history
-    )
-    classes = draw_classes(images, cams, scores.argmax(dim=1), probe, HEADER, style)
-    assert classes is not None
+    drawn = scene(probe, Style(foreground=0.6), history, cams, scores, confusions=confusions, in_fit=True)
     return {
-        "overlay": draw(),
-        "evolution": draw_evolution(images, history, probe, HEADER, Style(color_scale="run"))(),
-        "classes": classes(),
-        "animation": draw_animation(images, history, probe, HEADER[1], Style("RdBu_r"))()[-1],
+        "overlay": draw_overlay(drawn)(),
+        "evolution": draw_evolution(replace(drawn, style=Style(color_scale="run")))(),
+        "classes": draw_classes(drawn)(),
+        "animation": draw_animation(replace(drawn, style=Style(colormap="RdBu_r"), is_last=True))()[-1],
     }
 
 
