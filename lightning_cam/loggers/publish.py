@@ -7,14 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lightning_cam.loggers.backends import (
-    _experiment,
-    _writes_on_any_thread,
-    show,
-    show_gif,
-    takes_add_image,
-    tell,
-)
+from lightning_cam.loggers.backends import LOGGERS, backend_of, experiment_of, show, show_gif, tell
 from lightning_cam.loggers.files import append, encode_gif, save
 
 
@@ -51,8 +44,9 @@ def where_to(trainer: Any) -> Destination:
     writes = trainer.is_global_zero and not trainer.fast_dev_run
     loggers = tuple(trainer.loggers) if writes else ()
     for logger in loggers:
-        _experiment(logger)  # built when first asked for, which packages expect on the main thread
-    any_thread = all(_writes_on_any_thread(logger) for logger in loggers)
+        experiment_of(logger)  # built when first asked for, which packages expect on the main thread
+    rows = [backend_of(logger) for logger in loggers]
+    any_thread = all(row is None or row.any_thread for row in rows)
     return Destination(
         loggers, directory, trainer.current_epoch, validation_step(trainer), writes, any_thread
     )
@@ -77,7 +71,9 @@ def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
     if path is not None:
         return f"no logger takes pictures; they are in {path.parent.parent}"
     boards = [
-        getattr(logger, "root_dir", None) or logger.save_dir for logger in taken if takes_add_image(logger)
+        getattr(logger, "root_dir", None) or logger.save_dir
+        for logger in taken
+        if backend_of(logger) is LOGGERS.get("tensorboard")
     ]
     return (
         f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000"

@@ -69,13 +69,11 @@ def remembered(checkpoint: Any, name: str | None = None) -> Memory:
             f"CHECKPOINT: it holds no look of a CAMMonitor{others}; give one that was saved after a look."
         )
     if name is None and len(states) > 1:
-        raise ValueError(
-            f"--name: the checkpoint holds {len(states)} monitors; choose one of {', '.join(map(repr, states))}."
-        )
+        names = ", ".join(map(repr, states))
+        raise ValueError(f"--name: the checkpoint holds {len(states)} monitors; choose one of {names}.")
     if name is not None and name not in states:
-        raise ValueError(
-            f"--name: no monitor {name!r} in the checkpoint; there are {', '.join(map(repr, states))}."
-        )
+        names = ", ".join(map(repr, states))
+        raise ValueError(f"--name: no monitor {name!r} in the checkpoint; there are {names}.")
     state = dict(states[name] if name is not None else next(iter(states.values())))
     memory = Memory(1, state["question"], persist_probe=True, warn=_refuse)
     memory.load(state)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lightning_cam.shortcuts.findings import FindingKey
-from lightning_cam.visualization.canvas import Draw, small_jpeg
+from lightning_cam.visualization.canvas import DrawOne, small_jpeg
 
 MOST_SHEETS = 4
 
@@ -32,7 +32,7 @@ class EvidenceImages:
             (kept["cue"], kept["label"]): _Sheet(kept["jpeg"].numpy().tobytes()) for kept in state
         }
 
-    def keeping(self, key: FindingKey, draw: Draw) -> Draw:
+    def keeping(self, key: FindingKey, draw: DrawOne) -> DrawOne:
         """Draws as ``draw`` does, and keeps what was drawn; who has no place any more is the finding whose
         sheet is oldest.
         """

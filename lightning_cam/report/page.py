@@ -18,17 +18,23 @@ from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_im
 from lightning_cam.report.record import Memory
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
+from lightning_cam.shortcuts.counts import ALPHA
 from lightning_cam.shortcuts.cues import CUES
+from lightning_cam.shortcuts.examine import FAMILIES
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.typing import Labels
 from lightning_cam.visualization.blend import color_table
 from lightning_cam.visualization.projection import drawn_size, flat_places
-from lightning_cam.visualization.scene import Style, how_drawn
+from lightning_cam.visualization.scene import how_drawn
+from lightning_cam.visualization.style import Style
 
-MOST_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
+MOST_PAGE_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
 MOST_NAMES = 12  # classes that a finding names
 LEVELS = ("warning", "notice", "expected")
+# Images with which a cue could be found at all: each casts at most one vote, and with fewer votes no p-value
+# is small enough, even if there were one test in each family.
+FEWEST_TESTED = math.ceil(math.log2(FAMILIES / ALPHA))
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
@@ -59,6 +65,7 @@ def write_report(
     findings: Sequence[Finding] = (),
     sheets: Mapping[FindingKey, bytes] | None = None,
     scalars: Mapping[str, float] | None = None,
+    tested: tuple[int, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
     colormap: str = "inferno",
@@ -77,6 +84,8 @@ def write_report(
         findings: Cues that decide against the object.
         sheets: Their evidence as JPEG files, by ``finding.key``.
         scalars: The last scalars; those of cues are shown.
+        tested: On how many images shortcuts were tested, those that the model answers rightly, and of how
+            many.
         settings: What else is said of the run, by name.
         normalization: How to undo it for display: "imagenet", (mean, std) or None.
         colormap: Name of a matplotlib colormap.
@@ -102,10 +111,11 @@ def write_report(
         raise ValueError(
             f"probe: got {len(probe)} images for looks at {whole}; give the images that were looked at."
         )
-    style, subject = Style(colormap, opacity, check_normalization(normalization)), probe or Unseen()
-    data = _data(history, subject, min(shown, whole), style, sheets or {}) | {
+    style, undone = Style(min(shown, whole), colormap, opacity), check_normalization(normalization)
+    data = _data(history, probe or Unseen(), style, undone, sheets or {}) | {
         "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
         "cues": _cues(scalars or {}),
+        "tested": None if tested is None else [*tested, tested[0] >= FEWEST_TESTED],
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
@@ -126,6 +136,7 @@ def write_remembered(memory: Memory, path: str | Path) -> str:
         findings=memory.standing.findings,
         sheets=memory.album.jpegs,
         scalars=memory.scalars if memory.tests else {},
+        tested=memory.tested,
         settings=memory.settings,
         **{name: memory.settings[name] for name in DRAWN if name in memory.settings},
     )
@@ -133,13 +144,17 @@ def write_remembered(memory: Memory, path: str | Path) -> str:
 
 
 def _data(
-    history: History, probe: Probe | Unseen, count: int, style: Style, sheets: Mapping[FindingKey, bytes]
+    history: History,
+    probe: Probe | Unseen,
+    style: Style,
+    normalization: Normalization | None,
+    sheets: Mapping[FindingKey, bytes],
 ) -> dict[str, Any]:
     """What the page's script draws from."""
-    notes = []
+    count, notes = style.shown, []
     if isinstance(probe, Probe):
         images = probe.images[:count].detach().cpu()
-        sides, pictures = tuple(images.shape[2:]), pack_images(images, style.normalization)
+        sides, pictures = tuple(images.shape[2:]), pack_images(images, normalization)
         notes += [how_drawn(images)] if how_drawn(images) else []
         if pictures.guessed:
             notes.append(
@@ -150,7 +165,7 @@ def _data(
         pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
         notes.append("the images were not kept, so maps are shown without them")
     taken = sum(len(file) for file in (*pictures.files, *sheets.values()))
-    maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_BYTES - taken))
+    maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_PAGE_BYTES - taken))
     if maps.pooled > 1:
         notes.append(f"to keep this page small, maps are averaged over {maps.pooled} x {maps.pooled} cells")
     labels = None if probe.labels is None else probe.labels.cpu()

@@ -55,6 +55,7 @@ class Memory:
         self.album = EvidenceImages()
         self.settings: dict[str, Any] = {}  # of the last look, as primitives: what was asked, how it is drawn
         self.tests = 0  # looks at which shortcuts were looked for
+        self.tested: tuple[int, int] | None = None  # images that the last tests were made on, and of how many
         self._rehearsed: tuple[list[int], Look] | None = (
             None  # serial numbers of the rehearsal's images, and the look at them
         )
@@ -168,11 +169,13 @@ class Memory:
         pointed: FindingKey | None,
         expected: Sequence[str] = (),
         alarming: Sequence[str] = (),
+        tested: tuple[int, int] | None = None,
     ) -> None:
         """What one look's shortcut tests found, beside what earlier ones did; ``complete`` where stage 2 was
         among them.
         """
         self.tests += 1
+        self.tested = tested
         findings = follow(self.standing.findings, found, dominances.keys(), epoch, expected, alarming)
         self.standing = self.standing.after(findings, complete, pointed)
         self.album.only(finding.key for finding in self.standing.findings)
@@ -206,6 +209,7 @@ class Memory:
             "scalars": dict(self.scalars),
             **standing_state(self.standing),
             "tests": self.tests,
+            "tested": self.tested,
             "settings": dict(self.settings),
             "sheets": self.album.state() if self.persist_probe else [],
             # For a report where images stay away.
@@ -231,6 +235,7 @@ class Memory:
         self._restored = state if self.persist_probe else {**state, "probe": None, "sheets": []}
         self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
         self.standing, self.tests = standing_from(state), state.get("tests", 0)
+        self.tested = state.get("tested")
         self.settings, self.album = (
             dict(state.get("settings", {})),
             EvidenceImages(self._restored.get("sheets", ())),

@@ -9,28 +9,30 @@ from typing import Any
 import torch
 
 from lightning_cam.attribution.config import ExplainConfig
+from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
-from lightning_cam.visualization.scene import Style
+from lightning_cam.visualization.style import Style
 
 PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
 
 
 def settings_of(
-    explanation: Explanation, question: ExplainConfig, style: Style, shown: int, epochs: int | None
+    explanation: Explanation, question: ExplainConfig, probe: Probe, style: Style, epochs: int | None
 ) -> dict[str, Any]:
     """What a look asked and how it is drawn, as primitives."""
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
+    sides = " x ".join(str(side) for side in explanation.images.shape[1:])
     part = {} if explanation.parts is None else {"part": f"1 of {explanation.parts.shape[1]}"}
     return {
         "method": explanation.method,
         **part,
         "target layer": explanation.target_layer,
-        "target": question.target_name if question.has_target else "of no class",
+        "target": target_words(question, probe) if question.has_target else "of no class",
         "map": grid,
-        "images": f"{len(explanation.images)} of {' x '.join(str(side) for side in explanation.images.shape[1:])}",
+        "images": f"{len(explanation.images)} of {sides}",
         "epochs": "until stopped" if epochs in (None, -1) else epochs,
-        "shown": shown,
-        "normalization": style.normalization,
+        "shown": style.shown,
+        "normalization": explanation.normalization,
         "colormap": style.colormap,
         "opacity": style.opacity,
         "lightning_cam": sys.modules["lightning_cam"].__version__,  # an import would go up the layers
@@ -38,6 +40,13 @@ def settings_of(
         **{name: found for name in PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
     }
+
+
+def target_words(question: ExplainConfig, probe: Probe) -> str:
+    """What the maps explain, in a few words: without labels it is the predicted class."""
+    if question.target == "label" and probe.labels is None:
+        return "predicted class (no labels)"
+    return question.target_name
 
 
 @cache

@@ -12,7 +12,7 @@ from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.features import GRID
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import Pairing, TestedProbe, transplants
-from lightning_cam.visualization.canvas import Draw, drawable
+from lightning_cam.visualization.canvas import DrawOne, drawable
 from lightning_cam.visualization.shortcut import ClassRow, Triple, draw_sheet
 
 TRIPLES = 4
@@ -178,7 +178,7 @@ class ShortcutReport:
         """The evidence, as ``drawing`` draws it."""
         return self.drawing(finding, when, normalization)()
 
-    def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> Draw:
+    def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> DrawOne:
         """Draws hosts, donors and transplants with the model's answers, the mean pattern, the cells, the
         table of classes.
         """

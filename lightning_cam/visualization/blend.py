@@ -12,11 +12,9 @@ from lightning_cam.typing import Cams, ColorTable, FlatMaps, Images, PerImage, R
 from lightning_cam.visualization.projection import flat_saliency, flat_signed
 
 WHITE = (255, 255, 255)
-
-
-# After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
 MOST_OPAQUE = 0.7  # a part, or a signed map, at its strongest: the image is still seen through it
 DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
+# After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
 PART_COLORS = (
     (230, 159, 0),
     (86, 180, 233),
@@ -28,15 +26,27 @@ PART_COLORS = (
 )
 
 
+def check_colormap(name: str) -> None:
+    """Accepts the name of a matplotlib colormap.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: No such colormap; the message names the closest one.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"colormap: got {name!r}; give the name of one of matplotlib's, such as 'inferno'.")
+    if name not in matplotlib.colormaps:
+        hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
+        raise ValueError(f"colormap: no colormap {name!r}{hint}")
+
+
 def color_table(name: str, device: torch.device | str = "cpu") -> ColorTable:
     """The 256 colours of a matplotlib colormap, in [0, 1].
 
     Raises:
-        ValueError: No such colormap; the message names the closest one.
+        TypeError, ValueError: As ``check_colormap``.
     """
-    if name not in matplotlib.colormaps:
-        hint = did_you_mean(name, matplotlib.colormaps) or "; give the name of one of matplotlib's."
-        raise ValueError(f"colormap: no colormap {name!r}{hint}")
+    check_colormap(name)
     return torch.tensor(
         matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3], dtype=torch.float32, device=device
     )

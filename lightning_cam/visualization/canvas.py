@@ -1,7 +1,6 @@
 """From tiles and words to one picture: header, captions, frames and symbols, colour bar.
 
-A room of its own because text needs Pillow, and ``functional`` holds nothing but torch: tiles arrive here as
-uint8 on the host.
+Text needs Pillow, and the equations hold nothing but torch: tiles arrive here as uint8 on the host.
 """
 
 import io
@@ -19,22 +18,19 @@ from torch import Tensor
 from lightning_cam.typing import ColorTable
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
-RIGHT, WRONG, UNKNOWN = (
-    (0, 130, 95),
-    (213, 94, 0),
-    (130, 130, 130),
-)  # after Okabe and Ito: told apart by colour-blind readers
+# After Okabe and Ito: told apart by colour-blind readers.
+RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)
 MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
-TOP, FOOT, SYMBOLS = (
-    MARGIN + 2 * LINE + 14,
-    2 * LINE + 10,
-    232,
-)  # heights of header and key, and the width of the key's symbols
+BESIDE_BAR = 8  # between a colour bar and its words
+TOP = MARGIN + 2 * LINE + 14  # height of the header
+FOOT = 2 * LINE + 10  # height of the key
+SYMBOLS = 232  # width of the key's symbols
 NARROWEST = 232  # a caption needs this width, however narrow the image
 Color = tuple[int, int, int]
-Draw = Callable[
-    [], Image.Image
-]  # draws without torch, from tiles on the host: on any thread, some time later
+
+# Both draw without torch, from tiles on the host: on any thread, some time later.
+DrawOne = Callable[[], Image.Image]
+Draw = Callable[[], Image.Image | list[Image.Image]]  # several: one after another, as an animation
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,12 @@ class Key:
 
     Args:
         colors: Of the colour bar.
-        scale: What its ends stand for.
+        scale: What its upper end stands for, to its right.
         parts: Name and colour of each part, where maps are of parts: they stand in the place of the colour
             bar.
         lines: Meaning and colour of each line that is drawn.
         symbols: Whether right and wrong are told.
+        low: What its lower end stands for, to its left.
     """
 
     colors: ColorTable
@@ -55,20 +52,14 @@ class Key:
     parts: Sequence[tuple[str, Color]] = ()
     lines: Sequence[tuple[str, Color]] = ()
     symbols: bool = True
+    low: str = ""
 
     @property
     def width(self) -> int:
         """In pixels."""
-        return (
-            BAR
-            + 8
-            + math.ceil(
-                max(
-                    text_width(self.scale),
-                    SYMBOLS - BAR + sum(34 + text_width(name) for name, _ in self.lines),
-                )
-            )
-        )
+        bar = bar_width(self.low, self.scale)
+        below = SYMBOLS + BESIDE_BAR + sum(34 + text_width(name) for name, _ in self.lines)
+        return math.ceil(max(bar, below))
 
 
 def small_jpeg(picture: Image.Image) -> bytes:
@@ -121,7 +112,7 @@ def draw_key(picture: Image.Image, key: Key) -> None:
     if key.parts:
         _legend(draw, (MARGIN, y), key.parts)
     else:
-        draw_color_bar(picture, (MARGIN, y), key.colors, key.scale)
+        draw_color_bar(picture, (MARGIN, y), key.colors, key.low, key.scale)
     y += LINE
     for meaning, right, offset in (
         (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ()
@@ -139,14 +130,25 @@ def draw_key(picture: Image.Image, key: Key) -> None:
         x += 34 + math.ceil(text_width(meaning))
 
 
-def draw_color_bar(picture: Image.Image, place: tuple[int, int], colors: ColorTable, words: str) -> None:
-    """A colour table from left to right, and what its ends stand for."""
+def draw_color_bar(
+    picture: Image.Image, place: tuple[int, int], colors: ColorTable, low: str, high: str
+) -> None:
+    """A colour table from left to right between the words for its lower and its upper end."""
     draw = ImageDraw.Draw(picture)
     x, y = place
+    if low:
+        draw.text((x, y - 1), low, FAINT, font())
+        x += math.ceil(text_width(low)) + BESIDE_BAR
     strip = Image.fromarray((255 * colors.cpu().numpy()).round().astype(np.uint8)[None]).resize((BAR, 12))
     picture.paste(strip, (x, y + 2))
     draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
-    draw.text((x + BAR + 8, y - 1), words, FAINT, font())
+    draw.text((x + BAR + BESIDE_BAR, y - 1), high, FAINT, font())
+
+
+def bar_width(low: str, high: str) -> float:
+    """Of a colour bar with its words, in pixels."""
+    before = math.ceil(text_width(low)) + BESIDE_BAR if low else 0
+    return before + BAR + BESIDE_BAR + text_width(high)
 
 
 def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], legend: Sequence[tuple[str, Color]]) -> None:
@@ -168,6 +170,20 @@ def draw_symbol(draw: ImageDraw.ImageDraw, place: tuple[int, int], right: bool |
     else:
         draw.line((x + 1, y + 1, x + 10, y + 10), fill=color, width=3)
         draw.line((x + 10, y + 1, x + 1, y + 10), fill=color, width=3)
+
+
+def draw_plus(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
+    """A plus, 17 pixels wide."""
+    x, y = center
+    draw.rectangle((x - 8, y - 1, x + 8, y + 1), fill=INK)
+    draw.rectangle((x - 1, y - 8, x + 1, y + 8), fill=INK)
+
+
+def draw_arrow(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
+    """An arrow to the right, 22 pixels wide."""
+    x, y = center
+    draw.rectangle((x - 10, y - 1, x + 4, y + 1), fill=INK)
+    draw.polygon(((x + 4, y - 7), (x + 4, y + 7), (x + 11, y)), fill=INK)
 
 
 def answer_color(right: bool | None) -> Color:
@@ -193,6 +209,21 @@ def fit_text(text: str, room: float, size: int = 13, bold: bool = False) -> str:
         end = keep // 3
         shown = f"{text[: keep - end]}…{text[len(text) - end :]}"
     return shown
+
+
+def wrap_text(text: str, room: float, most: int) -> list[str]:
+    """The text in at most so many lines; where it needs more, an ellipsis in the last one says so."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        lines.append("")
+        for word in paragraph.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and text_width(longer) > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    kept = [*lines[: most - 1], " ".join(lines[most - 1 :])]
+    return [fit_text(line, room) for line in kept if line]
 
 
 def text_width(text: str, size: int = 13, bold: bool = False) -> float:

@@ -1,20 +1,18 @@
-"""How the maps changed over training: one row an image, one column a look; and the same as an animation."""
+"""How the maps changed over training: one row an image, one column a look."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from PIL import Image, ImageDraw
 
-from lightning_cam.data.history import History
-from lightning_cam.data.probe import Probe
-from lightning_cam.typing import Cams, Images, Tiles
+from lightning_cam.data.history import Look
+from lightning_cam.typing import Tiles
 from lightning_cam.visualization.canvas import (
     BADGE,
     FAINT,
     FOOT,
-    GAP,
     INK,
     LINE,
     MARGIN,
@@ -26,7 +24,6 @@ from lightning_cam.visualization.canvas import (
     Draw,
     Key,
     answer_color,
-    columns_for,
     draw_header,
     draw_key,
     draw_symbol,
@@ -36,23 +33,14 @@ from lightning_cam.visualization.canvas import (
     least_width,
     text_width,
 )
-from lightning_cam.visualization.scene import (
-    STRIP_TILES,
-    Style,
-    drawn_name,
-    is_right,
-    legend_key,
-    prepare_images,
-    shared_peaks,
-    shown_labels,
-    to_tiles,
-    with_layout,
-)
+from lightning_cam.visualization.prepared import to_tiles
+from lightning_cam.visualization.scene import Header, Scene, is_right, legend_key
 
-CHART, LEAST_TOP = (
-    110,
-    0.05,
-)  # width of a row's chart in pixels, and what its height stands for at least, in bits
+STRIP_ROWS, STRIP_COLUMNS = 8, 10
+CHART = 110  # width of a row's chart, in pixels
+LEAST_TOP = 0.05  # what the height of a chart stands for at least, in bits
+WORTH_A_MARK = 0.02  # bit: below, the image that changed most has not changed
+MOST_NAME = 210  # width of names and remarks at most, in pixels: "changed most since epoch 100" fits
 BLUE = (0, 114, 178)  # after Okabe and Ito
 
 
@@ -88,7 +76,7 @@ def evolution_picture(
     overlays: Sequence[Tiles],
     columns: Sequence[Column],
     rows: Sequence[Row],
-    header: tuple[str, str],
+    header: Header,
     key: Key,
 ) -> Image.Image:
     """Rows are images, columns the looks so far; on the right, where maps changed, a chart of how far, look
@@ -99,13 +87,9 @@ def evolution_picture(
     """
     height, width = images.shape[1:3]
     step = (max(width, REMARK) + 6, max(height, LINE) + BADGE + 4)
-    names = min(
-        140,
-        round(
-            max(text_width(text) for row in rows for text in (row.name, *(said for said, _ in row.remarks)))
-        )
-        + 10,
-    )
+    texts = [(row.name, *(said for said, _ in row.remarks)) for row in rows]
+    widest = max(text_width(text) for said in texts for text in said)
+    names = min(MOST_NAME, round(widest) + 10)
     left, top = MARGIN + names, TOP + LINE
     most = max((change for row in rows for change in row.changes if math.isfinite(change)), default=0.0)
     chart = left + (1 + len(columns)) * step[0] if most else 0
@@ -147,43 +131,6 @@ def evolution_picture(
     return picture
 
 
-def frames(
-    looks: Sequence[Tiles],
-    titles: Sequence[str],
-    rights: Sequence[Sequence[bool | None]],
-    header: str,
-    key: Key,
-) -> list[Image.Image]:
-    """One picture a look, all alike but for the overlays: to be shown one after another.
-
-    Args:
-        looks: One batch of overlays per look.
-        rights: Per look and image whether the prediction was right.
-    """
-    count, height, width = looks[0].shape[:3]
-    step = (width + GAP // 2, height + GAP)
-    across = columns_for(count, step)
-    down = -(-count // across)
-    size = (
-        max(2 * MARGIN + across * step[0], least_width(("", header), key)),
-        TOP + down * step[1] + 4 + FOOT,
-    )
-    made = []
-    for place, (tiles, title, right) in enumerate(zip(looks, titles, rights, strict=True)):
-        picture = Image.new("RGB", size, PAPER)
-        draw = ImageDraw.Draw(picture)
-        draw_header(draw, (title, header), size[0])
-        done = round((size[0] - 2 * MARGIN) * (place + 1) / len(looks))
-        draw.rectangle((MARGIN, TOP - 7, MARGIN + done, TOP - 5), fill=BLUE)
-        for i, tile in enumerate(tiles):
-            x, y = MARGIN + i % across * step[0], TOP + i // across * step[1]
-            picture.paste(image_of(tile), (x, y))
-            draw.rectangle((x, y + height + 1, x + width - 1, y + height + 4), fill=answer_color(right[i]))
-        draw_key(picture, key)
-        made.append(picture)
-    return made
-
-
 def _chart(
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
@@ -206,80 +153,67 @@ def _chart(
     draw.text((x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, font(11))
 
 
-STRIP_ROWS, STRIP_COLUMNS = 8, 10
-MOST_FRAMES = 24  # of the animation
-WORTH_A_MARK = 0.02  # bit: below, the image that changed most has not changed
-
-
-def draw_evolution(
-    images: Images, history: History, probe: Probe, header: tuple[str, str], style: Style
-) -> Draw:
-    """Draws a film strip: rows are the first probe images, columns the looks between which most changed, the
-    untrained first.
+def draw_evolution(scene: Scene) -> Draw | None:
+    """Draws a film strip of a fit: rows are the first probe images, columns the looks between which most
+    changed, the untrained first.
     """
-    rows, looks = slice(0, min(STRIP_ROWS, len(images))), history.columns(STRIP_COLUMNS)
-    drawn, peaks = (
-        prepare_images(images[rows], style, STRIP_TILES),
-        shared_peaks(history, style, looks[-1].cams[rows].to(images.device)),
-    )
-    masks = None if probe.masks is None else probe.masks[rows]
+    if not scene.in_fit or scene.is_last:
+        return None
+    rows = slice(0, min(STRIP_ROWS, scene.shown.stop))
+    drawn, looks = scene.strip.of(rows), scene.history.columns(STRIP_COLUMNS)
+    peaks = scene.peaks(looks[-1].cams[rows].to(scene.images.device))
+    masks = None if scene.probe.masks is None else scene.probe.masks[rows]
     (plain,) = drawn.around(masks, drawn.pictures)
     plain, *overlays = to_tiles(plain, *(drawn.under(look.cams[rows], peaks) for look in looks))
-    labels = shown_labels(probe, len(plain))
-    columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
-    words = _rows(history, probe, labels), with_layout(header, images), legend_key(style, masks is not None)
-    return partial(evolution_picture, plain, overlays, columns, *words)
-
-
-def draw_animation(
-    images: Images, history: History, probe: Probe, header: str, style: Style
-) -> Callable[[], list[Image.Image]]:
-    """Draws the looks one after another, those between which most changed, at most 24."""
-    rows, looks = slice(0, len(images)), history.columns(MOST_FRAMES)
-    drawn, peaks = (
-        prepare_images(images, style, STRIP_TILES),
-        shared_peaks(history, style, looks[-1].cams[rows].to(images.device)),
+    labels = scene.labels[rows]
+    header = scene.header(
+        f"evolution until {scene.when}", "" if scene.parts is None else f"part 1 of {scene.asked}"
     )
-    masks = None if probe.masks is None else probe.masks[rows]
-    # One look after another: together they would take as much of the device's memory as hundreds of images.
-    tiles = [
-        to_tiles(*drawn.around(masks, drawn.under(look.cams[rows].nan_to_num(), peaks)))[0] for look in looks
-    ]
-    labels = shown_labels(probe, len(images))
-    columns = [_column(look.epoch, look.cams[rows], look.predicted[rows].tolist(), labels) for look in looks]
-    titles, rights = [column.title for column in columns], [column.right for column in columns]
-    return partial(frames, tiles, titles, rights, header, legend_key(style, masks is not None))
+    columns, key = [column_of(look, labels) for look in looks], legend_key(scene.style, masks is not None)
+    return partial(evolution_picture, plain, overlays, columns, _rows(scene, labels), header, key)
 
 
-def _rows(history: History, probe: Probe, labels: Sequence[int | None]) -> list[Row]:
-    changes = [
-        look.statistics["drift_last"][: len(labels)].tolist()
-        for look in history.looks
-        if "drift_last" in look.statistics
-    ]
+def column_of(look: Look, labels: Sequence[int | None]) -> Column:
+    """What is said of a look at the first images, whose labels these are."""
+    answers = look.predicted[: len(labels)].tolist()
+    shows = (look.cams[: len(labels)].flatten(1).amax(dim=1) > 0).tolist()
+    right, remarks = [], []
+    for answer, label, show in zip(answers, labels, shows, strict=True):
+        is_seen = answer >= 0
+        right.append(is_right(answer, label) if is_seen else None)
+        remarks.append("" if show else "blank" if is_seen else "not looked at")
+    return Column(title_of(look), tuple(right), tuple(remarks))
+
+
+def title_of(look: Look) -> str:
+    """When a look was made, in a word or two."""
+    return "untrained" if look.epoch < 0 else f"epoch {look.epoch}"
+
+
+def _rows(scene: Scene, labels: Sequence[int | None]) -> list[Row]:
+    looks = scene.history.looks
+    known = [look.statistics["drift_last"] for look in looks if "drift_last" in look.statistics]
+    changes = [drift[: len(labels)].tolist() for drift in known]
     last = changes[-1] if changes else []
     most = max((change for change in last if math.isfinite(change)), default=0.0)
-    answers = history.looks[-1].predicted.tolist()
+    answers = looks[-1].predicted.tolist()
     rows = []
     for place, label in enumerate(labels):
         remarks = []
         if answers[place] >= 0 and is_right(answers[place], label) is False:
-            remarks.append((f"now {drawn_name(probe, answers[place])}", WRONG))
+            remarks.append((f"now {scene.name(answers[place])}", WRONG))
         if len(labels) > 1 and last and last[place] == most >= WORTH_A_MARK:
-            remarks.append(("changed most", BLUE))
+            remarks.append((f"changed most{_since(looks)}", BLUE))
         own = tuple(change[place] for change in changes)
-        rows.append(Row("no label" if label is None else drawn_name(probe, label), tuple(remarks), own))
+        rows.append(Row("no label" if label is None else scene.name(label), tuple(remarks), own))
     return rows
 
 
-def _column(epoch: int, cams: Cams, predicted: list[int], labels: list[int | None]) -> Column:
-    seen = [answer >= 0 for answer in predicted]
-    shows = (cams.flatten(1).amax(dim=1) > 0).tolist()
-    remarks = tuple(
-        "" if show else "blank" if known else "not looked at" for known, show in zip(seen, shows, strict=True)
-    )
-    right = tuple(
-        is_right(answer, label) if known else None
-        for answer, label, known in zip(predicted, labels, seen, strict=True)
-    )
-    return Column("untrained" if epoch < 0 else f"epoch {epoch}", right, remarks)
+def _since(looks: Sequence[Look]) -> str:
+    """Since the look before the last one, in words; nothing where there is none."""
+    if len(looks) < 2:
+        return ""
+    before, now = looks[-2:]
+    if before.epoch < 0:
+        return " since the start"
+    return f" since epoch {before.epoch}" if before.epoch != now.epoch else f" since step {before.step}"

@@ -3,7 +3,7 @@ which.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,13 +13,8 @@ from torch import Tensor
 
 from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.attribution.targets import probabilities
-from lightning_cam.data.history import History
-from lightning_cam.data.probe import Probe
-from lightning_cam.typing import Activations, Cams, ColorTable, Images, Labels, Rgb, Scores, Tiles
-from lightning_cam.visualization.blend import (
-    overlay_parts,
-    signed_bar,
-)
+from lightning_cam.typing import ColorTable, Labels, Rgb, Tiles
+from lightning_cam.visualization.blend import overlay_parts, signed_bar
 from lightning_cam.visualization.canvas import (
     FAINT,
     FOOT,
@@ -47,24 +42,12 @@ from lightning_cam.visualization.canvas import (
     image_of,
     least_width,
 )
+from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.projection import flatten_maps
-from lightning_cam.visualization.scene import (
-    CONTRAST,
-    GRID_TILES,
-    NOTHING,
-    Style,
-    drawn_name,
-    is_right,
-    legend_key,
-    part_legend,
-    prepare_images,
-    shared_peaks,
-    shown_labels,
-    to_tiles,
-    with_layout,
-)
+from lightning_cam.visualization.scene import Scene, is_right, legend_key, part_legend
 
-AGAINST = "for the predicted class … 0 … for the label"
+MOST_CONFUSIONS = 4  # images whose two maps are set against each other
+NO_EVIDENCE = BLANK_REASONS.index("nothing speaks for the class")
 
 
 @dataclass(frozen=True)
@@ -76,14 +59,15 @@ class Caption:
         label: The true class; None where nobody knows.
         predicted: The predicted class.
         confidence: Its probability, in [0, 1]; NaN where the scores are not finite.
-        blank: Why the map is blank; empty where it is not.
+        blank: Why the map is blank, and the name of the class that it lacks evidence for; both empty where
+            the map is not blank, the name also where the reason is another one.
     """
 
     right: bool | None
     label: str | None
     predicted: str
     confidence: float
-    blank: str = ""
+    blank: tuple[str, str] = ("", "")
 
     @property
     def percent(self) -> str:
@@ -123,7 +107,7 @@ def overlay_picture(
         header: Two lines: when, and what was asked.
     """
     height, width = images.shape[1:3]
-    lines = 3 if any(caption.blank for caption in captions) else 2
+    lines = 3 if any(any(caption.blank) for caption in captions) else 2
     cell = (max(2 * width + 3 * FRAME, NARROWEST), height + 2 * FRAME + lines * LINE + 4)
     columns = columns_for(len(captions), cell)
     rows = -(-len(captions) // columns)
@@ -151,11 +135,12 @@ def overlay_picture(
             draw_words(draw, (indent, y + LINE), ("", "no label", ""), room, FAINT)
         else:
             draw_words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
-        if caption.blank:
-            draw_words(draw, (indent, y + 2 * LINE), ("blank: ", caption.blank, ""), room, INK)
+        if any(caption.blank):
+            draw_words(draw, (indent, y + 2 * LINE), (*caption.blank, ""), room, INK)
     if confusions is not None:
         draw.text((MARGIN, below), "where label and prediction differ", INK, font(14, bold=True))
-        draw_color_bar(picture, (MARGIN, below + LINE + 4), confusions.colors, AGAINST)
+        ends = "for the predicted class", "for the label"
+        draw_color_bar(picture, (MARGIN, below + LINE + 4), confusions.colors, *ends)
         for i, row in enumerate(confusions.rows):
             place = MARGIN + i % across * (wide + GAP), below + 2 * LINE + 8 + i // across * deep
             tiles = [images[row], overlays[row], confusions.predicted[i], confusions.contrast[i]]
@@ -182,64 +167,52 @@ def _framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int
         picture.paste(image_of(tile), (x + FRAME + number * (width + FRAME), y + FRAME))
 
 
-MOST_CONFUSIONS = 4
-
-
-def draw_overlay(
-    images: Images,
-    cams: Cams,
-    scores: Scores,
-    reasons: Labels,
-    probe: Probe,
-    header: tuple[str, str],
-    style: Style,
-    parts: Activations | None = None,
-    confusions: tuple[Cams, Cams] | None = None,
-    history: History = NOTHING,
-) -> tuple[Draw, bool]:
-    """Draws each image beside its overlay, with true and predicted class; and whether the images' range had
-    to be guessed.
-
-    Args:
-        parts: Strengths in [0, 1], where the method finds parts: drawn in place of ``cams``, each in its own
-            colour.
-        confusions: Maps of the predicted class, and of the label against it: drawn where the two differ.
-        history: Of looks whose maxima may be the scale.
+def draw_overlay(scene: Scene) -> Draw | None:
+    """Draws each shown image beside its overlay, with true and predicted class; below, where the two differ,
+    what speaks for which. Parts are drawn in place of maps, each in its own colour.
     """
-    drawn, count = prepare_images(images, style, GRID_TILES), len(images)
-    peaks = shared_peaks(history, style, cams)
-    if parts is None:
-        over = drawn.under(cams, peaks)
+    if scene.is_last:
+        return None
+    drawn, shown, reasons = scene.grid, scene.shown, scene.reasons[scene.shown]
+    peaks = scene.peaks(scene.cams[shown])
+    legend: Sequence[tuple[str, Color]] = ()
+    if scene.parts is None:
+        over = drawn.under(scene.cams[shown], peaks)
     else:
+        parts = scene.parts[shown]
         reasons = torch.where((parts > 0).flatten(1).any(dim=1), 0, reasons)
         over = overlay_parts(drawn.pictures, flatten_maps(parts, drawn.sides, drawn.size))
-    confidence, predicted = (values.tolist() for values in probabilities(scores).max(dim=1))
-    labels = shown_labels(probe, count)
-    captions = [
-        Caption(
-            is_right(answer, label),
-            None if label is None else drawn_name(probe, label),
-            drawn_name(probe, answer),
-            share,
-            BLANK_REASONS[reason],
-        )
-        for label, answer, share, reason in zip(labels, predicted, confidence, reasons.tolist(), strict=True)
-    ]
-    wrong = sorted(
-        (i for i in range(count) if captions[i].right is False), key=lambda i: -captions[i].confidence
-    )[:MOST_CONFUSIONS]
+        legend = part_legend(parts.shape[1])
+    captions = _captions(scene, reasons)
+
+    # The mistakes that the model is surest of come first.
+    wrong = [row for row, caption in enumerate(captions) if caption.right is False]
+    wrong = sorted(wrong, key=lambda row: -captions[row].confidence)[:MOST_CONFUSIONS]
     apart: list[Rgb] = []
-    if confusions is not None and wrong:
-        rows = torch.tensor(wrong, device=images.device)
-        some = replace(drawn, pictures=drawn.pictures[rows])
-        apart = [
-            some.under(confusions[0][rows], None if peaks is None else peaks[rows]),
-            some.opposed(confusions[1][rows]),
-        ]
-    masks = None if probe.masks is None else probe.masks[:count]
-    plain, shown, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
+    if scene.confusions is not None and wrong:
+        rows = torch.tensor(wrong, device=scene.images.device)
+        predicted, contrast = (maps[rows] for maps in scene.confusions)
+        some = drawn.of(rows)
+        apart = [some.under(predicted, None if peaks is None else peaks[rows]), some.opposed(contrast)]
+
+    masks = None if scene.probe.masks is None else scene.probe.masks[shown]
+    plain, overlays, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
     beside = ConfusionTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
-    key = legend_key(style, masks is not None, () if parts is None else part_legend(parts.shape[1]))
-    return partial(
-        overlay_picture, plain, shown, captions, with_layout(header, images), key, beside
-    ), drawn.guessed
+    key = legend_key(scene.style, masks is not None, legend)
+    return partial(overlay_picture, plain, overlays, captions, scene.header(scene.when), key, beside)
+
+
+def _captions(scene: Scene, reasons: Labels) -> list[Caption]:
+    shares, answers = probabilities(scene.scores[scene.shown]).max(dim=1)
+    explained = [None] * len(reasons) if scene.target_classes is None else scene.target_classes.tolist()
+    captions = []
+    for row, (share, answer, reason) in enumerate(
+        zip(shares.tolist(), answers.tolist(), reasons.tolist(), strict=True)
+    ):
+        label, target = scene.labels[row], explained[row]
+        blank = (f"blank: {BLANK_REASONS[reason]}", "") if reason else ("", "")
+        if reason == NO_EVIDENCE:
+            blank = ("no evidence for ", "the class" if target is None else scene.name(target))
+        name = None if label is None else scene.name(label)
+        captions.append(Caption(is_right(answer, label), name, scene.name(answer), share, blank))
+    return captions

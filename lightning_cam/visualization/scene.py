@@ -1,120 +1,175 @@
-"""How maps are drawn: the style, and images prepared once for all pictures."""
+"""``Scene``: what all pictures of a look are drawn from, and the words that they share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
-from lightning_cam.typing import Cams, Images, Masks, PerImage, Rgb
-from lightning_cam.visualization.blend import (
-    PART_COLORS,
-    color_table,
-    displayable,
-    is_diverging,
-    outlined,
-    overlay_cams,
-    signed_bar,
-    two_colors,
-)
+from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Scores
+from lightning_cam.visualization.blend import PART_COLORS, color_table, displayable, signed_bar
 from lightning_cam.visualization.canvas import Color, Key, drawable
-from lightning_cam.visualization.projection import (
-    MOST_ROWS,
-    drawn_size,
-    flat_saliency,
-    flatten_maps,
-    flatten_to_pictures,
-    tile,
+from lightning_cam.visualization.prepared import (
+    FOREGROUND_LINE,
+    GRID_TILES,
+    MASK_LINE,
+    STRIP_TILES,
+    PreparedImages,
 )
+from lightning_cam.visualization.projection import MOST_ROWS, drawn_size, flatten_to_pictures
+from lightning_cam.visualization.style import Style
 
-CONTRAST = two_colors((0, 114, 178), (230, 159, 0))  # after Okabe and Ito: told apart by colour-blind readers
-MASK_LINE, FOREGROUND_LINE = (255, 255, 255), (86, 180, 233)
-GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
-NOTHING = History()
-
-
-@dataclass(frozen=True)
-class Style:
-    """How maps are drawn.
-
-    Args:
-        colormap: Name of a matplotlib colormap; a diverging one draws both signs.
-        opacity: The heatmap's, in [0, 1].
-        normalization: To undo.
-        color_scale: "map": the table's end is each map's maximum; "run": each image's over all looks.
-        foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn; None draws none.
-    """
-
-    colormap: str = "inferno"
-    opacity: float = 0.5
-    normalization: Normalization | None = None
-    color_scale: str = "map"
-    foreground: float | None = None
-
-    @property
-    def scale(self) -> str:
-        """What the ends of the colour table stand for, in words."""
-        whose, when = ("map", "") if self.color_scale == "map" else ("image", " over the run")
-        if self.signed:
-            return f"against … 0 … for; ends: each {whose}'s largest value{when}"
-        return f"0 = no evidence … 1 = each {whose}'s maximum{when}"
-
-    @property
-    def signed(self) -> bool:
-        """Whether maps are drawn with both signs."""
-        return is_diverging(self.colormap)
+DEFAULT = Style()
+Header = tuple[str, str]
+FirstMaps = Float[Tensor, "m *grid"]  # of the first m images
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedImages:
-    """Images as they are drawn, on their device.
+class Scene:
+    """One look, as all pictures are drawn from it. Its tensors lie on the device where the look was made.
 
     Args:
-        sides: Of the images.
-        size: At which they are drawn.
-        guessed: Whether their range had to be guessed.
+        probe: Labels, masks and class names of the images.
+        images: The probe images as the network saw them, all of them.
+        cams: Their raw maps.
+        scores: What the model answered, before softmax.
+        reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
+        history: The looks so far, this one included where it is part of a fit.
+        when: First line of a header: epoch and step.
+        asked: Second line: method, layer and target.
+        style: How to draw.
+        normalization: Mean and standard deviation to undo; None where they are not known.
+        target_classes: The class that each map explains; None where nobody knows.
+        parts: Strengths in [0, 1], where the method finds parts that the images share.
+        confusions: Of the first images, the maps of the predicted class, and of what speaks for the label
+            rather than for the predicted class.
+        in_fit: Whether the look is part of a fit, and so of the history.
+        is_last: Whether the fit is over. Then no look was made: this is the last one again, for pictures of
+            all looks.
+
+    Example:
+        >>> import torch
+        >>> images, cams = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 4)
+        >>> scene = Scene(
+        ...     Probe(images),
+        ...     images,
+        ...     cams,
+        ...     torch.rand(2, 5),
+        ...     torch.tensor([0, 0]),
+        ...     History(),
+        ...     "epoch 0",
+        ...     "gradcam",
+        ... )
+        >>> scene.is_range_guessed, scene.name(3), tuple(scene.grid.pictures.shape)
+        (False, '3', (2, 3, 112, 112))
     """
 
-    pictures: Rgb
-    sides: tuple[int, ...]
-    size: tuple[int, ...]
-    style: Style
-    guessed: bool
+    probe: Probe
+    images: Images
+    cams: Cams
+    scores: Scores
+    reasons: Labels
+    history: History
+    when: str
+    asked: str
+    style: Style = DEFAULT
+    normalization: Normalization | None = None
+    target_classes: Labels | None = None
+    parts: Activations | None = None
+    confusions: tuple[FirstMaps, FirstMaps] | None = None
+    in_fit: bool = False
+    is_last: bool = False
 
-    def under(self, cams: Cams, peaks: PerImage | None = None) -> Rgb:
-        """The pictures under these maps, with the foreground's contour."""
-        style, cams = self.style, cams.to(self.pictures.device)
-        colors = color_table(style.colormap, self.pictures.device)
-        over = overlay_cams(
-            self.pictures, cams, self.sides, self.size, colors, style.opacity, peaks, style.signed
+    @property
+    def grid(self) -> PreparedImages:
+        """The shown images as large tiles."""
+        return self._prepared[0]
+
+    @property
+    def strip(self) -> PreparedImages:
+        """All images as small tiles."""
+        return self._prepared[1]
+
+    @property
+    def is_range_guessed(self) -> bool:
+        """Whether the images' range had to be guessed, as their normalization is not known."""
+        return self._prepared[2]
+
+    @property
+    def shown(self) -> slice:
+        """The images that are drawn."""
+        return slice(0, min(self.style.shown, len(self.images)))
+
+    @cached_property
+    def labels(self) -> list[int | None]:
+        """The true class of each image; None where nobody knows."""
+        return [None] * len(self.images) if self.probe.labels is None else self.probe.labels.tolist()
+
+    @cached_property
+    def predicted(self) -> list[int]:
+        """The class that the model answered to each image."""
+        return self.scores.argmax(dim=1).tolist()
+
+    def name(self, label: int) -> str:
+        """What a class is called in a picture: its name, or its number where it has none, or one with letters
+        that the font lacks.
+        """
+        name = self.probe.name(label)
+        return name if drawable(name) else f"class {label}"
+
+    def header(self, when: str, asked: str = "") -> Header:
+        """Two lines for the head of a picture, with what is shown of volumes and signals."""
+        return when, " · ".join(filter(None, (asked or self.asked, how_drawn(self.images))))
+
+    def peaks(self, cams: Cams) -> PerImage | None:
+        """Of the first images, whose maps ``cams`` are, the largest value there and over all looks, where
+        that is the scale.
+        """
+        if self.style.color_scale == "map":
+            return None
+        own = (cams.abs() if self.style.signed else cams).nan_to_num().flatten(1).amax(dim=1)
+        if not self.history.looks:
+            return own
+        return torch.maximum(own, self.history.peaks(self.style.signed)[: len(own)].to(own))
+
+    def at_the_end(self) -> "Scene":
+        """The same once the fit is over. Its tensors lie on the host: until then it takes none of the
+        device's memory.
+        """
+        optional = (self.target_classes, self.parts)
+        target_classes, parts = (None if part is None else part.cpu() for part in optional)
+        return replace(
+            self,
+            images=self.images.cpu(),
+            cams=self.cams.cpu(),
+            scores=self.scores.cpu(),
+            reasons=self.reasons.cpu(),
+            target_classes=target_classes,
+            parts=parts,
+            confusions=None
+            if self.confusions is None
+            else (self.confusions[0].cpu(), self.confusions[1].cpu()),
+            is_last=True,
         )
-        if style.foreground is None:
-            return over
-        return outlined(over, flat_saliency(cams, self.sides, self.size) >= style.foreground, FOREGROUND_LINE)
 
-    def opposed(self, cams: Cams, peaks: PerImage | None = None) -> Rgb:
-        """Signed maps over the pictures in grey: their colours are those of two classes."""
-        grey = self.pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        return overlay_cams(
-            grey, cams, self.sides, self.size, CONTRAST.to(grey.device), 0.5, peaks, signed=True
-        )
+    @cached_property
+    def _prepared(self) -> tuple[PreparedImages, PreparedImages, bool]:
+        """The shown images large, all of them small, and whether their range had to be guessed. Values out of
+        range are stretched by that of all images, so that each looks the same in every picture.
+        """
+        inside, is_guessed = displayable(self.images, *(self.normalization or ((), ())))
+        sides = tuple(self.images.shape[2:])
 
-    def around(self, masks: Masks | None, *pictures: Rgb) -> list[Rgb]:
-        """The pictures, with lines around what is inside the masks."""
-        if masks is None:
-            return list(pictures)
-        inside = flatten_maps(masks[:, None].to(self.pictures), self.sides, self.size)[:, 0] > 0.5
-        return [outlined(picture, inside, MASK_LINE) for picture in pictures]
+        def prepared(pictures: Images, tiles: tuple[int, int]) -> PreparedImages:
+            size = drawn_size(self.images, *tiles)
+            return PreparedImages(flatten_to_pictures(pictures, size), sides, size, self.style)
 
-
-def prepare_images(images: Images, style: Style, tiles: tuple[int, int]) -> PreparedImages:
-    """Images as they are drawn, their longer side within ``tiles``."""
-    shown, guessed = displayable(images, *(style.normalization or ((), ())))
-    size = drawn_size(images, *tiles)
-    return PreparedImages(flatten_to_pictures(shown, size), tuple(images.shape[2:]), size, style, guessed)
+        return prepared(inside[self.shown], GRID_TILES), prepared(inside, STRIP_TILES), is_guessed
 
 
 def how_drawn(images: Images) -> str:
@@ -132,44 +187,14 @@ def part_legend(count: int) -> tuple[tuple[str, Color], ...]:
     return tuple((f"part {number}", color) for number, color in enumerate(PART_COLORS[:count], start=1))
 
 
-def with_layout(header: tuple[str, str], images: Images) -> tuple[str, str]:
-    """The header, with what is shown of volumes and signals."""
-    return header[0], " · ".join(filter(None, (header[1], how_drawn(images))))
-
-
 def legend_key(style: Style, has_masks: bool, parts: Sequence[tuple[str, Color]] = ()) -> Key:
     """What stands at the foot of a picture in this style."""
     lines = [("mask", MASK_LINE)] if has_masks else []
     if style.foreground is not None and not parts:
         lines.append((f"above {100 * style.foreground:.0f} % of the maximum", FOREGROUND_LINE))
     colors = color_table(style.colormap)
-    return Key(signed_bar(colors) if style.signed else colors, style.scale, parts, lines)
-
-
-def to_tiles(*pictures: Tensor) -> list[Tensor]:
-    """Tiles of each batch of pictures, copied to the host once."""
-    return list(tile(torch.cat(pictures)).cpu().split([len(some) for some in pictures]))
-
-
-def shared_peaks(history: History, style: Style, cams: Cams) -> PerImage | None:
-    """Of the first images, whose maps ``cams`` are, the largest value there and over all looks, where that is
-    the scale.
-    """
-    if style.color_scale == "map":
-        return None
-    own = (cams.abs() if style.signed else cams).nan_to_num().flatten(1).amax(dim=1)
-    return torch.maximum(own, history.peaks(style.signed)[: len(own)].to(own)) if history.looks else own
-
-
-def shown_labels(probe: Probe, count: int) -> list[int | None]:
-    """Labels of the first images; None where nobody knows them."""
-    return [None] * count if probe.labels is None else probe.labels[:count].tolist()
-
-
-def drawn_name(probe: Probe, label: int) -> str:
-    """The class' name, or its number where the font lacks a letter of the name."""
-    name = probe.name(label)
-    return name if drawable(name) else f"class {label}"
+    low, high = style.ends
+    return Key(signed_bar(colors) if style.signed else colors, high, parts, lines, low=low)
 
 
 def is_right(predicted: int, label: int | None) -> bool | None:

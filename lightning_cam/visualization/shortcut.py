@@ -27,23 +27,27 @@ from lightning_cam.visualization.canvas import (
     PAPER,
     UNKNOWN,
     WRONG,
-    Draw,
+    DrawOne,
     answer_color,
+    draw_arrow,
+    draw_plus,
     draw_symbol,
     draw_words,
     fit_text,
     font,
     image_of,
-    text_width,
+    wrap_text,
 )
 from lightning_cam.visualization.projection import drawn_size, flatten_to_pictures, tile
 
-MOST_CLASSES, MOST_LINES = 10, 3
+MOST_CLASS_ROWS = 10  # of the table of classes
+MOST_LINES = 3  # of the statement
 LIGHT = (225, 225, 225)
 NARROWEST_TILE = 172  # its caption needs this width, however narrow the image
 SIGN = 36  # width of the plus and of the arrow between two tiles
 NAME, BETWEEN, COUNT, CELL = 176, 8, 56, 48
 PANEL = NAME + BAR + 2 * BETWEEN + 2 * COUNT
+DISCLAIMER = "This shows what the model uses. Whether it should is your decision."
 DONOR_WINS = {True: "the donor's class", False: "the host's class", None: "a third class"}
 
 
@@ -95,7 +99,7 @@ def draw_sheet(
     classes: Sequence[ClassRow],
     header: tuple[str, str],
     normalization: Normalization | None,
-) -> Draw:
+) -> DrawOne:
     """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the
     table of classes.
 
@@ -129,7 +133,7 @@ def _sheet(
         *[(max(block.width for block in column), _height(column)) for column in columns], strict=True
     )
     width = 2 * MARGIN + widths[0] + 2 * GAP + widths[1]
-    statement = _wrap(header[1], width - 2 * MARGIN)
+    statement = wrap_text(header[1], width - 2 * MARGIN, MOST_LINES)
     top = MARGIN + (1 + len(statement)) * LINE + 18
     bottom = top + max(heights)
     sheet = Image.new("RGB", (width, bottom + LINE + MARGIN), PAPER)
@@ -142,7 +146,7 @@ def _sheet(
     for x, column in zip((MARGIN, MARGIN + widths[0] + 2 * GAP), columns, strict=True):
         for number, block in enumerate(column):
             sheet.paste(block, (x, top + _height(column[:number])))
-    draw.text((MARGIN, bottom), "A finding says what decides, not whether it may.", FAINT, font())
+    draw.text((MARGIN, bottom), DISCLAIMER, FAINT, font())
     return sheet
 
 
@@ -162,22 +166,6 @@ def _columns(blocks: Sequence[Image.Image]) -> tuple[Sequence[Image.Image], Sequ
 def _height(blocks: Sequence[Image.Image]) -> int:
     """Of blocks below each other, each with a gap under it."""
     return sum(block.height + GAP for block in blocks)
-
-
-def _wrap(text: str, room: float) -> list[str]:
-    """The text in at most three lines; where it needs more, an ellipsis in the last one says so."""
-    lines: list[str] = []
-    for paragraph in text.splitlines():
-        lines.append("")
-        for word in paragraph.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and text_width(longer) > room:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-    return [
-        fit_text(line, room) for line in (*lines[: MOST_LINES - 1], " ".join(lines[MOST_LINES - 1 :])) if line
-    ]
 
 
 def _panel(title: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -203,8 +191,8 @@ def _triples(tiles: Tiles, triples: Sequence[Triple]) -> Image.Image:
         for x, picture, frame in zip(places, tiles[row :: len(triples)], (LIGHT, LIGHT, color), strict=True):
             draw.rectangle((x, y, x + width - 1, y + height - 1), fill=frame)
             panel.paste(image_of(picture), (x + FRAME, y + FRAME))
-        _plus(draw, ((places[0] + width + places[1]) // 2, y + height // 2))
-        _arrow(draw, ((places[1] + width + places[2]) // 2, y + height // 2))
+        draw_plus(draw, ((places[0] + width + places[1]) // 2, y + height // 2))
+        draw_arrow(draw, ((places[1] + width + places[2]) // 2, y + height // 2))
         y += height + 2
         below = y + LINE - 3
         percent = f" {100 * triple.confidence:.0f} %"
@@ -217,18 +205,6 @@ def _triples(tiles: Tiles, triples: Sequence[Triple]) -> Image.Image:
         draw_symbol(draw, (places[2], below + 3), right)
         draw_words(draw, (places[2] + 16, below), ("", triple.answer, percent), room - 16, color)
     return panel
-
-
-def _plus(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
-    x, y = center
-    draw.rectangle((x - 8, y - 1, x + 8, y + 1), fill=INK)
-    draw.rectangle((x - 1, y - 8, x + 1, y + 8), fill=INK)
-
-
-def _arrow(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
-    x, y = center
-    draw.rectangle((x - 10, y - 1, x + 4, y + 1), fill=INK)
-    draw.polygon(((x + 4, y - 7), (x + 4, y + 7), (x + 11, y)), fill=INK)
 
 
 def _patterns(tiles: Tiles, names: Sequence[str]) -> Image.Image:
@@ -276,7 +252,7 @@ def _classes(classes: Sequence[ClassRow]) -> Image.Image:
     ranked = sorted(
         classes, key=lambda row: (not row.named, 1.0 if math.isnan(row.dominance) else -row.dominance)
     )
-    shown = ranked[:MOST_CLASSES]
+    shown = ranked[:MOST_CLASS_ROWS]
     more = len(ranked) - len(shown)
     top = 2 * LINE + 4
     panel, draw = _panel(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
+from lightning_cam.loggers.backends import Backend
 
 OFF = r"switched itself off in epoch \d; training goes on, without further maps, and its scalars stay as they are "
 
@@ -242,7 +243,7 @@ def pictures(logger: TensorBoardLogger, tag: str = "cam/overlay") -> list[int]:
 
 
 def test_a_logger_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOGGERS, Full, no_room)
+    monkeypatch.setitem(LOGGERS, "full", Backend("full", Full, no_room))
     expected = train(tmp_path / "without", [])
     full, board = Full(tmp_path / "full"), Board(tmp_path / "board")
     monitor = CAMMonitor(probe=9, cues=None)

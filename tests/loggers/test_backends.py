@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_cam.loggers.backends import LOGGERS, Show, show, takes_add_image
+from lightning_cam.loggers.backends import LOGGERS, Backend, backend_of, show
 
 
 class Child(Foreign):
@@ -71,7 +72,7 @@ def test_a_writer_derived_from_torchs_gets_its_jpeg_or_its_bytes(
     "experiment", [None, SimpleNamespace(), SimpleNamespace(add_image=None), {"add_image": len}]
 )
 def test_who_takes_no_pictures_is_not_shown_any(experiment: Any, picture: Image.Image) -> None:
-    assert takes_add_image(Foreign(experiment)) is False
+    assert backend_of(Foreign(experiment)) is None
     assert show(Foreign(experiment), "cam/overlay", picture, 0) is False
 
 
@@ -80,15 +81,18 @@ def test_the_csv_logger_takes_no_pictures(tmp_path: Path, picture: Image.Image) 
     assert not list(tmp_path.rglob("*.jpg"))
 
 
-def noting(name: str) -> Show:
-    return lambda logger, tag, picture, step: logger.taken.append((name, tag, picture.size, step))
+def noting(name: str, kind: type) -> Backend:
+    def note(logger: Any, tag: str, picture: Image.Image, step: int) -> None:
+        logger.taken.append((name, tag, picture.size, step))
+
+    return Backend(name, kind, note)
 
 
 @pytest.mark.parametrize("kind", [Foreign, Child])
 def test_a_row_decides_for_its_class_and_those_derived_from_it(
     kind: type[Foreign], monkeypatch: pytest.MonkeyPatch, picture: Image.Image
 ) -> None:
-    monkeypatch.setitem(LOGGERS, Foreign, noting("row"))
+    monkeypatch.setitem(LOGGERS, "row", noting("row", Foreign))
     logger = kind(Writer())
     assert show(logger, "cam/overlay", picture, 11) is True
     assert logger.taken == [("row", "cam/overlay", (96, 64), 11)]
@@ -97,7 +101,7 @@ def test_a_row_decides_for_its_class_and_those_derived_from_it(
 
 def test_the_nearest_class_decides(monkeypatch: pytest.MonkeyPatch, picture: Image.Image) -> None:
     for kind in (Logger, Foreign, Child):
-        monkeypatch.setitem(LOGGERS, kind, noting(kind.__name__))
+        monkeypatch.setitem(LOGGERS, kind.__name__, noting(kind.__name__, kind))
     child, foreign = Child(), Foreign()
     assert show(child, "cam/overlay", picture, 1)
     assert show(foreign, "cam/overlay", picture, 2)
@@ -107,7 +111,7 @@ def test_the_nearest_class_decides(monkeypatch: pytest.MonkeyPatch, picture: Ima
 def test_a_row_for_another_class_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, picture: Image.Image
 ) -> None:
-    monkeypatch.setitem(LOGGERS, Child, noting("child"))
+    monkeypatch.setitem(LOGGERS, "child", noting("child", Child))
     parent = Foreign(Writer())
     assert show(parent, "cam/overlay", picture, 1)
     assert (len(parent.experiment.calls), parent.taken) == (1, [])

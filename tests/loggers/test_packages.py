@@ -20,7 +20,7 @@ from support.stored import Stored, from_events, from_wandb
 from torch.nn import functional as F
 
 from lightning_cam import CAMMonitor
-from lightning_cam.loggers.backends import LOGGERS
+from lightning_cam.loggers.backends import LOGGERS, Backend
 from lightning_cam.loggers.publish import Destination, PublishError, publish, publish_text, where_to
 
 TEXT = "epoch 1 · step 2\n\n- warning: cue 'border_8' decides 97 % of conflicts"
@@ -99,7 +99,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: 
         if tag == "cam/overlay":
             handed.pictures[step] = picture
 
-    LOGGERS[Own] = keep
+    LOGGERS["own"] = Backend("own", Own, keep)
     try:
         fitted = lightning.Trainer(
             default_root_dir=directory,
@@ -114,7 +114,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: 
         )
         fitted.fit(Module(), loader(), loader(12, 1))
     finally:
-        del LOGGERS[Own]
+        del LOGGERS["own"]
     assert len(handed.scalars) == len(handed.pictures) == 2, "one look in each epoch"
     assert list(handed.pictures) == list(handed.scalars), "pictures stand at the step of the scalars"
     assert not list(directory.rglob("cam/overlay/*.jpg")), "no files where a logger takes pictures"
@@ -428,7 +428,8 @@ def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(
     ):
         assert where_to(trainer(tmp_path, logger=loggers)).any_thread is expected
     comet.experiment.end()
-    monkeypatch.setitem(LOGGERS, TensorBoardLogger, lambda logger, tag, picture, step: None)
+    own = Backend("own", TensorBoardLogger, lambda logger, tag, picture, step: None)
+    monkeypatch.setitem(LOGGERS, "own", own)
     assert where_to(trainer(tmp_path, logger=TensorBoardLogger(tmp_path))).any_thread is False
 
 
@@ -441,7 +442,8 @@ def test_a_row_of_the_users_own_is_called_on_the_main_thread(
         pass
 
     used = []
-    monkeypatch.setitem(LOGGERS, Own, lambda *arguments: used.append(threading.current_thread()))
+    own = Backend("own", Own, lambda *arguments: used.append(threading.current_thread()))
+    monkeypatch.setitem(LOGGERS, "own", own)
     fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=Own(tmp_path / "own"))
     fitted.fit(Classifier(), loader(), loader(seed=1))
     assert (

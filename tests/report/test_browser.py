@@ -205,6 +205,40 @@ def test_without_images_maps_are_shown(browser: WebDriver, tmp_path: Path) -> No
 # --- what it says
 
 
+CUE = {"shortcut/border_8": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("given_to_it", "tile", "sentence"),
+    [
+        (
+            {"scalars": CUE, "tested": (64, 64)},
+            "none found\n64 of 64 images tested",
+            "Shortcut tests: none found (64 of 64 images tested).",
+        ),
+        (
+            {"scalars": CUE, "tested": (9, 18)},
+            "none found\n9 of 18 images tested",
+            "Shortcut tests: none found (9 of 18 images tested).",
+        ),
+        (
+            {"scalars": CUE, "tested": (6, 18)},
+            "not possible yet\n6 of 18 images are answered rightly",
+            "Shortcut tests: not possible yet, 6 of 18 images are answered rightly.",
+        ),
+        ({}, "not tested", "Shortcut tests: not tested."),
+    ],
+    ids=["all", "enough", "too few", "no tests"],
+)
+def test_it_says_how_much_was_tested_where_nothing_was_found(
+    given_to_it: dict[str, Any], tile: str, sentence: str, browser: WebDriver, tmp_path: Path
+) -> None:
+    looks, images = history(2, 3, (4, 4)), probe(3, 16, 16)
+    opened(browser, write_report(looks, tmp_path / "page.html", probe=images, **given_to_it))
+    assert f"Shortcut tests\n{tile}" in one(browser, "#tiles").text
+    assert sentence in one(browser, "#findings").text
+
+
 def test_it_says_what_was_found_and_what_changed(
     browser: WebDriver, page: Path, given: tuple[History, Probe]
 ) -> None:
@@ -218,6 +252,8 @@ def test_it_says_what_was_found_and_what_changed(
     moved = int((looks.looks[-1].predicted != looks.looks[-2].predicted).sum())
     assert f"{moved} of 5 shown" in tiles
     assert "1 warning" in tiles
+    drift = looks.looks[-1].means["drift_last"]
+    assert f"Change since epoch 1\n{drift:.3f} bit (0 same, 1 disjoint)" in tiles
     assert finding().statement in one(browser, "#findings").text
     assert one(browser, "#when").text == "epoch 2"
     assert "gradcam at layer4 · target: label" in one(browser, "#asked").text

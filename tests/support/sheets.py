@@ -13,6 +13,24 @@ from lightning_cam.visualization.canvas import (
 )
 from lightning_cam.visualization.overlay import draw_overlay
 from lightning_cam.visualization.scene import Style
+import math
+from lightning_cam.visualization.canvas import (
+    BADGE,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    REMARK,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    text_width,
+)
+from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
+from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
+from lightning_cam.visualization.style import Style
 
 HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
 NAMES = ("cat", "dog", "golden retriever", "tench, Tinca tinca")
@@ -80,7 +98,8 @@ def sheet(
         )
     reasons = torch.tensor(reasons or [0] * count)
     scores = answers(predicted, len(names or NAMES))
-    draw, _ = draw_overlay(images, cams, scores, reasons, probe, header, style or Style(), parts)
-    picture = draw()
+    picture = draw_overlay(
+        Scene(probe, images, cams, scores, reasons, History(), *header, style or Style(), parts=parts)
+    )()
     assert picture.mode == "RGB"
     return np.asarray(picture)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
+from lightning_cam.loggers.backends import Backend
 from lightning_cam import distributed as ranks
 from support.modules import Classifier, data, loader, trainer
 from support.planted import ReadsTheTag, tagged
@@ -174,7 +175,7 @@ def raises(logger: Full, tag: str, picture: Any, step: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-LOGGERS[Full] = raises
+LOGGERS["full"] = Backend("full", Full, raises)
 
 
 def sharded(directory: Path, monitor: CAMMonitor | None, kind: type[Classifier] = Sharded) -> Found:

@@ -1,6 +1,7 @@
 """What tells classes apart: their mean maps and the difference."""
 
 import numpy as np
+from support.scenes import scene, in_a_fit
 import torch
 from support.looks import SMALL_HEADER
 from torch import nn
@@ -14,6 +15,14 @@ from lightning_cam.visualization.scene import (
     Style,
     prepare_images,
 )
+from dataclasses import replace
+from typing import Any
+from lightning_cam.visualization.animation import draw_animation
+from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
+from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
+from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
+from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
 
 
 def test_class_means_and_their_difference() -> None:
@@ -24,13 +33,17 @@ def test_class_means_and_their_difference() -> None:
     cams[labels == 0, 0, 0] = torch.tensor([5.0, 1.0, 3.0])
     cams[labels == 1, 0, 1] = 2.0
     cams[1] = 0  # blank
-    drawn = draw_classes(
-        images, cams, labels, Probe(images, labels, None, ("left", "right")), SMALL_HEADER, Style("gray", 1.0)
+    found = scene(
+        Probe(images, labels, None, ("left", "right")),
+        Style(colormap="gray", opacity=1.0),
+        cams=cams,
+        scores=torch.eye(2)[labels],
     )
+    drawn = draw_classes(found)
     assert drawn is not None
     pixels = np.asarray(drawn())
-    side = prepare_images(images, Style(), STRIP_TILES).size[0]
-    step = max(side, 104) + 14
+    side = found.strip.size[0]
+    step = max(side, NARROWEST_TILE) + 14
     top = TOP + 2 * LINE
     for place, label in enumerate((0, 1)):
         x = MARGIN + place * step
@@ -56,7 +69,4 @@ def test_class_means_and_their_difference() -> None:
 def test_classes_need_two() -> None:
     images, cams = torch.rand(3, 3, 8, 8), torch.rand(3, 2, 2)
     for labels in (None, torch.tensor([1, 1, 1])):
-        assert (
-            draw_classes(images, cams, torch.zeros(3).long(), Probe(images, labels), SMALL_HEADER, Style())
-            is None
-        )
+        assert draw_classes(scene(Probe(images, labels), cams=cams)) is None

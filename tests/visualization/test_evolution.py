@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from support.scenes import scene, in_a_fit
 import torch
 from PIL import Image
 from support.looks import SMALL_HEADER, looks
@@ -45,6 +46,32 @@ from lightning_cam.visualization.scene import (
     STRIP_TILES,
     Style,
 )
+from dataclasses import replace
+from typing import Any
+from lightning_cam.visualization.animation import draw_animation
+from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
+from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
+from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
+from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
+import math
+from lightning_cam.visualization.canvas import (
+    BADGE,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    REMARK,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    text_width,
+)
+from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
+from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
+from lightning_cam.visualization.style import Style
 
 
 def strip(
@@ -68,7 +95,7 @@ def strip(
         history = history.added(look)
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
-    return np.asarray(draw_evolution(images, history, probe, HEADER, Style())())
+    return np.asarray(draw_evolution(in_a_fit(probe, history))())
 
 
 def strip_places(
@@ -184,7 +211,7 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
         cams = torch.rand(8, *[3] * len(size), generator=torch.Generator().manual_seed(epoch + 2))
         history = history.added(remember(epoch, epoch + 1, cams, torch.arange(8) % 4, torch.rand(8), {}))
     probe = Probe(images, torch.arange(8) % 4, None, NAMES)
-    width, height = draw_evolution(images, history, probe, HEADER, Style())().size
+    width, height = draw_evolution(in_a_fit(probe, history))().size
     assert width <= 2200
     assert height <= 1100
 
@@ -192,12 +219,9 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
 def test_the_runs_scale_is_each_images_largest_value() -> None:
     history, cams = looks(3, 2, (1.0, 4.0, 2.0))
     images = torch.zeros(2, 3, 32, 32)
-    probe, style = Probe(images, torch.tensor([0, 1])), Style("gray", 1.0, color_scale="run")
+    probe, style = Probe(images, torch.tensor([0, 1])), Style(colormap="gray", opacity=1.0, color_scale="run")
     scores = torch.eye(4)[:2] * 9
-    draw, _ = draw_overlay(
-        images, cams, scores, torch.zeros(2).long(), probe, SMALL_HEADER, style, history=history
-    )
-    pixels = np.asarray(draw())
+    pixels = np.asarray(draw_overlay(scene(probe, style, history, cams, scores))())
     side = tile_size(32, 32, 112, 224)[0]
     tile = pixels[
         TOP + FRAME : TOP + FRAME + side, MARGIN + 2 * FRAME + side : MARGIN + 2 * FRAME + 2 * side, 0
@@ -212,11 +236,7 @@ def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
     drawn = [
         np.asarray(
             draw_evolution(
-                images,
-                history,
-                Probe(images, labels, None, ("cat", "dog", "cow", "hen")),
-                SMALL_HEADER,
-                Style(),
+                scene(Probe(images, labels, None, ("cat", "dog", "cow", "hen")), history=history, in_fit=True)
             )()
         )
         for labels in (torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]))
@@ -244,7 +264,8 @@ def test_a_strip_without_changes_has_no_chart() -> None:
 
 def test_an_animation_moves_from_the_first_look_to_the_last() -> None:
     images, (history, _) = torch.rand(5, 3, 16, 16), looks(4, 5, (1.0,) * 4)
-    made = draw_animation(images, history, Probe(images, torch.arange(5) % 4), "gradcam", Style())()
+    probe = Probe(images, torch.arange(5) % 4)
+    made = draw_animation(scene(probe, history=history, in_fit=True, is_last=True))()
     assert len(made) == 4
     assert len({frame.size for frame in made}) == 1
     assert all((np.asarray(one) != np.asarray(other)).any() for one, other in itertools.pairwise(made))

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.scenes import scene, in_a_fit
 import torch
 from PIL import Image
+from support.scenes import scene
+from dataclasses import replace
+from lightning_cam.visualization.style import Style
+from lightning_cam.visualization.animation import draw_animation
 from support.looks import SMALL_HEADER, looks
 
 from lightning_cam import Probe
@@ -33,17 +38,12 @@ def sheets() -> dict[str, Image.Image]:
     history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
     scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
     confusions = (cams.flip(1), cams - cams.flip(1))
-    style = Style(foreground=0.6)
-    draw, _ = draw_overlay(
-        images, cams, scores, torch.zeros(8).long(), probe, SMALL_HEADER, style, None, confusions, history
-    )
-    classes = draw_classes(images, cams, scores.argmax(dim=1), probe, SMALL_HEADER, style)
-    assert classes is not None
+    drawn = scene(probe, Style(foreground=0.6), history, cams, scores, confusions=confusions, in_fit=True)
     return {
-        "overlay": draw(),
-        "evolution": draw_evolution(images, history, probe, SMALL_HEADER, Style(color_scale="run"))(),
-        "classes": classes(),
-        "animation": draw_animation(images, history, probe, SMALL_HEADER[1], Style("RdBu_r"))()[-1],
+        "overlay": draw_overlay(drawn)(),
+        "evolution": draw_evolution(replace(drawn, style=Style(color_scale="run")))(),
+        "classes": draw_classes(drawn)(),
+        "animation": draw_animation(replace(drawn, style=Style(colormap="RdBu_r"), is_last=True))()[-1],
     }
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.scenes import scene, in_a_fit
 import torch
 from support.looks import SMALL_HEADER
 from support.sheets import (
@@ -33,6 +34,32 @@ from lightning_cam.visualization.canvas import FRAME, GAP, LINE, MARGIN, NARROWE
 from lightning_cam.visualization.overlay import GRID_TILES, Caption, draw_overlay
 from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
 from lightning_cam.visualization.scene import FOREGROUND_LINE, MASK_LINE, Style, part_legend
+from dataclasses import replace
+from typing import Any
+from lightning_cam.visualization.animation import draw_animation
+from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
+from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
+from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
+from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
+import math
+from lightning_cam.visualization.canvas import (
+    BADGE,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    NARROWEST,
+    REMARK,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    text_width,
+)
+from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
+from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
+from lightning_cam.visualization.style import Style
 
 
 def cells(pixels: Pixels, tile: tuple[int, int], count: int) -> list[Place]:
@@ -102,7 +129,7 @@ def test_each_cell_holds_its_image_in_a_frame_of_the_right_colour(channels: int)
 def test_the_overlay_is_image_and_heatmap() -> None:
     cams = torch.zeros(2, 7, 7)
     cams[0, :, :3] = 1
-    pixels = sheet(plain(2), [0, 1], [0, 1], cams=cams, style=Style("viridis", 0.25))
+    pixels = sheet(plain(2), [0, 1], [0, 1], cams=cams, style=Style(colormap="viridis", opacity=0.25))
     height, width = tile_size(32, 32, *GRID_TILES)
     table = color_table("viridis")
     first, second = cells(pixels, (height, width), 2)
@@ -185,10 +212,8 @@ def test_a_class_without_a_name_gets_its_number() -> None:
 def test_scores_that_are_not_finite_are_drawn() -> None:
     probe = Probe(plain(2), torch.tensor([0, 1]))
     scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
-    draw, _ = draw_overlay(
-        plain(2), torch.full((2, 7, 7), torch.nan), scores, torch.tensor([1, 1]), probe, HEADER, Style()
-    )
-    picture = draw()
+    cams, reasons = torch.full((2, 7, 7), torch.nan), torch.tensor([1, 1])
+    picture = draw_overlay(Scene(probe, plain(2), cams, scores, reasons, History(), *HEADER))()
     pixels = np.asarray(picture)
     first, second = (
         third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2)
@@ -200,18 +225,19 @@ def test_scores_that_are_not_finite_are_drawn() -> None:
 def test_the_normalization_is_undone_and_guessing_is_said() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
     images = (plain(2) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    for style, said in ((Style(normalization=(mean, std)), False), (Style(), True)):
-        draw, guessed = draw_overlay(
+    for normalization, said in (((mean, std), False), (None, True)):
+        scene = Scene(
+            Probe(images),
             images,
             torch.rand(2, 7, 7),
             torch.rand(2, 4),
             torch.zeros(2, dtype=torch.long),
-            Probe(images),
-            HEADER,
-            style,
+            History(),
+            *HEADER,
+            normalization=normalization,
         )
-        drawn = draw()
-        assert guessed is said
+        drawn = draw_overlay(scene)()
+        assert scene.is_range_guessed is said
         x, y = cells(np.asarray(drawn), tile_size(32, 32, *GRID_TILES), 2)[1]
         difference = np.abs(
             np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()
@@ -220,8 +246,9 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
 
 
 def test_the_colour_bar_runs_from_the_first_colour_to_the_last() -> None:
-    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style("viridis"))
-    line = pixels[pixels.shape[0] - BAR + 8, MARGIN : MARGIN + 150]
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style(colormap="viridis"))
+    start = MARGIN + math.ceil(text_width("none")) + 8
+    line = pixels[pixels.shape[0] - BAR + 8, start : start + 150]
     table = 255 * color_table("viridis").numpy()
     assert np.abs(line[0] - table[0]).max() < 4
     assert np.abs(line[-1] - table[255]).max() < 4
@@ -234,13 +261,11 @@ def test_a_long_header_stays_within_the_picture() -> None:
         "a method of mine at a.very.long.name.of.a.layer · target: a function" * 5,
     )
     probe = Probe(plain(1), torch.tensor([0]), None, NAMES)
-    draw, _ = draw_overlay(
-        plain(1), torch.rand(1, 7, 7), answers([0], 4), torch.tensor([0]), probe, header, Style()
-    )
-    picture = draw()
+    cams, scores = torch.rand(1, 7, 7), answers([0], 4)
+    picture = draw_overlay(Scene(probe, plain(1), cams, scores, torch.tensor([0]), History(), *header))()
     pixels = np.asarray(picture)
-    assert (pixels[:FIRST_ROW, -MARGIN + 2 :] == 255).all()
-    assert (pixels[:FIRST_ROW] < 255).any()
+    assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
+    assert (pixels[:TOP] < 255).any()
 
 
 # --- signals, volumes and parts
@@ -250,7 +275,9 @@ def test_a_volume_is_three_slices_beside_their_overlays() -> None:
     cams = torch.zeros(3, 4, 4, 4)
     cams[:, 0] = 1
     cams[2] = 0
-    pixels = sheet(plain(3, (16, 16, 16)), [0, 1, 3], [0, 1, 2], cams=cams, style=Style("viridis", 0.25))
+    pixels = sheet(
+        plain(3, (16, 16, 16)), [0, 1, 3], [0, 1, 2], cams=cams, style=Style(colormap="viridis", opacity=0.25)
+    )
     side, gap = 96, SLICE_GAP
     width = 3 * side + 2 * gap
     table = 255 * color_table("viridis").numpy()
@@ -279,7 +306,7 @@ def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
     signals = torch.randn(3, channels, 500, generator=torch.Generator().manual_seed(3))
     cams = torch.zeros(3, 10)
     cams[:, 7:] = 1
-    pixels = sheet(signals, [0, 1, 2], [0, 1, 2], cams=cams, style=Style("viridis", 0.25))
+    pixels = sheet(signals, [0, 1, 2], [0, 1, 2], cams=cams, style=Style(colormap="viridis", opacity=0.25))
     traces = 255 * trace(displayable(signals)[0], drawn_size(signals))[:, 0].numpy()[..., None]
     height, width = traces.shape[1:3]
     table = 255 * color_table("viridis").numpy()
@@ -357,9 +384,7 @@ def test_lines_of_masks_and_foreground_are_drawn_and_named() -> None:
     def lines(masks: Tensor | None, foreground: float | None) -> tuple[bool, bool]:
         probe = Probe(images, torch.tensor([0]), masks)
         style = Style(foreground=foreground)
-        draw, _ = draw_overlay(
-            images, cams, torch.tensor([[9.0, 0.0]]), torch.tensor([0]), probe, SMALL_HEADER, style
-        )
+        draw = draw_overlay(scene(probe, style, cams=cams, scores=torch.tensor([[9.0, 0.0]])))
         pixels = np.asarray(draw())[:, : MARGIN + 2 * 128 + 3 * FRAME]
         body = pixels[TOP + FRAME : TOP + FRAME + 128, MARGIN + FRAME : MARGIN + FRAME + 256]
         return bool((body == MASK_LINE).all(axis=2).any()), bool((body == FOREGROUND_LINE).all(axis=2).any())

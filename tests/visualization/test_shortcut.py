@@ -11,19 +11,29 @@ import torch
 from torch import Tensor
 
 from lightning_cam.visualization.blend import color_table
-from lightning_cam.visualization.canvas import BAR, FRAME, GAP, LINE, MARGIN, RIGHT, UNKNOWN, WRONG
+from lightning_cam.visualization.canvas import (
+    BAR,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    wrap_text,
+)
 from lightning_cam.visualization.projection import tile_size
 from lightning_cam.visualization.shortcut import (
     BETWEEN,
     CELL,
     LIGHT,
+    MOST_LINES,
     NAME,
     NARROWEST_TILE,
     PANEL,
     SIGN,
     ClassRow,
     Triple,
-    _wrap,
     draw_sheet,
 )
 
@@ -320,17 +330,17 @@ def test_long_names_stay_in_their_room() -> None:
 
 def test_the_statement_is_wrapped_and_never_cut_silently() -> None:
     words = [f"word{i}" for i in range(400)]
-    assert _wrap("", 700) == []
-    assert _wrap(HEADER[1], 700) == [HEADER[1]]
-    assert _wrap("one\ntwo", 700) == ["one", "two"]
-    wrapped = _wrap(" ".join(words[:30]), 700)
+    assert wrap_text("", 700, MOST_LINES) == []
+    assert wrap_text(HEADER[1], 700, MOST_LINES) == [HEADER[1]]
+    assert wrap_text("one\ntwo", 700, MOST_LINES) == ["one", "two"]
+    wrapped = wrap_text(" ".join(words[:30]), 700, MOST_LINES)
     assert 1 < len(wrapped) <= 3
     assert " ".join(wrapped) == " ".join(words[:30])
-    cut = _wrap(" ".join(words), 700)
+    cut = wrap_text(" ".join(words), 700, MOST_LINES)
     assert len(cut) == 3
     assert ["…" in line for line in cut] == [False, False, True]
     assert cut[-1].endswith("word399")
-    assert "…" in _wrap("x" * 500, 700)[0]
+    assert "…" in wrap_text("x" * 500, 700, MOST_LINES)[0]
     heights = [
         sheet(header=(HEADER[0], statement)).shape[0]
         for statement in ("", "a", "a\nb", "a\nb\nc", "a\nb\nc\nd")

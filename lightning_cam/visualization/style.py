@@ -1,0 +1,61 @@
+"""How pictures are drawn: what a user may choose of it."""
+
+from dataclasses import dataclass
+
+from lightning_cam.checks import check_whole
+from lightning_cam.visualization.blend import check_colormap, is_diverging
+
+
+@dataclass(frozen=True)
+class Style:
+    """How maps are drawn: ``CAMMonitor(style=Style(shown=8, colormap="viridis"))``.
+
+    Args:
+        shown: How many of the probe images are drawn, the first ones; statistics use all.
+        colormap: Name of a matplotlib colormap; a diverging one, such as "RdBu_r", draws both signs of a map.
+        opacity: Of the heatmap over the image, in [0, 1].
+        color_scale: "map": colours run to each map's own maximum; "run": to each image's maximum over all
+            looks so far.
+        foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None
+            draws none.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument's value is outside what is stated here.
+
+    Example:
+        >>> Style(shown=8, colormap="RdBu_r").signed
+        True
+    """
+
+    shown: int = 16
+    colormap: str = "inferno"
+    opacity: float = 0.5
+    color_scale: str = "map"
+    foreground: float | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("shown", self.shown, 1)
+        check_colormap(self.colormap)
+        opacity, foreground = self.opacity, self.foreground
+        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+        if self.color_scale not in ("map", "run"):
+            raise ValueError(f"color_scale: got {self.color_scale!r}; give 'map' or 'run'.")
+        is_number = isinstance(foreground, int | float) and not isinstance(foreground, bool)
+        if not (foreground is None or (is_number and 0 < foreground <= 1)):
+            raise ValueError(
+                f"foreground: got {foreground!r}; give a share of the map's maximum in (0, 1], such as 0.5, "
+                "or None."
+            )
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the two ends of the colour table stand for, in words."""
+        most = "strongest in this image" + ("" if self.color_scale == "map" else " over the run")
+        return ("against", f"for (ends: {most})") if self.signed else ("none", most)
+
+    @property
+    def signed(self) -> bool:
+        """Whether maps are drawn with both signs."""
+        return is_diverging(self.colormap)
