@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision.transforms import v2
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Inputs
 
 OTHERS = ("googlenet", "inception", "squeezenet")  # two scores in training; no linear layer at the end
 MODELS = [name for name in torchvision.models.list_models(torchvision.models) if not name.startswith(OTHERS)]
@@ -160,9 +160,8 @@ def main() -> None:
     module = Classifier(
         pretrained(arguments.model, arguments.weights, arguments.checkpoint), arguments.learning_rate
     )
-    monitor = CAMMonitor(
-        masks=2 if arguments.masks else None
-    )  # where in a batch (image, label, mask) they are
+    where = Inputs(masks=2 if arguments.masks else None)  # a batch is (image, label, mask)
+    monitor = CAMMonitor(inputs=where)
     trainer = Trainer(
         max_epochs=arguments.epochs, callbacks=[monitor], devices=1, default_root_dir=arguments.logs
     )

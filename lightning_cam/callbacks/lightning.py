@@ -2,23 +2,66 @@
 
 import functools
 import importlib
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from lightning_utilities.core import rank_zero
+
 Trainer: TypeAlias = Any  # of either namespace
 LightningModule: TypeAlias = Any
+NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 
 
 def callback_bases() -> tuple[type, ...]:
-    """``Callback`` of both namespaces, as far as they are installed: each Trainer asks for its own."""
+    """``Callback`` of both namespaces, as far as they are installed: each Trainer asks for its own.
+
+    So both are imported here, also the one that the user's code does not use. Each writes two globals of
+    ``lightning_utilities`` when it is imported: the log of all messages, and the category of deprecation
+    warnings. They are put back, so that ``logging.getLogger("lightning.pytorch").setLevel(...)`` still works.
+    """
+    in_use = any(sys.modules.get(namespace) is not None for namespace in NAMESPACES)
+    log, category = rank_zero.log, rank_zero.rank_zero_deprecation_category
     bases = []
-    for namespace in ("lightning.pytorch", "pytorch_lightning"):
+    for namespace in NAMESPACES:
         try:
             bases.append(importlib.import_module(namespace).Callback)
         except ModuleNotFoundError:
             continue
+
+    if in_use:
+        rank_zero.log, rank_zero.rank_zero_deprecation_category = log, category
+    elif len(bases) == len(NAMESPACES):
+        # The user's own import comes later and finds both done, so nobody knows yet which one it will be.
+        rank_zero.log = LogOfCaller()  # type: ignore[assignment]
+        rank_zero.rank_zero_deprecation_category = _deprecation_of_both()
     return tuple(bases)
+
+
+class LogOfCaller:
+    """Is, at each use, the log of the namespace whose code writes the message.
+
+    It stands where ``lightning_utilities`` has one log for both namespaces, the one imported last.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        frame = sys._getframe(1)
+        while frame is not None:
+            root = frame.f_globals.get("__name__", "").partition(".")[0]
+            if root in ("lightning", "pytorch_lightning", "lightning_fabric"):
+                break
+            frame = frame.f_back  # type: ignore[assignment]
+        namespace = "lightning.pytorch" if frame is not None and root == "lightning" else "pytorch_lightning"
+        return getattr(logging.getLogger(f"{namespace}.utilities.rank_zero"), name)
+
+
+def _deprecation_of_both() -> type[DeprecationWarning]:
+    """A category that a filter for either namespace's ``LightningDeprecationWarning`` fits."""
+    modules = ("lightning.fabric.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
+    bases = [importlib.import_module(module).LightningDeprecationWarning for module in modules]
+    return type("LightningDeprecationWarning", tuple(bases), {})
 
 
 def forward_through(trainer: Trainer, forward: Callable | None) -> Callable | None:
