@@ -34,15 +34,16 @@ from research.shortcuts.verdict import draw, summary, table
 
 PROBE = 64
 
-
+# The files of the package that decide what is found: where one changes, runs are judged anew.
 RULE = (
-    "shortcuts.py",
-    "transplants.py",
-    "class_means.py",
-    "findings.py",
-    "probe.py",
-    "functional/cues.py",
-    "functional/dominance.py",
+    "shortcuts/examine.py",
+    "shortcuts/pairing.py",
+    "shortcuts/class_means.py",
+    "shortcuts/findings.py",
+    "shortcuts/cues.py",
+    "shortcuts/features.py",
+    "shortcuts/counts.py",
+    "data/sampler.py",
 )
 
 

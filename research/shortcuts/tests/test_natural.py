@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 from torchvision.models import resnet18
 
+from research.shortcuts import natural
 from research.shortcuts.natural import Pets, Waterbirds, group_accuracy
 
 SCRIPT = "research.shortcuts.natural"
