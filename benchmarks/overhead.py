@@ -12,7 +12,7 @@ wait   without shortcut tests: wall time in all hooks of the monitor during one 
        By hand: a callback with pytorch-grad-cam for the same
        images at the same layer, and a figure of matplotlib, in the same validation. Threads work on when the hooks have returned:
        "behind" is the processor time that they take, until all is idle, before anything else is timed.
-share  with shortcut tests, in an epoch of 1000 times the median of a measured training batch of 64, without loading of data. Every
+share  with shortcut tests, in an epoch of 1000 times the median of a measured training batch, without loading of data. Every
        probe image is answered rightly, and so a host: the dearest case.
 growth how time and memory grow with the probe's images, with classes and with looks; see ``growth.py``.
 
@@ -47,11 +47,13 @@ EPOCH, TRAINING_BATCH = 1000, 64
 LOOKS = 9  # of share: at least every third makes all tests, and one that shall confirm what was found
 
 
-def training_step(net: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], None]:
+def training_step(
+    net: nn.Module, images: Tensor, labels: Tensor, count: int, device: torch.device
+) -> Callable[[], None]:
     """One training batch of a copy of the network: forward, backward, step."""
     copy = deepcopy(net).train()
     optimizer = torch.optim.SGD(copy.parameters(), lr=1e-3, momentum=0.9)
-    rows = torch.arange(TRAINING_BATCH) % len(images)
+    rows = torch.arange(count) % len(images)
     batch, truth = images[rows].to(device), labels[rows].to(device)
 
     def step() -> None:
@@ -123,10 +125,9 @@ def share(name: str, count: int, options: argparse.Namespace, device: torch.devi
     figures = Figures(name, count, min(count, options.max_batch))
     figures.hosts = fit_last_layer(net, images.to(device), labels.to(device), figures.batch)
     rows = torch.arange(options.validation) % count
-    run = Run(
-        figures, CAMMonitor(Probe(images, labels)), device, step=training_step(net, images, labels, device)
-    )
-    run.fit(net, TensorDataset(images[rows], labels[rows]), LOOKS)
+    step = training_step(net, images, labels, options.training_batch, device)
+    run = Run(figures, CAMMonitor(Probe(images, labels)), device, step=step)
+    run.fit(net, TensorDataset(images[rows], labels[rows]), options.looks)
     return figures
 
 
@@ -232,6 +233,8 @@ def main() -> None:
         help="images of which share takes class means; the monitor takes 512 of a class at most",
     )
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--looks", type=int, default=LOOKS, help="of share")
+    parser.add_argument("--training-batch", type=int, default=TRAINING_BATCH, help="images, of share")
     parser.add_argument(
         "--growth-sizes",
         choices=list(growth.SIZES),
