@@ -7,12 +7,11 @@ Prints medians, their ratio, and the peak of tensor memory that each needs beyon
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 
 import torch
 import torchvision
-from side_by_side import peak_bytes, seconds, surroundings
+from side_by_side import compare, surroundings
 from torch import Tensor, nn
 
 from lightning_cam import explain
@@ -47,33 +46,17 @@ def main() -> None:
         "look": look,
         "look, layer to be found": lambda: look(None),
     }
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    order = list(variants)
-    for _ in range(arguments.rounds + 2):
-        order = (
-            order[1:] + order[:1]
-        )  # else each would always follow the same one, and find the caches as that leaves them
-        for name in order:
-            times[name].append(seconds(variants[name], device))
-    medians = {name: statistics.median(values[2:]) for name, values in times.items()}
-    # Pairs of one round saw the same load of the machine.
-    ratios = {
-        name: statistics.median(
-            mine / base for mine, base in zip(times[name][2:], times["inference"][2:], strict=True)
-        )
-        for name in variants
-    }
-    peaks = {name: peak_bytes(run, device) for name, run in variants.items()}
+    found = compare(variants, device, arguments.rounds)
 
     print(
         f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {arguments.rounds} rounds; "
         f"{surroundings(device)}\n"
     )
     print("| | median time | ratio | peak memory | ratio |\n|---|---|---|---|---|")
-    for name in variants:
-        memory = peaks[name] / peaks["inference"]
+    for name, timed in found.items():
+        memory = timed.peak / found["inference"].peak
         print(
-            f"| {name} | {medians[name]:.3f} s | {ratios[name]:.3f} | {peaks[name] / 1e6:.0f} MB | {memory:.3f} |"
+            f"| {name} | {timed.time:.3f} s | {timed.ratio:.3f} | {timed.peak / 1e6:.0f} MB | {memory:.3f} |"
         )
 
 

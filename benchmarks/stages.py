@@ -7,11 +7,12 @@ Prints medians, their ratio, and how many images were sent through the network, 
 """
 
 import argparse
-import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torchvision
-from side_by_side import seconds, surroundings
+from side_by_side import Timed, compare, surroundings
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import predicting
@@ -29,17 +30,65 @@ def fitted(name: str, images: Tensor, labels: Tensor, batch: int) -> nn.Module:
     model = torchvision.models.get_model(name, weights=None).eval().to(images.device)
     head, model.fc = model.fc, nn.Identity()
     with torch.inference_mode():
-        features = torch.cat([model(part) for part in images.split(batch)]).double()
-        middle, targets = (
-            features.mean(dim=0),
-            torch.nn.functional.one_hot(labels).double() - 1 / len(labels.unique()),
-        )
-        weight = torch.linalg.lstsq(
-            features - middle, targets, driver="gelsd" if images.device.type == "cpu" else None
-        ).solution.T
+        # On the CPU, as CUDA's solver takes matrices of full rank only, and centred ones never are.
+        features = torch.cat([model(part) for part in images.split(batch)]).double().cpu()
+        known = labels.cpu()
+        middle = features.mean(dim=0)
+        targets = nn.functional.one_hot(known).double() - 1 / len(known.unique())
+        weight = torch.linalg.lstsq(features - middle, targets, driver="gelsd").solution.T
     model.fc = nn.Linear(head.in_features, weight.shape[0]).to(images.device)
-    model.fc.weight, model.fc.bias = nn.Parameter(weight.float()), nn.Parameter(-(weight @ middle).float())
+    with torch.no_grad():
+        model.fc.weight.copy_(weight)
+        model.fc.bias.copy_(-(weight @ middle))
     return model
+
+
+@dataclass
+class Cost:
+    """Of a probe whose images all are hosts.
+
+    Args:
+        timed: By what was done: the inference forward, stage 1, both stages.
+        passes: How many images each stage sent through the network, as a multiple of the probe.
+    """
+
+    hosts: int
+    timed: dict[str, Timed]
+    passes: dict[str, float]
+
+
+def cost(
+    name: str, count: int, size: int, classes: int, batch: int, rounds: int, device: torch.device
+) -> Cost:
+    """What both stages take on a torchvision ResNet of random weights."""
+    torch.manual_seed(0)
+    images = torch.randn(count, 3, size, size, device=device)
+    labels = torch.arange(count, device=device) % classes
+    model = fitted(name, images, labels, batch)
+    means = ClassMeans(tuple(FEATURES))
+    means.add(images, labels, None, range(classes))
+    reports: dict[str, ShortcutReport] = {}
+
+    def inference() -> list[Tensor]:
+        with torch.inference_mode():
+            return [model(part) for part in images.split(batch)]
+
+    predicted = torch.cat(inference()).argmax(dim=1)
+    saliency = torch.rand(count, size, size, device=device)
+    subjects = TestedProbe(images, labels, predicted, None, saliency, means, among=False)
+
+    def test(name: str, stages: tuple[int, ...]) -> None:
+        cues = {cue: row for cue, row in CUES.items() if row.stage in stages}
+        with predicting(model, len(images), ModelConfig(max_batch=batch)) as ask:
+            reports[name] = examine(subjects, ask, cues, classes=classes, max_batch=batch, thorough=True)
+
+    variants: dict[str, Callable[[], object]] = {
+        "inference": inference,
+        "stage 1": lambda: test("stage 1", (1,)),
+        "both stages": lambda: test("both stages", (1, 2)),
+    }
+    timed = compare(variants, device, rounds, warm_ups=0, memory=False)
+    return Cost(reports["stage 1"].hosts, timed, {name: report.passes for name, report in reports.items()})
 
 
 def main() -> None:
@@ -55,50 +104,24 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
 
-    device, batch = torch.device(arguments.device), arguments.batch
-    torch.manual_seed(0)
-    images = torch.randn(arguments.images, 3, arguments.size, arguments.size, device=device)
-    labels = torch.arange(arguments.images, device=device) % arguments.classes
-    model = fitted(arguments.model, images, labels, batch)
-    means = ClassMeans(tuple(FEATURES))
-    means.add(images, labels, None, range(arguments.classes))
-    reports: dict[str, ShortcutReport] = {}
-
-    def inference() -> list[Tensor]:
-        with torch.inference_mode():
-            return [model(part) for part in images.split(batch)]
-
-    predicted = torch.cat(inference()).argmax(dim=1)
-    saliency = torch.rand(arguments.images, arguments.size, arguments.size, device=device)
-    subjects = TestedProbe(images, labels, predicted, None, saliency, means, among=False)
-
-    def test(name: str, stages: tuple[int, ...]) -> None:
-        cues = {cue: row for cue, row in CUES.items() if row.stage in stages}
-        with predicting(model, len(images), ModelConfig(max_batch=batch)) as ask:
-            reports[name] = examine(
-                subjects, ask, cues, classes=arguments.classes, max_batch=batch, thorough=True
-            )
-
-    variants = {
-        "inference": inference,
-        "stage 1": lambda: test("stage 1", (1,)),
-        "both stages": lambda: test("both stages", (1, 2)),
-    }
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(arguments.rounds):
-        for name, run in variants.items():
-            times[name].append(seconds(run, device))
+    device = torch.device(arguments.device)
+    found = cost(
+        arguments.model,
+        arguments.images,
+        arguments.size,
+        arguments.classes,
+        arguments.batch,
+        arguments.rounds,
+        device,
+    )
     print(
-        f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {reports['stage 1'].hosts} of them "
+        f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {found.hosts} of them "
         f"hosts, {arguments.classes} classes, {arguments.rounds} rounds; {surroundings(device)}\n"
     )
     print("| | median time | ratio | forward passes of the probe |\n|---|---|---|---|")
-    for name in variants:
-        ratio = statistics.median(
-            mine / base for mine, base in zip(times[name], times["inference"], strict=True)
-        )
-        passes = f"{reports[name].passes:.2f}" if name in reports else "1"
-        print(f"| {name} | {statistics.median(times[name]):.3f} s | {ratio:.2f} | {passes} |")
+    for name, timed in found.timed.items():
+        passes = f"{found.passes[name]:.2f}" if name in found.passes else "1"
+        print(f"| {name} | {timed.time:.3f} s | {timed.ratio:.2f} | {passes} |")
 
 
 if __name__ == "__main__":
