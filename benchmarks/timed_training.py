@@ -288,17 +288,17 @@ def explained(monitor: CAMMonitor) -> tuple[Tensor, Tensor]:
 
 def without_tests(probe: int) -> CAMMonitor:
     """A monitor that only looks."""
-    return CAMMonitor(probe, cues=None)
+    return CAMMonitor(probe, shortcuts=None)
 
 
 def made_all_tests(monitor: CAMMonitor) -> bool:
     """Whether the last look's shortcut tests were all of them."""
-    return monitor._memory.standing.rested == 0
+    return monitor._run.record.tracker.rested == 0
 
 
 def layer_of(monitor: CAMMonitor) -> str:
     """Name of the layer that the monitor looks at."""
-    return monitor._layers[0].name if monitor._layers else ""
+    return str(monitor._run.record.settings.get("target layer", ""))
 
 
 def differ(monitor: CAMMonitor, by_hand: np.ndarray) -> float:

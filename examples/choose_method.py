@@ -21,14 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_cam import METHODS, Explanation, explain
-from lightning_cam.metrics.faithfulness import (
-    average_drop,
-    deletion,
-    increase_in_confidence,
-    insertion,
-    parameter_randomization,
-    road,
-)
+from lightning_cam.metrics.faithfulness import average_drop, deletion, increase_in_confidence, insertion, road
+from lightning_cam.metrics.randomization import parameter_randomization
 
 DEFAULT = (
     "gradcam",

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from lightning_cam.attribution.methods.table import METHODS
     from lightning_cam.attribution.targets import TARGETS
     from lightning_cam.callbacks.monitor import CAMMonitor
+    from lightning_cam.callbacks.settings import Inputs, ShortcutTests
     from lightning_cam.data.probe import Probe
+    from lightning_cam.data.sampler import SAMPLERS
     from lightning_cam.explainer import explain
     from lightning_cam.explanation import Explanation
     from lightning_cam.loggers.backends import LOGGERS
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
     from lightning_cam.shortcuts.find import find_shortcuts
     from lightning_cam.shortcuts.findings import Finding
     from lightning_cam.shortcuts.report import ShortcutReport
-    from lightning_cam.visualization.scene import Style
+    from lightning_cam.visualization.pictures import PICTURES
+    from lightning_cam.visualization.style import Style
 
 __version__ = "0.1.0"
 __all__ = [
     "CUES",
     "LOGGERS",
     "METHODS",
+    "PICTURES",
+    "SAMPLERS",
     "STATISTICS",
     "TARGETS",
     "CAMMonitor",
@@ -36,10 +41,12 @@ __all__ = [
     "Evidence",
     "Explanation",
     "Finding",
+    "Inputs",
     "MapContext",
     "Pair",
     "Probe",
     "ShortcutReport",
+    "ShortcutTests",
     "Style",
     "explain",
     "find_shortcuts",
@@ -54,14 +61,18 @@ _HOME = {
     "Evidence": "attribution.evidence",
     "Explanation": "explanation",
     "Finding": "shortcuts.findings",
+    "Inputs": "callbacks.settings",
     "LOGGERS": "loggers.backends",
     "METHODS": "attribution.methods.table",
     "MapContext": "metrics.statistics",
+    "PICTURES": "visualization.pictures",
     "Pair": "shortcuts.cues",
     "Probe": "data.probe",
+    "SAMPLERS": "data.sampler",
     "STATISTICS": "metrics.statistics",
     "ShortcutReport": "shortcuts.report",
-    "Style": "visualization.scene",
+    "ShortcutTests": "callbacks.settings",
+    "Style": "visualization.style",
     "TARGETS": "attribution.targets",
     "explain": "explainer",
     "find_shortcuts": "shortcuts.find",

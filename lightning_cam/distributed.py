@@ -65,6 +65,12 @@ class Ranks:
         made = self.together(lambda: make() if self.own == 0 else None)
         return made if self.count == 1 else self.strategy.broadcast(made)  # type: ignore[return-value]
 
+    def of_all(self, value: T) -> list[T]:
+        """What each rank has, lowest rank first."""
+        if self.count == 1:
+            return [value]
+        return [self.strategy.broadcast(value, src=rank) for rank in range(self.count)]
+
     def largest(self, *values: int) -> list[int]:
         """Of each value the largest on any rank."""
         if self.count == 1:

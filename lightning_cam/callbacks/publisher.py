@@ -1,58 +1,75 @@
 """What is shown of the looks: pictures, texts and the report, and where each of them goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.attribution.maps import part_strengths
+from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.settings import Settings
+from lightning_cam.callbacks.state import Run
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
-from lightning_cam.loggers.publish import Destination, publish, publish_animation, publish_text
+from lightning_cam.loggers.publish import (
+    Destination,
+    PublishError,
+    publish,
+    publish_animation,
+    publish_text,
+)
 from lightning_cam.loggers.worker import Job, Worker
-from lightning_cam.report.page import write_remembered
-from lightning_cam.report.record import Memory
+from lightning_cam.report.page import write_record
 from lightning_cam.report.settings import target_words
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.pictures import PICTURES
 from lightning_cam.visualization.scene import Scene
-from lightning_cam.visualization.style import Style
+
+REMEDY = (
+    "see to the logger or the disk. Training, scalars and the next looks go on; more of the same is not told"
+)
 
 
 class Publisher:
-    """Draws tiles at once, as they lie on the model's device, and leaves the rest to the worker.
+    """Draws tiles at once, as they lie on the model's device, and leaves the rest to a worker thread.
 
     Args:
-        name: Prefix of every tag.
-        record: Past looks, and the pictures that the report shows again.
-        worker: Takes what is to be drawn and written.
-        warn: Takes notes for the user.
+        settings: The prefix of every tag, the style, what the looks ask.
+        run: Its record has past looks, and the pictures that the report shows again.
+        messages: Takes notes for the user.
     """
 
-    def __init__(self, name: str, record: Memory, worker: Worker, warn: Callable[[str], None]) -> None:
-        self.name, self.record, self.worker, self.warn = name, record, worker, warn
+    def __init__(self, settings: Settings, run: Run, messages: Messages) -> None:
+        self._settings, self._run, self._messages = settings, run, messages
+        self._worker = Worker()
+        self._last: Scene | None = None  # of the fit, on the host
+        self._report: Path | None = None  # where the report goes, once there is a look to be shown
 
     def rehearse(self, scene: Scene) -> None:
         """Draws what a look draws, and shows it to nobody."""
-        for picture in PICTURES.values():
-            draw = picture(scene)
-            if draw is not None:
-                draw()
-        self._warn_of_range(scene)
+        for _, draw in self._drawn(scene):
+            draw()
 
     def show(self, scene: Scene, destination: Destination) -> None:
-        """Every picture of ``PICTURES`` that has something to show of this scene."""
+        """Every picture that has something to show of this look."""
         if not destination.writes:
             return
-        for kind, picture in PICTURES.items():
-            draw = picture(scene)
-            if draw is not None:
-                self._publish(destination, kind, draw)
-        self._warn_of_range(scene)
+        if scene.in_fit and not scene.is_last:
+            # On the host: until the fit is over it takes none of the device's memory.
+            self._last = replace(scene, images=scene.probe.images).at_the_end()
+            if self._settings.report:
+                self._report = destination.directory / self._settings.name / "report.html"
+        for kind, draw in self._drawn(scene):
+            self._publish(destination, kind, draw)
+
+    def show_end(self, destination: Destination) -> None:
+        """Pictures of all looks, once the fit is over."""
+        if self._last is not None and len(self._run.record.history) > 1:
+            self.show(replace(self._last, history=self._run.record.history), destination)
 
     def show_findings(
         self,
@@ -65,28 +82,60 @@ class Publisher:
         """What this look's tests found, beside what stands of earlier ones; of the first a picture."""
         if not now or not destination.writes:
             return
-        standing = self.record.standing.findings
+        record = self._run.record
+        known = record.tracker.findings
         lines = [
             f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now
         ]
-        lines += [
-            f"- {finding.level}, as last tested: {finding.statement}"
-            for finding in standing
-            if finding not in now
-        ]
-        tag, text = f"{self.name}/findings", "\n".join([when, "", *lines])
+        earlier = [finding for finding in known if finding not in now]
+        lines += [f"- {finding.level}, as last tested: {finding.statement}" for finding in earlier]
+        tag, text = self._tag("findings"), "\n".join([when, "", *lines])
         self._later(destination, tag, partial(publish_text, destination, tag, text))
         # A picture of what is less important than another finding would hide that of the other.
-        if now[0].rank <= min(finding.rank for finding in standing):
+        if now[0].rank <= min(finding.rank for finding in known):
             drawing = report.drawing(now[0], when, normalization)
-            self._publish(destination, "shortcut", self.record.album.keeping(now[0].key, drawing))
+            self._publish(destination, "shortcut", record.evidence.keeping(now[0].key, drawing))
 
-    def write_report(self, path: Path) -> None:
-        """The report, once all that was shown is written: what was drawn is part of it."""
-        self.worker.add(f"{self.name}/report", partial(write_remembered, self.record, path), here=True)
+    def start(self) -> None:
+        """Lets the pictures be drawn and written, while training goes on."""
+        self._worker.start()
+
+    def hear(self) -> None:
+        """Says where to find what was written, and what could not be."""
+        for what, came in self._worker.ended():
+            if not isinstance(came, Exception):
+                self._messages.tell(came or "")
+                continue
+            lost, cause = f"{what} is lost ({type(came).__name__}: {came})", repr(came)
+            if isinstance(came, PublishError):
+                lost, cause = came.message, repr(came.exceptions)
+            self._messages.warn(f"{lost}; {REMEDY}", about=cause)
+
+    def flush(self) -> None:
+        """Waits until all is written."""
+        self._worker.flush()
+        self.hear()
+
+    def finish(self) -> None:
+        """Writes what is still to be written, and the report last: what was drawn is part of it."""
+        self.flush()
+        path, self._report = self._report, None
+        if path is not None:
+            self._worker.add(self._tag("report"), partial(write_record, self._run.record, path), here=True)
+            self.flush()
+
+    def _drawn(self, scene: Scene) -> list[tuple[str, Draw]]:
+        """The pictures that have something to show, their tensors' work done."""
+        if scene.is_range_guessed:
+            self._messages.warn(
+                "the images' normalization is not known, so channels are stretched to their range; give "
+                "normalization="
+            )
+        drawn = [(kind, picture(scene)) for kind, picture in PICTURES.items()]
+        return [(kind, draw) for kind, draw in drawn if draw is not None]
 
     def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
-        tag = f"{self.name}/{kind}"
+        tag = self._tag(kind)
 
         def job() -> str | None:
             drawn = draw()
@@ -98,39 +147,31 @@ class Publisher:
         self._later(destination, tag, job)
 
     def _later(self, destination: Destination, tag: str, job: Job) -> None:
-        self.worker.add(f"{tag} of epoch {destination.epoch}", job, here=not destination.any_thread)
+        self._worker.add(f"{tag} of epoch {destination.epoch}", job, here=not destination.any_thread)
 
-    def _warn_of_range(self, scene: Scene) -> None:
-        if scene.is_range_guessed:
-            self.warn(
-                "the images' normalization is not known, so channels are stretched to their range; give "
-                "normalization="
-            )
+    def _tag(self, kind: str) -> str:
+        return f"{self._settings.name}/{kind}"
 
 
 def scene_of(
     explanation: Explanation,
     probe: Probe,
     history: History,
+    settings: Settings,
     *,
-    question: ExplainConfig,
-    style: Style,
     when: str,
     in_fit: bool,
 ) -> Scene:
     """What the pictures of a look are drawn from.
 
     Args:
-        history: With this look, where it is part of a fit.
-        question: What the monitor asks, for the second line of the headers.
-        when: The first line.
+        history: The looks so far, with this one where it is part of a fit.
+        when: First line of the headers.
     """
+    config, confusions = settings.config, explanation.confusions
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
-    method, confusions = (
-        f"{explanation.method} at {explanation.target_layer} ({grid})",
-        explanation.confusions,
-    )
-    target = f"target: {target_words(question, probe)}" if question.has_target else "of no class"
+    method = f"{explanation.method} at {explanation.target_layer} ({grid})"
+    target = f"target: {target_words(config, probe)}" if config.has_target else "of no class"
     return Scene(
         probe=probe,
         images=explanation.images,
@@ -140,7 +181,7 @@ def scene_of(
         history=history,
         when=when,
         asked=f"{method} · {target}",
-        style=style,
+        style=settings.style,
         normalization=explanation.normalization,
         target_classes=explanation.target_classes,
         parts=None if explanation.parts is None else part_strengths(explanation.parts),

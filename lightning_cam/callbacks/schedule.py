@@ -1,9 +1,24 @@
-"""How much of the training time looks and tests may take: a share, what was spent, and what the next would
-cost.
-"""
+"""When to look, and what the training can afford of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import torch
+
+from lightning_cam.data.history import History
+from lightning_cam.devices import seconds_now
+from lightning_cam.distributed import Ranks
+
+
+class Work(Enum):
+    """What costs the training time."""
+
+    UNTRAINED_LOOK = "the look at the untrained model"
+    LOOK = "a look"
+    TESTS = "shortcut tests"
+    ALL_TESTS = "all shortcut tests"
 
 
 @dataclass(frozen=True)
@@ -25,10 +40,14 @@ class Budget:
     max_overhead: float
     start: float = 0.0
     spent: float = 0.0
-    costs: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[Work, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        remedy = f"max_overhead: got {self.max_overhead!r}; give a share of the training time in (0, 1], such as 0.05, or None."
+        remedy = (
+            f"max_overhead: got {self.max_overhead!r}; give a share of the training time in (0, 1], such as "
+            "0.05, "
+            "or None."
+        )
         if isinstance(self.max_overhead, bool) or not isinstance(self.max_overhead, int | float):
             raise TypeError(remedy)
         if not 0 < self.max_overhead <= 1:
@@ -38,28 +57,75 @@ class Budget:
         """A new training, nothing spent."""
         return Budget(self.max_overhead, now)
 
-    def after(self, work: str, seconds: float) -> "Budget":
+    def after(self, work: Work, seconds: float) -> "Budget":
         """With ``work`` done in so many seconds."""
         return replace(self, spent=self.spent + seconds, costs={**self.costs, work: seconds})
 
-    def share(self, works: Sequence[str], now: float) -> float:
-        """The share of the training time that would be spent if ``works`` were done now and cost what they
-        last did.
+    def share(self, works: Sequence[Work], now: float) -> float:
+        """The share of the training time that is spent if ``works`` are done now and cost what they last
+        did.
         """
         expected = sum(self.costs.get(work, 0.0) for work in works)
         return (self.spent + expected) / max(now - self.start, 1e-9)
 
-    def affordable(self, works: Sequence[str], now: float) -> list[str]:
+    def affordable(self, works: Sequence[Work], now: float) -> list[Work]:
         """As many of ``works``, the first before the others, as the share allows; all where the first was
         never done.
         """
         if works[0] not in self.costs:
             return list(works)
-        return next(
-            (
-                list(works[:n])
-                for n in range(len(works), 0, -1)
-                if self.share(works[:n], now) <= self.max_overhead
-            ),
-            [],
+        counts = range(len(works), 0, -1)
+        return next((list(works[:n]) for n in counts if self.share(works[:n], now) <= self.max_overhead), [])
+
+
+class Schedule:
+    """Which validations of one fit are looked at.
+
+    Args:
+        every_n_epochs: One look in each block of that many epochs.
+        max_overhead: As ``Budget`` has it; None: no limit.
+    """
+
+    def __init__(self, every_n_epochs: int, max_overhead: float | None) -> None:
+        self._every_n_epochs = every_n_epochs
+        self._budget = None if max_overhead is None else Budget(max_overhead)
+
+    def begin(self, now: float) -> None:
+        """Training begins, nothing is spent."""
+        if self._budget is not None:
+            self._budget = self._budget.begun(now)
+
+    def is_due(self, history: History, epoch: int) -> bool:
+        """Whether this block of epochs has no look yet, or has it in this very epoch."""
+        epochs = [look.epoch for look in history.looks if look.epoch >= 0]
+        if not epochs or epoch == epochs[-1]:
+            return True
+        return epoch // self._every_n_epochs != epochs[-1] // self._every_n_epochs
+
+    def affordable(self, works: Sequence[Work], ranks: Ranks, now: float) -> tuple[list[Work], str]:
+        """What of ``works`` is done at this validation, and a note where something is left out.
+
+        A collective: rank zero decides, all ranks follow.
+        """
+        budget = self._budget
+        if budget is None:
+            return list(works), ""
+        kept = ranks.from_zero(lambda: budget.affordable(works, now))
+        if len(kept) == len(works):
+            return kept, ""
+        share, most = 100 * budget.share(works[: len(kept) + 1], now), 100 * budget.max_overhead
+        what = "looks with shortcut tests" if kept else "looks"
+        return kept, (
+            f"max_overhead: {what} would take {share:.1f} % of the training time, more than {most:g} %, "
+            "so some are left out"
         )
+
+    @contextmanager
+    def timed(self, work: Work, device: torch.device) -> Iterator[None]:
+        """Puts what ``work`` takes on the budget, where there is one."""
+        if self._budget is None:
+            yield
+            return
+        start = seconds_now(device)
+        yield
+        self._budget = self._budget.after(work, seconds_now(device) - start)

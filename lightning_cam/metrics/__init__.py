@@ -5,10 +5,10 @@ from lightning_cam.metrics.faithfulness import (
     deletion,
     increase_in_confidence,
     insertion,
-    parameter_randomization,
     road,
     road_curves,
 )
+from lightning_cam.metrics.randomization import parameter_randomization
 from lightning_cam.metrics.statistics import STATISTICS, MapContext
 
 __all__ = [

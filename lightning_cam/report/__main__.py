@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from lightning_cam.report.page import write_remembered
-from lightning_cam.report.record import Memory
+from lightning_cam.report.page import write_record
+from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from
 
 STATE = {
     "version",
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        memory = remembered(_read(given.checkpoint, given.trust), given.name)
-        said = write_remembered(memory, given.output or given.checkpoint.with_suffix(".html"))
+        record = find_record(_read(given.checkpoint, given.trust), given.name)
+        said = write_record(record, given.output or given.checkpoint.with_suffix(".html"))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     sys.stdout.write(f"{said}\n")
 
 
-def remembered(checkpoint: Any, name: str | None = None) -> Memory:
+def find_record(checkpoint: Any, name: str | None = None) -> RunRecord:
     """What a monitor left in a checkpoint of Lightning.
 
     Args:
@@ -75,13 +75,17 @@ def remembered(checkpoint: Any, name: str | None = None) -> Memory:
         names = ", ".join(map(repr, states))
         raise ValueError(f"--name: no monitor {name!r} in the checkpoint; there are {names}.")
     state = dict(states[name] if name is not None else next(iter(states.values())))
-    memory = Memory(1, state["question"], persist_probe=True, warn=_refuse)
-    memory.load(state)
-    if not memory.history.looks:
+    if state["version"] != STATE_VERSION:
+        raise ValueError(
+            f"CHECKPOINT: the checkpoint's state has version {state['version']}, not {STATE_VERSION}; "
+            "make the report with the lightning_cam that wrote it."
+        )
+    record = record_from(state)
+    if not record.history.looks:
         raise ValueError(
             "CHECKPOINT: its monitor has made no look yet; give one that was saved after a look."
         )
-    return memory
+    return record
 
 
 def _read(path: Path, trust: bool) -> Any:
@@ -103,10 +107,6 @@ def _name(key: Any) -> str:
         return str(ast.literal_eval(text[text.index("{") :])["name"])
     except (ValueError, SyntaxError, KeyError, TypeError):
         return text
-
-
-def _refuse(note: str) -> None:
-    raise ValueError(f"CHECKPOINT: {note}.")
 
 
 if __name__ == "__main__":

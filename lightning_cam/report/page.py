@@ -3,19 +3,18 @@
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lightning_cam.checks import Normalization, check_normalization, class_name
+from lightning_cam.checks import Normalization, check_normalization
 from lightning_cam.data.history import History, Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
-from lightning_cam.report.record import Memory
+from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.counts import ALPHA
@@ -36,25 +35,6 @@ LEVELS = ("warning", "notice", "expected")
 # is small enough, even if there were one test in each family.
 FEWEST_TESTED = math.ceil(math.log2(FAMILIES / ALPHA))
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
-
-
-@dataclass(frozen=True, eq=False)
-class Unseen:
-    """What is known of a probe whose images were kept away.
-
-    Args:
-        size: Sides of the images; empty where nobody knows them.
-        labels: (n,) true classes, or None.
-        class_names: One name per class, or None.
-    """
-
-    size: tuple[int, ...] = ()
-    labels: Labels | None = None
-    class_names: tuple[str, ...] | None = None
-
-    def name(self, label: int) -> str:
-        """The class' name, or its number."""
-        return class_name(self.class_names, label)
 
 
 def write_report(
@@ -125,20 +105,18 @@ def write_report(
     return path
 
 
-def write_remembered(memory: Memory, path: str | Path) -> str:
-    """Writes the page of what a monitor remembers; returns where it lies, in words."""
-    kept = memory.state(None) if memory.probe is None else {}
-    unseen = Unseen(tuple(kept.get("size", ())), kept.get("labels"), kept.get("class_names"))
+def write_record(record: RunRecord, path: str | Path) -> str:
+    """Writes the page of a run; returns where it lies, in words."""
     written = write_report(
-        memory.history,
+        record.history,
         path,
-        probe=memory.probe or unseen,
-        findings=memory.standing.findings,
-        sheets=memory.album.jpegs,
-        scalars=memory.scalars if memory.tests else {},
-        tested=memory.tested,
-        settings=memory.settings,
-        **{name: memory.settings[name] for name in DRAWN if name in memory.settings},
+        probe=record.subject,
+        findings=record.tracker.findings,
+        sheets=record.evidence.jpegs,
+        scalars=record.scalars if record.tests else {},
+        tested=record.tested,
+        settings=record.settings,
+        **{name: record.settings[name] for name in DRAWN if name in record.settings},
     )
     return f"every look on one page: {written}"
 

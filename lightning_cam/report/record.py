@@ -1,261 +1,186 @@
-"""What the monitor remembers from look to look and from run to run: the probe, the history, the last scalars,
-the findings.
+"""The record of a run: the probe, the looks at it, what was found. The report shows it, a checkpoint keeps
+it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from lightning_cam.checks import Normalization
+from lightning_cam.checks import class_name
 from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
-from lightning_cam.data.sampler import BalancedSampler
-from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.evidence_images import EvidenceImages
 from lightning_cam.shortcuts.findings import (
     UNTESTED,
     Finding,
     FindingKey,
+    FindingTracker,
     follow,
-    standing_from,
-    standing_state,
+    tracker_from,
+    tracker_state,
 )
-from lightning_cam.shortcuts.partial_input import PARTS
-from lightning_cam.shortcuts.predictivity import OFFERS
+from lightning_cam.typing import Labels
 
-STATE_VERSION = 1
-Chosen = tuple[Probe, list[int]]  # and each image's serial number, by which the rehearsal knows it
+STATE_VERSION = 2
 
 
-class Memory:
-    """Probe, history and last scalars, and how they go into a checkpoint and come back.
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """What is known of a probe whose images were kept away.
 
     Args:
-        probe: The user's probe, or how many images to choose.
-        question: What the looks ask, in words: looks that asked another question are not continued.
-        persist_probe: Whether the images go into checkpoints.
-        warn: Takes notes for the user.
+        size: Sides of the images; empty where nobody knows them.
+        labels: (n,) true classes, or None.
+        class_names: One name per class, or None.
     """
 
-    def __init__(
-        self, probe: int | Probe, question: str, persist_probe: bool, warn: Callable[[str], None]
-    ) -> None:
-        self.given, self.question, self.persist_probe, self.warn = probe, question, persist_probe, warn
-        self.start_again()
+    size: tuple[int, ...] = ()
+    labels: Labels | None = None
+    class_names: tuple[str, ...] | None = None
 
-    def start_again(self) -> None:
-        """Forgets everything but the user's own probe."""
-        self.probe = self.given if isinstance(self.given, Probe) else None
-        self.collector = BalancedSampler(len(self.given) if isinstance(self.given, Probe) else self.given)
-        self.history = History()
-        self.scalars: dict[str, float] = {}
-        self.standing = UNTESTED
-        self.album = EvidenceImages()
-        self.settings: dict[str, Any] = {}  # of the last look, as primitives: what was asked, how it is drawn
-        self.tests = 0  # looks at which shortcuts were looked for
-        self.tested: tuple[int, int] | None = None  # images that the last tests were made on, and of how many
-        self._rehearsed: tuple[list[int], Look] | None = (
-            None  # serial numbers of the rehearsal's images, and the look at them
-        )
-        self._packed: dict[str, Any] | None = None  # the probe as the checkpoint has it, made once
-        self._restored: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+    def name(self, label: int) -> str:
+        """The class' name, or its number."""
+        return class_name(self.class_names, label)
+
+
+@dataclass
+class RunRecord:
+    """What one run has shown so far.
+
+    Args:
+        probe: The images that are looked at; None until they are chosen, or where a checkpoint left them out.
+        unseen: What is known of the probe where its images were left out.
+        history: Past looks, the untrained model first.
+        scalars: The last finite value of every scalar, by name without the monitor's prefix.
+        tracker: Findings, and when all cues were last tested.
+        evidence: The latest picture of each finding.
+        settings: What the last look asked and how it was drawn, as primitives.
+        tests: At how many looks shortcuts were looked for.
+        tested: On how many images they were last looked for, those that are answered rightly, and of how
+            many.
+    """
+
+    probe: Probe | None = None
+    unseen: Unseen = Unseen()
+    history: History = field(default_factory=History)
+    scalars: dict[str, float] = field(default_factory=dict)
+    tracker: FindingTracker = UNTESTED
+    evidence: EvidenceImages = field(default_factory=EvidenceImages)
+    settings: dict[str, Any] = field(default_factory=dict)
+    tests: int = 0
+    tested: tuple[int, int] | None = None
 
     @property
-    def is_stale(self) -> bool:
-        """Whether what is kept is of a run that has ended, and not of the one that is resumed."""
-        return (
-            not self._restored
-        )  # images that an interrupted run rehearsed, or that validate() chose, may be of other data
+    def subject(self) -> Probe | Unseen:
+        """The probe, or what is known of it."""
+        return self.probe or self.unseen
 
-    def candidates(self, names: tuple[str, ...] | None) -> Chosen:
-        """The probe, or what is chosen of it so far, and its images' serial numbers.
+    @property
+    def has_looked(self) -> bool:
+        """Whether a look has come, after which every scalar has a value."""
+        return "blank" in self.scalars
 
-        Raises:
-            ValueError: There are no images yet.
+    def take(self, probe: Probe) -> None:
+        """The probe that is looked at from now on."""
+        self.probe = probe
+
+    def forget_looks(self) -> None:
+        """Past looks are of other images, or asked something else."""
+        self.history, self.scalars = History(), {}
+
+    def start(self, untrained: Look) -> None:
+        """The look at the untrained model."""
+        self.history = self.history.added(untrained)
+
+    def add(self, look: Look, blank: float, settings: Mapping[str, Any] | None) -> None:
+        """One look more.
+
+        Args:
+            blank: Share of its maps that show nothing, in [0, 1].
+            settings: What it asked; None outside a fit, where its scalars alone are kept.
         """
-        if self.probe is not None:
-            return self.probe, []
-        if self.collector.broken and not self.collector.chosen:
-            raise ValueError(
-                f"images: all {self.collector.broken} hold values that are not finite (NaN or inf); mend the data."
-            )
-        if not self.collector.chosen:
-            raise ValueError(
-                "dataloader_idx: this validation loader gave no batch; name one that holds images."
-            )
-        probe, serials = self.collector.probe(names)
-        return probe.to("cpu"), serials  # the device's memory is the training's
-
-    def rehearse(self, untrained: Look, serials: list[int]) -> None:
-        """Keeps the look at the untrained model: at the probe, or at those images that may become part of
-        it.
-        """
-        if self.probe is not None:
-            self.history = self.history.added(untrained)
-        else:
-            self._rehearsed = serials, untrained
-            self.collector.end_rehearsal()
-
-    def choose(self, chosen: Chosen) -> None:
-        """Ends the choice of the probe; what the rehearsal saw of it becomes the first look."""
-        self.probe, serials = chosen
-        if self.collector.skipped:
-            self.warn(
-                f"{self.collector.skipped} images differ in shape from the first one and cannot join the probe"
-            )
-        if self.collector.broken:
-            self.warn(
-                f"{self.collector.broken} images hold values that are not finite (NaN or inf) and cannot join the probe"
-            )
-        self._settle(self.probe)
-        known, untrained = self._rehearsed or ([], None)
-        rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
-        if untrained is not None and not self.history.looks and (rows >= 0).any():
-            self.history = self.history.added(untrained.of(rows))
-            self.keep(self.history.looks[-1].means)
-        self.collector, self._rehearsed = self.collector.anew(), None
-
-    def add(self, look: Look, blank: float, lasting: bool) -> None:
-        """One look more; only its scalars are kept where it is not ``lasting``."""
-        self._restored = {}
         self.keep(look.means)
         self.scalars["blank"] = blank
-        if lasting:
+        if settings is not None:
             self.history = self.history.added(look)
+            self.settings = dict(settings)
 
     def keep(self, scalars: Mapping[str, float]) -> None:
-        """The last finite values: a scalar that others watch is never NaN and never missing; 0 before there
-        is one.
-        """
+        """The last finite values: a scalar that others watch is never NaN and never missing; 0 before one."""
         for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
-    def logged(self, cues: Iterable[str], is_off: bool) -> dict[str, float]:
-        """The last scalars; where no look has come, or none will, also those it might bring, as 0: others may
-        watch them.
-        """
-        if "blank" in self.scalars and not is_off:
-            return self.scalars
-        may_have_masks = self.probe is None or self.probe.masks is not None
-        names = [
-            name
-            for name, row in STATISTICS.items()
-            if may_have_masks or not getattr(row, "needs_masks", False)
-        ]
-        of_cues = [f"shortcut/{cue}" for cue in cues]
-        of_data = (
-            [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
-            if of_cues
-            else []
-        )
-        return {**dict.fromkeys([*names, "blank", *of_cues, *of_data], 0.0), **self.scalars}
-
-    def classes(self, most: int) -> list[int]:
-        """The probe's classes, or those that it may have, at most so many: the first ones."""
-        if self.probe is None:
-            labels = [candidate.label for candidate in self.collector.chosen if candidate.label is not None]
-        else:
-            labels = [] if self.probe.labels is None else self.probe.labels.tolist()
-        return list(dict.fromkeys(labels))[:most]
-
     def judge(
         self,
-        dominances: dict[str, float],
+        dominances: Mapping[str, float],
         found: Sequence[Finding],
         epoch: int,
-        complete: bool,
+        *,
+        is_complete: bool,
         pointed: FindingKey | None,
+        tested: tuple[int, int],
         expected: Sequence[str] = (),
-        alarming: Sequence[str] = (),
-        tested: tuple[int, int] | None = None,
+        may_warn: Sequence[str] = (),
     ) -> None:
-        """What one look's shortcut tests found, beside what earlier ones did; ``complete`` where stage 2 was
-        among them.
+        """What one look's shortcut tests found, beside what earlier ones did.
+
+        Args:
+            dominances: By cue that was tested, the share of conflicts that it won.
+            is_complete: Whether the cues that have a name were among them.
+            pointed: The test that these followed.
+            tested: How many images are answered rightly, and of how many.
         """
         self.tests += 1
         self.tested = tested
-        findings = follow(self.standing.findings, found, dominances.keys(), epoch, expected, alarming)
-        self.standing = self.standing.after(findings, complete, pointed)
-        self.album.only(finding.key for finding in self.standing.findings)
+        findings = follow(self.tracker.findings, found, dominances.keys(), epoch, expected, may_warn)
+        self.tracker = self.tracker.after(findings, is_complete, pointed)
+        self.evidence.only(finding.key for finding in self.tracker.findings)
         self.keep({f"shortcut/{cue}": value for cue, value in dominances.items()})
 
-    def is_due(self, epoch: int, every_n_epochs: int) -> bool:
-        """Whether this block of epochs has no look yet, or has it in this very epoch."""
-        epochs = [look.epoch for look in self.history.looks if look.epoch >= 0]
-        return not epochs or epoch == epochs[-1] or epoch // every_n_epochs != epochs[-1] // every_n_epochs
-
-    def forget(self, reason: Exception) -> bool:
-        """Lets go of a restored probe that does not fit, so that a new one is chosen; says whether there was
-        one.
-        """
-        if not self._restored:
-            return False
-        self.warn(f"the checkpoint's probe does not fit this model, so a new one is chosen ({reason})")
-        self.probe, self._packed, self._restored, self.history = None, None, {}, History()
-        return True
-
-    def state(self, normalization: Normalization | None) -> dict[str, Any]:
-        """Plain tensors and primitives; empty before there is a probe."""
-        if self._restored or self.probe is None:
-            return self._restored
+    def state(self, with_images: bool) -> dict[str, Any]:
+        """Plain tensors and primitives that ``record_from`` reads, all but the probe's images."""
+        subject = self.subject
+        size = tuple(subject.images.shape[2:]) if isinstance(subject, Probe) else subject.size
         return {
             "version": STATE_VERSION,
-            "question": self.question,
-            "fingerprint": self.probe.fingerprint,
-            "probe": self.packed(normalization),
             "history": self.history.state(),
             "scalars": dict(self.scalars),
-            **standing_state(self.standing),
             "tests": self.tests,
             "tested": self.tested,
             "settings": dict(self.settings),
-            "sheets": self.album.state() if self.persist_probe else [],
-            # For a report where images stay away.
-            "size": tuple(self.probe.images.shape[2:]),
-            "labels": None if self.probe.labels is None else self.probe.labels.cpu(),
-            "class_names": self.probe.class_names,
+            "evidence": self.evidence.state() if with_images else [],
+            "size": size,
+            "labels": None if subject.labels is None else subject.labels.cpu(),
+            "class_names": subject.class_names,
+            "tracker": tracker_state(self.tracker),
         }
 
-    def packed(self, normalization: Normalization | None) -> dict[str, Any] | None:
-        """The probe as the checkpoint has it; None where it shall not be there."""
-        if self._packed is None and self.persist_probe and self.probe is not None:
-            self._packed = self.probe.state(normalization)
-        return self._packed
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state`` wrote."""
-        if state.get("version") != STATE_VERSION:
-            if state:
-                self.warn(
-                    f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks start anew"
-                )
-            return
-        self._restored = state if self.persist_probe else {**state, "probe": None, "sheets": []}
-        self.history, self.scalars = history_from(state["history"]), dict(state["scalars"])
-        self.standing, self.tests = standing_from(state), state.get("tests", 0)
-        self.tested = state.get("tested")
-        self.settings, self.album = (
-            dict(state.get("settings", {})),
-            EvidenceImages(self._restored.get("sheets", ())),
-        )
-        if state["question"] != self.question:
-            self.warn(
-                f"the checkpoint's looks asked {state['question']!r}, not {self.question!r}; the history starts anew"
-            )
-            self.history, self.scalars = History(), {}
-        if self.probe is not None:
-            self._settle(self.probe)
-        elif state["probe"] is not None:
-            self.probe, self._packed = (
-                probe_from(state["probe"]),
-                state["probe"] if self.persist_probe else None,
-            )
+def record_from(state: Mapping[str, Any], with_images: bool = True) -> RunRecord:
+    """The record that ``RunRecord.state`` wrote, with the probe that stands beside it under "probe"."""
+    kept = state.get("probe") if with_images else None
+    return RunRecord(
+        probe=None if kept is None else probe_from(kept),
+        unseen=Unseen(tuple(state["size"]), state["labels"], state["class_names"]),
+        history=history_from(state["history"]),
+        scalars=dict(state["scalars"]),
+        tracker=tracker_from(state["tracker"]),
+        evidence=EvidenceImages(state["evidence"] if with_images else ()),
+        settings=dict(state["settings"]),
+        tests=state["tests"],
+        tested=state["tested"],
+    )
 
-    def _settle(self, probe: Probe) -> None:
-        """Keeps a restored history only where it belongs to these images."""
-        if self._restored and self._restored["fingerprint"] != probe.fingerprint:
-            self.warn("the probe's images are not the checkpoint's; the history starts anew")
-            self.history, self.scalars = History(), {}
-        self._restored = {}
+
+def state_of_run(record: RunRecord, probe: dict[str, Any] | None, asked: str) -> dict[str, Any]:
+    """What a checkpoint keeps of a run.
+
+    Args:
+        probe: As ``Probe.state`` has it; None where the images stay away.
+        asked: What the looks ask, in words: looks that asked something else are not continued.
+    """
+    if record.probe is None:
+        return {}
+    known = {"asked": asked, "fingerprint": record.probe.fingerprint, "probe": probe}
+    return {**record.state(with_images=probe is not None), **known}

@@ -1,5 +1,5 @@
-"""Cues, properties of an image that may be a shortcut: each a function ``(pair: Pair) -> images`` and a row in
-``CUES``.
+"""Cues, properties of an image that may be a shortcut: each a function ``(pair: Pair) -> images`` and a row
+in ``CUES``.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,11 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Pair:
-    """All that a cue may see: m images (hosts), which receive the cue, beside m others (donors), which give it.
+    """All that a cue may see: m images (hosts), which receive the cue, beside m others (donors), which give
+    it.
 
-    A cue is a function ``(pair: Pair) -> (m, c, H, W)``: the hosts with the donors' border, corner, colours or
-    whatever else the cue is about, and all the rest their own.
+    A cue is a function ``(pair: Pair) -> (m, c, H, W)``: the hosts with the donors' border, corner, colours
+    or     whatever else the cue is about, and all the rest their own.
 
     Args:
         hosts: (m, c, H, W) as the network gets them, at least float32.

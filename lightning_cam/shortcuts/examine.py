@@ -35,7 +35,7 @@ def examine(
     max_batch: int,
     class_names: tuple[str, ...] | None = None,
     thorough: bool = False,
-    standing: FindingTracker = UNTESTED,
+    tracker: FindingTracker = UNTESTED,
 ) -> ShortcutReport:
     """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough``
     asks for it.
@@ -43,9 +43,9 @@ def examine(
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
         classes: How many the model tells apart.
-        standing: What earlier looks found is asked again, as a question of its own rather than one of many.
+        tracker: What earlier looks found is asked again, as a question of its own rather than one of many.
     """
-    known = standing.known
+    known = tracker.known
     given = {"masks": subjects.masks, "saliency": subjects.saliency, "": subjects.images}
     cues = {name: row for name, row in cues.items() if given[row.needs] is not None}
     notes: dict[str, None] = {}
@@ -91,7 +91,7 @@ def examine(
     closer = tested([found.cue] if (found := _clearest(unsure, 1.0)) else [], donors=CLOSER)
     second: list[Result] = []
     pointed = clearest.key if clearest else None
-    if thorough or pointed not in (None, standing.asked):
+    if thorough or pointed not in (None, tracker.pointed):
         second = tested(
             (name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None
         )
@@ -160,11 +160,13 @@ def check_subjects(probe: Probe) -> Labels:
     """
     if probe.labels is None:
         raise ValueError(
-            "labels: the probe has none; shortcut tests need the true class of each image: Probe(images, labels)."
+            "labels: the probe has none; shortcut tests need the true class of each image: "
+            "Probe(images, labels)."
         )
     if len(probe.labels.unique()) < 2:
         raise ValueError(
-            f"labels: all {len(probe)} images are of class {int(probe.labels[0])}; a conflict needs two classes in the probe."
+            f"labels: all {len(probe)} images are of class {int(probe.labels[0])}; "
+            "a conflict needs two classes in the probe."
         )
     return probe.labels
 

@@ -107,12 +107,12 @@ class FindingTracker:
     Args:
         findings: Cues whose rule held when they were last tested.
         rested: Looks since stage 2 was last made.
-        asked: What stage 1 pointed at then.
+        pointed: What stage 1 pointed at then.
     """
 
     findings: tuple[Finding, ...] = ()
     rested: int = 0
-    asked: FindingKey | None = None
+    pointed: FindingKey | None = None
 
     @property
     def is_thorough(self) -> bool:
@@ -145,13 +145,13 @@ def is_among(cue: str, keys: Sequence[str]) -> bool:
 UNTESTED = FindingTracker()
 
 
-def standing_state(standing: FindingTracker) -> dict[str, Any]:
-    """Primitives that ``standing_from`` reads."""
-    return {**vars(standing), "findings": [dict(vars(finding)) for finding in standing.findings]}
+def tracker_state(tracker: FindingTracker) -> dict[str, Any]:
+    """Primitives that ``tracker_from`` reads."""
+    return {**vars(tracker), "findings": [dict(vars(finding)) for finding in tracker.findings]}
 
 
-def standing_from(state: Mapping[str, Any]) -> FindingTracker:
-    """What ``standing_state`` wrote, or the findings of earlier versions."""
-    asked = state.get("asked")
-    findings = tuple(Finding(**finding) for finding in state.get("findings", ()))
-    return FindingTracker(findings, state.get("rested", 0), None if asked is None else (asked[0], asked[1]))
+def tracker_from(state: Mapping[str, Any]) -> FindingTracker:
+    """What ``tracker_state`` wrote."""
+    pointed = state["pointed"]
+    findings = tuple(Finding(**finding) for finding in state["findings"])
+    return FindingTracker(findings, state["rested"], None if pointed is None else (pointed[0], pointed[1]))

@@ -144,11 +144,17 @@ class ShortcutReport:
         }
         for result in sorted(self.results, key=lambda result: (not result.holds, -strengths[result.key])):
             count, whose = result.tally, "all" if result.label is None else self.name(result.label)[:12]
-            lines.append(
-                f"{result.cue:16s} {whose:12s} {result.row.tier:>4s}  {count.donor:5d} {count.host:5d}  {count.third:5d}  "
-                f"{count.dominance:9.2f}  {count.effect:6.2f}  {result.p_value:7.1g}  {'holds' if result.holds else ''}".rstrip()
+            counted = (
+                f"{count.donor:5d} {count.host:5d}  {count.third:5d}  "
+                f"{count.dominance:9.2f}  {count.effect:6.2f}"
             )
-        tested = f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; {self.passes:.1f} forward passes"
+            named = f"{result.cue:16s} {whose:12s} {result.row.tier:>4s}"
+            holds = "holds" if result.holds else ""
+            lines.append(f"{named}  {counted}  {result.p_value:7.1g}  {holds}".rstrip())
+        tested = (
+            f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; "
+            f"{self.passes:.1f} forward passes"
+        )
         observed = {
             "the data alone tell the label by": self.offers,
             "the model agrees with itself (kappa) on": self.agreement,

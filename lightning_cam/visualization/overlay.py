@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lightning_cam.attribution.maps import BLANK_REASONS
+from lightning_cam.attribution.maps import BLANK_REASONS, NO_EVIDENCE
 from lightning_cam.attribution.targets import probabilities
 from lightning_cam.typing import ColorTable, Labels, Rgb, Tiles
 from lightning_cam.visualization.blend import overlay_parts, signed_bar
@@ -47,7 +47,7 @@ from lightning_cam.visualization.projection import flatten_maps
 from lightning_cam.visualization.scene import Scene, is_right, legend_key, part_legend
 
 MOST_CONFUSIONS = 4  # images whose two maps are set against each other
-NO_EVIDENCE = BLANK_REASONS.index("nothing speaks for the class")
+NO_CLASS_EVIDENCE = BLANK_REASONS.index(NO_EVIDENCE)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _captions(scene: Scene, reasons: Labels) -> list[Caption]:
     ):
         label, target = scene.labels[row], explained[row]
         blank = (f"blank: {BLANK_REASONS[reason]}", "") if reason else ("", "")
-        if reason == NO_EVIDENCE:
+        if reason == NO_CLASS_EVIDENCE:
             blank = ("no evidence for ", "the class" if target is None else scene.name(target))
         name = None if label is None else scene.name(label)
         captions.append(Caption(is_right(answer, label), name, scene.name(answer), share, blank))

@@ -60,7 +60,7 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
         means.add(images, labels, None, range(len(names)), MOST_IMAGES)
     probe, _ = collector.probe(names)
     on_offer = data_baselines(data.val_images, data.val_labels)
-    standing = UNTESTED
+    tracker = UNTESTED
     rows = []
     for epoch, state in enumerate(run["states"]):
         model = load_model(state, len(names))
@@ -89,11 +89,11 @@ def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
             classes=len(names),
             max_batch=512,
             class_names=names,
-            thorough=standing.is_thorough,
-            standing=standing,
+            thorough=tracker.is_thorough,
+            tracker=tracker,
         )
-        before = follow(standing.findings, report.findings, {result.cue for result in report.results}, epoch)
-        standing = standing.after(before, standing.is_thorough or report.complete, report.pointed)
+        before = follow(tracker.findings, report.findings, {result.cue for result in report.results}, epoch)
+        tracker = tracker.after(before, tracker.is_thorough or report.complete, report.pointed)
         now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
         tests = [
             [r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results

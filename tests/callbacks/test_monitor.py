@@ -24,7 +24,7 @@ from support.modules import CLASSES, Classifier, data, loader, trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_cam import METHODS, TARGETS, CAMMonitor, Probe
+from lightning_cam import METHODS, TARGETS, CAMMonitor, Inputs, Probe
 
 # --- what the user sees
 
@@ -241,14 +241,14 @@ class NeverTrains(AnyBatch):
             {"val": val(IMAGES.flatten(1), LABELS)},
             r"images: no images .* found in the batch, which holds a list of .* \(8, 768\)",
         ),
-        ({"monitor": {"labels": "target"}}, "labels: no 'target' in a list of"),
+        ({"monitor": {"inputs": Inputs(labels="target")}}, "labels: no 'target' in a list of"),
         (
             {"monitor": {"class_names": ["a", "b"]}},
             "class_names: got 2 names for the model's 3 classes; give one per class",
         ),
         ({"monitor": {"target": 7}}, "target: class index 7 is outside the model's 3 classes; use 0 to 2"),
-        ({"monitor": {"dataloader_idx": 1}}, "dataloader_idx: got 1 for 1 validation loaders"),
-        ({"monitor": {"scores": "logits"}}, "scores: no 'logits' in a float32 tensor"),
+        ({"monitor": {"inputs": Inputs(dataloader_idx=1)}}, "dataloader_idx: got 1 for 1 validation loaders"),
+        ({"monitor": {"inputs": Inputs(scores="logits")}}, "scores: no 'logits' in a float32 tensor"),
         (
             {"monitor": {"method": lambda evidence: evidence.activations}},
             r"method: '<lambda>' returned a float32 tensor \(\d, 8, 8, 8\)",

@@ -8,21 +8,19 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from support.modules import Classifier, loader, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Style
 
 
 def test_every_way_to_draw_in_a_fit(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     monitors = [
-        CAMMonitor(probe=6, cues=None, color_scale="run", foreground=0.5),
+        CAMMonitor(probe=6, style=Style(color_scale="run", foreground=0.5), shortcuts=None),
         CAMMonitor(
             probe=6,
-            cues=None,
-            color_scale="run",
-            colormap="RdBu_r",
             method="hirescam",
-            foreground=0.5,
             name="signed",
+            style=Style(color_scale="run", colormap="RdBu_r", foreground=0.5),
+            shortcuts=None,
         ),
     ]
     trainer(tmp_path, callbacks=monitors, logger=logger, max_epochs=9).fit(
@@ -40,7 +38,7 @@ def test_an_animation_in_weights_and_biases(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
-    trainer(tmp_path, callbacks=[CAMMonitor(probe=6, cues=None)], logger=logger).fit(
+    trainer(tmp_path, callbacks=[CAMMonitor(probe=6, shortcuts=None)], logger=logger).fit(
         Classifier(), loader(), loader(seed=1)
     )
     logger.experiment.finish()

@@ -18,12 +18,12 @@ from support.planted import ReadsTheTag, tagged
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Style
 from lightning_cam.report.__main__ import main
 
 
 def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    monitor = CAMMonitor(probe=6, shown=4)
+    monitor = CAMMonitor(probe=6, style=Style(shown=4))
     fit(tmp_path, monitor, max_epochs=3)
     path = tmp_path / "cam" / "report.html"
     assert f"CAMMonitor: every look on one page: {path}" in capsys.readouterr().out

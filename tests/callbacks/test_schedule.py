@@ -8,15 +8,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from support.fits import epochs, events, fit
 
 from lightning_cam import CAMMonitor
-from lightning_cam.callbacks.schedule import Budget
+from lightning_cam.callbacks.schedule import Budget, Work
 
-WORKS = ["look", "tests"]
+WORKS = [Work.LOOK, Work.TESTS]
 
 
 def test_the_first_look_is_always_made() -> None:
     begun = Budget(0.05).begun(100.0)
     assert begun.affordable(WORKS, 100.0) == WORKS
-    assert begun.after("untrained look", 50.0).affordable(WORKS, 101.0) == WORKS
+    assert begun.after(Work.UNTRAINED_LOOK, 50.0).affordable(WORKS, 101.0) == WORKS
 
 
 @pytest.mark.parametrize(
@@ -24,25 +24,25 @@ def test_the_first_look_is_always_made() -> None:
     [
         (100.0, []),
         (219.9, []),
-        (220.1, ["look"]),  # (5 + 1) / 120 s = 5 %
-        (299.9, ["look"]),
+        (220.1, [Work.LOOK]),  # (5 + 1) / 120 s = 5 %
+        (299.9, [Work.LOOK]),
         (300.1, WORKS),  # (5 + 1 + 4) / 200 s = 5 %
     ],
 )
-def test_looks_come_before_tests(now: float, kept: list[str]) -> None:
-    budget = Budget(0.05).begun(100.0).after("look", 1.0).after("tests", 4.0)
+def test_looks_come_before_tests(now: float, kept: list[Work]) -> None:
+    budget = Budget(0.05).begun(100.0).after(Work.LOOK, 1.0).after(Work.TESTS, 4.0)
     assert budget.affordable(WORKS, now) == kept
 
 
 def test_what_a_work_took_last_is_what_it_is_expected_to_take() -> None:
-    budget = Budget(0.5).begun(0.0).after("look", 9.0).after("look", 1.0)
-    assert budget.share(["look"], 20.0) == pytest.approx(11 / 20)
-    assert budget.share(["look", "unknown"], 20.0) == pytest.approx(11 / 20)
+    budget = Budget(0.5).begun(0.0).after(Work.LOOK, 9.0).after(Work.LOOK, 1.0)
+    assert budget.share([Work.LOOK], 20.0) == pytest.approx(11 / 20)
+    assert budget.share([Work.LOOK, Work.ALL_TESTS], 20.0) == pytest.approx(11 / 20)
     assert budget.share([], 20.0) == pytest.approx(10 / 20)
 
 
 def test_a_new_training_has_spent_nothing() -> None:
-    assert Budget(0.5).begun(0.0).after("look", 9.0).begun(7.0) == Budget(0.5, start=7.0)
+    assert Budget(0.5).begun(0.0).after(Work.LOOK, 9.0).begun(7.0) == Budget(0.5, start=7.0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
@@ -51,7 +51,7 @@ def test_over_a_long_training_the_share_is_used_and_kept(share: float) -> None:
     for _ in range(5000):
         now += 10.0
         for work in budget.affordable(WORKS, now):
-            seconds = {"look": 1.0, "tests": 3.0}[work]
+            seconds = {Work.LOOK: 1.0, Work.TESTS: 3.0}[work]
             now, budget = now + seconds, budget.after(work, seconds)
     assert 0.9 * min(share, 4 / 14) <= budget.spent / now <= share
 

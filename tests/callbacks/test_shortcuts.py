@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugin_util import markdown_to_safe_html
 from torch.utils.data import TensorDataset
 
-from lightning_cam import CAMMonitor, Probe
+from lightning_cam import CAMMonitor, Probe, ShortcutTests
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.partial_input import PARTS
 from lightning_cam.shortcuts.predictivity import OFFERS
@@ -47,7 +47,7 @@ def test_warns_at_the_second_look_and_shows_why(tmp_path: Path) -> None:
 
 
 def test_expected_cues_are_silent(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=24, expected_cues=["cell", "border", "colour"])
+    monitor = CAMMonitor(probe=24, shortcuts=ShortcutTests(expected=["cell", "border", "colour"]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(tmp_path, monitor)
@@ -57,24 +57,29 @@ def test_expected_cues_are_silent(tmp_path: Path) -> None:
 
 def test_tier_b_warns_where_it_shall(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="cue 'mean_image' decides"):
-        fit(tmp_path, CAMMonitor(probe=24, alarm_cues=["mean_image"]))
+        fit(tmp_path, CAMMonitor(probe=24, shortcuts=ShortcutTests(may_warn=["mean_image"])))
 
 
 def test_an_alert_can_stop(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="decides"):
-        assert fit(tmp_path, CAMMonitor(probe=24, on_alert="stop"), max_epochs=5).current_epoch == 2
+        assert (
+            fit(
+                tmp_path, CAMMonitor(probe=24, shortcuts=ShortcutTests(on_alert="stop")), max_epochs=5
+            ).current_epoch
+            == 2
+        )
 
 
 def test_an_alert_can_call(tmp_path: Path) -> None:
     heard: list[Finding] = []
     with pytest.warns(UserWarning, match="decides"):
-        fit(tmp_path, CAMMonitor(probe=24, on_alert=heard.append))
+        fit(tmp_path, CAMMonitor(probe=24, shortcuts=ShortcutTests(on_alert=heard.append)))
     assert {finding.level for finding in heard} == {"warning"}
     assert len(heard) == len({finding.cue for finding in heard})
 
 
 def test_no_cues_no_tests(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=24, cues=None)
+    monitor = CAMMonitor(probe=24, shortcuts=None)
     fitted = fit(tmp_path, monitor)
     assert not monitor.findings
     assert not [key for key in fitted.callback_metrics if "shortcut" in key]
@@ -107,14 +112,14 @@ def test_no_labels_says_what_is_missing(tmp_path: Path) -> None:
     [
         ({"cues": ["bordr_8"]}, "cues: no cue 'bordr_8'; did you mean 'border_8'"),
         ({"cues": "border_8"}, "cues: got 'border_8'; give keys"),
-        ({"expected_cues": ["nothing"]}, "expected_cues: no cue 'nothing'"),
-        ({"alarm_cues": ["mean_imag_"]}, "alarm_cues: no cue 'mean_imag_'; did you mean 'mean_image'"),
+        ({"expected": ["nothing"]}, "expected: no cue 'nothing'"),
+        ({"may_warn": ["mean_imag_"]}, "may_warn: no cue 'mean_imag_'; did you mean 'mean_image'"),
         ({"on_alert": "shout"}, "on_alert: got 'shout'; give 'warn', 'stop' or a function"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        CAMMonitor(**arguments)
+        ShortcutTests(**arguments)
 
 
 def test_the_monitor_logs_it_at_thorough_tests_and_warns_of_none(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import torch
 from support.configurations import CONFIGURATIONS, train
 from torch import Tensor
 
-from lightning_cam import CAMMonitor, Evidence
+from lightning_cam import CAMMonitor, Evidence, Style
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_same_weights_and_metrics(name: str, tmp_path: Path) -> None:
     configuration = CONFIGURATIONS[name]
-    monitor = CAMMonitor(probe=9, shown=4, **configuration.get("monitor", {}))
+    monitor = CAMMonitor(probe=9, style=Style(shown=4), **configuration.get("monitor", {}))
     weights, metrics, hooks = train(tmp_path / "without", [], configuration)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*switched itself off.*")

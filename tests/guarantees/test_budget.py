@@ -10,7 +10,7 @@ from support.planted import ReadsTheTag, tagged
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_cam import CUES, CAMMonitor, Evidence
+from lightning_cam import CUES, CAMMonitor, Evidence, ShortcutTests
 from lightning_cam.shortcuts.cues import Cue
 
 
@@ -25,7 +25,7 @@ def slow(evidence: Evidence) -> Tensor:
 
 
 def watched(directory: Path, max_overhead: float | None) -> list[int]:
-    monitor = CAMMonitor(probe=6, method=slow, cues=None, max_overhead=max_overhead)
+    monitor = CAMMonitor(probe=6, method=slow, max_overhead=max_overhead, shortcuts=None)
     fitted = trainer(directory, callbacks=[monitor], max_epochs=4)
     fitted.fit(Classifier(), loader(), loader(seed=1))
     assert fitted.current_epoch == 4
@@ -60,9 +60,9 @@ def test_slow_shortcut_tests_are_left_out_and_the_look_stays(
         return pair.hosts
 
     monkeypatch.setitem(CUES, "slow", Cue(unhurried, 1, "B", "nothing"))
-    monitor = CAMMonitor(probe=9, cues=["slow"], max_overhead=1.0)
+    monitor = CAMMonitor(probe=9, max_overhead=1.0, shortcuts=ShortcutTests(cues=["slow"]))
     batches = DataLoader(tagged(), batch_size=12)
     with pytest.warns(UserWarning, match="max_overhead: looks with shortcut tests would take"):
         trainer(tmp_path, callbacks=[monitor]).fit(TakesItsTime(), batches, batches)
     assert [look.epoch for look in monitor.history.looks if look.epoch >= 0] == [0, 1]
-    assert monitor._memory.tests == 1
+    assert monitor._run.record.tests == 1

@@ -20,7 +20,7 @@ from support.networks import net
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from lightning_cam import CAMMonitor, Evidence
+from lightning_cam import CAMMonitor, Evidence, Inputs, ShortcutTests, Style
 from lightning_cam.shortcuts.findings import Finding
 
 
@@ -132,8 +132,8 @@ def test_the_configuration_in_readme(namespace: str, tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     config = yaml.safe_load(readme.partition("```yaml\n")[2].partition("```")[0])["trainer"]["callbacks"]
     (monitor,) = monitors(command(namespace, tmp_path, [], config))
-    assert (monitor.every_n_epochs, monitor.question.method) == (2, "layercam")
-    assert monitor.question.target_layer == ["layer3", "layer4"]
+    assert (monitor.settings.every_n_epochs, monitor.settings.config.method) == (2, "layercam")
+    assert monitor.settings.config.target_layer == ["layer3", "layer4"]
 
 
 SCRIPT = """
@@ -188,6 +188,14 @@ def silently(finding: Finding) -> None:
     return None
 
 
+# By the argument, or by the group that it belongs to.
+GROUPS = {
+    "scores": "inputs",
+    "images": "inputs",
+    "labels": "inputs",
+    "masks": "inputs",
+    "on_alert": "shortcuts",
+}
 FUNCTIONS = {
     "method": mean_map,
     "target": first_score,
@@ -201,10 +209,19 @@ FUNCTIONS = {
 PATHS = {argument: f"{__name__}.{function.__name__}" for argument, function in FUNCTIONS.items()}
 
 
+def grouped(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments: those of a group in a dict of its own."""
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        (found.setdefault(GROUPS[name], {}) if name in GROUPS else found)[name] = value
+    return found
+
+
 def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
-    made = command(namespace, tmp_path, [], [given(probe=6, **PATHS)], run=True)
+    made = command(namespace, tmp_path, [], [given(probe=6, **grouped(PATHS))], run=True)
     (monitor,) = monitors(made)
-    holders = (monitor.question.model, monitor.question, monitor)
+    asked = monitor.settings
+    holders = (asked.config.model, asked.config, asked.inputs, asked.tests)
     found = {name: next(getattr(one, name) for one in holders if hasattr(one, name)) for name in FUNCTIONS}
     read = {
         name: PATHS[name] for name in ("network", "scores", "images", "labels", "masks")
@@ -216,14 +233,22 @@ def test_functions_by_import_path(namespace: str, tmp_path: Path) -> None:
     kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["callbacks"][0][
         "init_args"
     ]
-    assert {argument: kept[argument] for argument in PATHS} == PATHS
+    given_paths = grouped(PATHS)
+    assert {name: kept[name] for name in given_paths if name not in GROUPS.values()} == {
+        name: path for name, path in given_paths.items() if name not in GROUPS.values()
+    }
+    for group in set(GROUPS.values()):
+        assert {name: kept[group][name] for name in given_paths[group]} == given_paths[group]
 
 
 def test_every_argument_with_a_function_is_among_those_above() -> None:
-    parameters = inspect.signature(CAMMonitor).parameters.items()
-    assert {name for name, parameter in parameters if "Callable" in str(parameter.annotation)} == set(
-        FUNCTIONS
-    )
+    found = {
+        name
+        for kind in (CAMMonitor, Inputs, Style, ShortcutTests)
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if "Callable" in str(parameter.annotation)
+    }
+    assert found == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -231,40 +256,46 @@ def test_every_argument_with_a_function_is_among_those_above() -> None:
     [
         ("target", "1", 1),
         ("target", "predicted", "predicted"),
-        ("images", "0", 0),
-        ("images", "pixels", "pixels"),
-        ("labels", "meta.label", "meta.label"),  # a key with a dot, which is no import path
+        ("inputs.images", "0", 0),
+        ("inputs.images", "pixels", "pixels"),
+        ("inputs.labels", "meta.label", "meta.label"),  # a key with a dot, which is no import path
         ("target_layer", "net.body", "net.body"),
         ("target_layer", "[net.stem,net.body]", ["net.stem", "net.body"]),
         ("class_names", "[top,middle,bottom]", ("top", "middle", "bottom")),
-        ("cues", "null", {}),
+        ("probe", "[3,17]", (3, 17)),
+        ("style.colormap", "turbo", "turbo"),
+        ("shortcuts", "null", None),
+        ("shortcuts", "false", None),
+        ("shortcuts.cues", "[colour]", ["colour"]),
     ],
 )
 def test_values_on_the_command_line_are_read_as_what_they_are(
     argument: str, text: str, value: Any, namespace: str, tmp_path: Path
 ) -> None:
     (monitor,) = monitors(command(namespace, tmp_path, [*LONG, f"--trainer.callbacks.{argument}={text}"]))
-    question = monitor.question
-    assert getattr(question if hasattr(question, argument) else monitor, argument) == value
+    found: Any = monitor.settings
+    if hasattr(found.config, argument):
+        found = found.config
+    for name in argument.split("."):
+        found = getattr(found, name)
+    assert found == value
 
 
 # --- what is printed
 
 
 def settings(monitor: CAMMonitor) -> dict[str, Any]:
-    return {name: value for name, value in vars(monitor).items() if not name.startswith("_")}
+    return vars(monitor.settings)
 
 
 OTHERS = {
     "probe": 6,
-    "shown": 4,
+    "style": {"shown": 4, "opacity": 0.3},
     "target_layer": ["net.stem", "net.body"],
     "every_n_epochs": 2,
     "normalization": [[0.5, 0.5, 0.5], [0.2, 0.2, 0.2]],
     "class_names": ["top", "middle", "bottom"],
-    "cues": ["colour", "border_8"],
-    "expected_cues": ["colour"],
-    "opacity": 0.3,
+    "shortcuts": {"cues": ["colour", "border_8"], "expected": ["colour"]},
     "max_overhead": 0.05,
     "persist_probe": False,
     "report": False,
@@ -276,9 +307,22 @@ TEXTS = {"method": "layercam", "target": "predicted", "on_alert": "stop"}
 KEYS = {"images": "image", "labels": 1, "masks": "meta.mask", "scores": "logits"}
 
 
+def merged(some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Both, group by group."""
+    both = {name: some[name] for name in some if isinstance(some[name], dict) and name in others}
+    return {**some, **others, **{name: {**own, **others[name]} for name, own in both.items()}}
+
+
+def within(some: Any, whole: Any) -> bool:
+    """Whether all that ``some`` says stands in ``whole``."""
+    if isinstance(some, dict):
+        return all(within(value, whole[name]) for name, value in some.items())
+    return bool(some == whole)
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {**OTHERS, **PATHS}, {**OTHERS, **TEXTS, **KEYS}],
+    [{}, merged(OTHERS, grouped(PATHS)), merged(OTHERS, grouped({**TEXTS, **KEYS}))],
     ids=["defaults", "functions", "names and keys"],
 )
 def test_the_printed_config_yields_the_same_monitor(
@@ -293,34 +337,57 @@ def test_the_printed_config_yields_the_same_monitor(
 
     config = printed([given(**arguments)])
     assert set(config[0]["init_args"]) == set(inspect.signature(CAMMonitor).parameters)
-    assert {name: config[0]["init_args"][name] for name in arguments} == arguments
+    assert within(arguments, config[0]["init_args"])
     assert printed(config) == config
     (once,) = monitors(command(namespace, tmp_path, [], [given(**arguments)]))
     (again,) = monitors(command(namespace, tmp_path, [], config))
     assert settings(again) == settings(once)
 
 
-def documented() -> dict[str, str]:
+def documented(kind: type) -> dict[str, str]:
     """Each argument and its words in the docstring."""
-    arguments = inspect.getdoc(CAMMonitor).partition("Args:\n")[2].partition("\n\n")[0]
+    arguments = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", arguments, flags=re.MULTILINE | re.DOTALL)
     return {name: " ".join(words.split()) for name, words in entries}
 
 
+@pytest.mark.parametrize(
+    ("help_for", "kind", "before"),
+    [
+        ("--trainer.callbacks.help=lightning_cam.CAMMonitor", CAMMonitor, "trainer.callbacks."),
+        ("--trainer.callbacks.help=lightning_cam.CAMMonitor", Inputs, "trainer.callbacks.inputs."),
+        ("--trainer.callbacks.help=lightning_cam.CAMMonitor", Style, "trainer.callbacks.style."),
+        (
+            "--trainer.callbacks.shortcuts.help=lightning_cam.ShortcutTests",
+            ShortcutTests,
+            "trainer.callbacks.shortcuts.",
+        ),
+    ],
+    ids=["monitor", "inputs", "style", "shortcuts"],
+)
 def test_help_shows_every_argument_with_its_words(
-    namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    help_for: str,
+    kind: type,
+    before: str,
+    namespace: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "10000")  # no word is broken
+    chosen = ["--trainer.callbacks=lightning_cam.CAMMonitor"] if kind is ShortcutTests else []
     with pytest.raises(SystemExit) as left:
-        command(namespace, tmp_path, ["--trainer.callbacks.help=lightning_cam.CAMMonitor"])
+        command(namespace, tmp_path, [*chosen, help_for])
     assert left.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    words = documented()
-    assert list(words) == list(inspect.signature(CAMMonitor).parameters)
+    words = documented(kind)
+    assert list(words) == list(inspect.signature(kind).parameters)
     for argument, sentence in words.items():
-        assert re.search(
-            rf"--trainer\.callbacks\.{argument}\+? [^-]*{re.escape(sentence)} \(type: ", shown
-        ), argument
+        if kind is CAMMonitor and argument in ("inputs", "style"):
+            assert sentence in shown  # the group's headline
+            continue
+        option = rf"--{re.escape(before + argument)}\+? [^-]*{re.escape(sentence)} \(type: "
+        assert re.search(option, shown), argument
 
 
 # --- wrong values
@@ -336,9 +403,12 @@ def test_help_shows_every_argument_with_its_words(
             rf"method: no method '{re.escape(__name__)}\.mean_mop'; there are gradcam",
         ),
         ({"target": "lable"}, r"target: no target 'lable'; did you mean 'label'\?"),
-        ({"on_alert": "shout"}, "on_alert: got 'shout'; give 'warn', 'stop' or a function of the finding"),
+        (
+            {"shortcuts": {"on_alert": "shout"}},
+            "on_alert: got 'shout'; give 'warn', 'stop' or a function of the finding",
+        ),
         ({"normalization": "imgnet"}, "normalization: got 'imgnet'"),
-        ({"cues": "colour"}, "cues: got 'colour'; give keys of CUES"),
+        ({"shortcuts": {"cues": "colour"}}, "cues: got 'colour'; give keys of CUES"),
         ({"max_overhead": 2.0}, "max_overhead: got 2"),
     ],
 )

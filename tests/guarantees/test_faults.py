@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
+from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Inputs, Probe, ShortcutTests
 from lightning_cam.loggers.backends import Backend
 
 OFF = r"switched itself off in epoch \d; training goes on, without further maps, and its scalars stay as they are "
@@ -128,8 +128,8 @@ FUNCTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "TypeError: planted",
     ),
     "target": ({"target": target(6)}, "RuntimeError: planted"),
-    "images": ({"images": reading(0, 4)}, "KeyError: 'planted'"),
-    "labels": ({"labels": reading(1, 4)}, "KeyError: 'planted'"),
+    "images": ({"inputs": Inputs(images=reading(0, 4))}, "KeyError: 'planted'"),
+    "labels": ({"inputs": Inputs(labels=reading(1, 4))}, "KeyError: 'planted'"),
     "another shape": ({"network": changes_shape(8)}, "ValueError: scores: no class scores (n, C) found"),
 }
 
@@ -155,7 +155,7 @@ def test_an_exception_in_on_alert_is_told_once_and_the_tests_go_on(tmp_path: Pat
         raise RuntimeError("planted")
 
     val = DataLoader(tagged(), batch_size=12)
-    monitor = CAMMonitor(probe=24, on_alert=alert)
+    monitor = CAMMonitor(probe=24, shortcuts=ShortcutTests(on_alert=alert))
     with pytest.warns(UserWarning, match="on_alert: your function raised RuntimeError: planted"):
         trainer(tmp_path, callbacks=[monitor], max_epochs=4).fit(ReadsTheTag(), val, val)
     assert "cell_0_0" in seen
@@ -197,19 +197,21 @@ def test_out_of_memory_halves_the_batch(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Path) -> None:
-    calls = itertools.count()
+    calls, sizes = itertools.count(), []
 
     def run(module: nn.Module, images: Tensor) -> Tensor:
         # Of the rehearsal and the first look there are five forwards.
         if len(images) > 4 and next(calls) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory: planted")
+        sizes.append(len(images))
         return module(images)
 
     val = DataLoader(tagged(), batch_size=12)
     monitor = CAMMonitor(probe=24, network=run)
     with pytest.warns(UserWarning, match="memory ran out with 12 images at once; from now on 6"):
         trainer(tmp_path, callbacks=[monitor]).fit(ReadsTheTag(), val, val)
-    assert monitor._room == 3
+    assert sizes[0] == 12
+    assert max(sizes[-20:]) == 3
     assert "cell_0_0" in {finding.cue for finding in monitor.findings}
 
 
@@ -246,7 +248,7 @@ def test_a_logger_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(LOGGERS, "full", Backend("full", Full, no_room))
     expected = train(tmp_path / "without", [])
     full, board = Full(tmp_path / "full"), Board(tmp_path / "board")
-    monitor = CAMMonitor(probe=9, cues=None)
+    monitor = CAMMonitor(probe=9, shortcuts=None)
     found = train(tmp_path / "with", [monitor], logger=[full, board])
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
@@ -272,7 +274,7 @@ def test_an_event_file_that_takes_no_more_pictures(tmp_path: Path) -> None:
         writes(summary, *arguments, **options)
 
     writer.add_summary = scalars_alone
-    monitor = CAMMonitor(probe=9, cues=None)
+    monitor = CAMMonitor(probe=9, shortcuts=None)
     found = train(tmp_path / "with", [monitor], logger=logger)
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "Permission denied" in words]
@@ -292,7 +294,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     folder = tmp_path / "with" / "cam" / "overlay"
     folder.mkdir(parents=True)
     (folder / "epoch=000-step=000002.jpg").symlink_to("/dev/full")
-    found = train(tmp_path / "with", [CAMMonitor(probe=9, cues=None)])
+    found = train(tmp_path / "with", [CAMMonitor(probe=9, shortcuts=None)])
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
     assert "cam/overlay of step 2 was not taken by the file" in lost
@@ -304,7 +306,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [])
     (tmp_path / "with").mkdir()
     (tmp_path / "with" / "cam").write_text("in the way")
-    monitor = CAMMonitor(probe=9, cues=None)
+    monitor = CAMMonitor(probe=9, shortcuts=None)
     found = train(tmp_path / "with", [monitor])
     the_same(found, expected)
     assert any("was not taken by the file (" in words and "it is lost" in words for words in found[2])

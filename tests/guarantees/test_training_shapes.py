@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_cam import CAMMonitor, Evidence
+from lightning_cam import CAMMonitor, Evidence, Inputs
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ OF_B = {"images": lambda batch: batch["b"][0], "labels": lambda batch: batch["b"
 def test_a_batch_of_batches_is_read_by_functions(
     mode: str, second: Callable[[], DataLoader], tmp_path: Path
 ) -> None:
-    monitor = CAMMonitor(probe=6, **OF_B)
+    monitor = CAMMonitor(probe=6, inputs=Inputs(**OF_B))
     fit(tmp_path, monitor, TwoBatches(), CombinedLoader({"a": loader(16, seed=2), "b": second()}, mode))
     torch.testing.assert_close(monitor.probe.images, data(24, seed=1).tensors[0][:6], rtol=0, atol=0)
     assert steps(monitor) == TWO_EPOCHS
@@ -166,7 +166,7 @@ def test_a_batch_of_batches_needs_functions_and_says_so_before_training(tmp_path
 def test_the_second_of_loaders_in_sequence(
     second: Callable[[], DataLoader], expected: list, tmp_path: Path
 ) -> None:
-    monitor = CAMMonitor(probe=6, dataloader_idx=1)
+    monitor = CAMMonitor(probe=6, inputs=Inputs(dataloader_idx=1))
     fit(tmp_path, monitor, val=CombinedLoader({"a": loader(16, seed=2), "b": second()}, "sequential"))
     torch.testing.assert_close(monitor.probe.images, data(24, seed=1).tensors[0][:6], rtol=0, atol=0)
     assert steps(monitor) == expected
@@ -272,7 +272,7 @@ def test_scalars_are_there_when_the_monitor_has_switched_itself_off(
 
 
 def test_scalars_are_there_when_the_watched_loader_is_empty(tmp_path: Path) -> None:
-    callbacks = [*watching(), CAMMonitor(probe=9, dataloader_idx=1)]
+    callbacks = [*watching(), CAMMonitor(probe=9, inputs=Inputs(dataloader_idx=1))]
     with pytest.warns(
         UserWarning, match="switched itself off in epoch 0.*this validation loader gave no batch"
     ):

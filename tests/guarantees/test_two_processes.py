@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from support.modules import Classifier, loader, trainer
 from support.planted import tagged
-from support.two_ranks import Found, Frozen, shortcuts, the_probe, two_ranks
+from support.two_ranks import Found, Frozen, KeepsMeans, shortcuts, the_probe, two_ranks
 from torch.utils.data import DataLoader
 
 from lightning_cam import CAMMonitor, explain
@@ -87,13 +87,12 @@ def test_class_means_are_summed_over_ranks(tmp_path: Path) -> None:
     pair = two_ranks(tmp_path, "means")["means"]
     monitor = CAMMonitor(probe=24)
     val = DataLoader(tagged(36), batch_size=6)
-    trainer(tmp_path / "alone", callbacks=[monitor], max_epochs=1).fit(Frozen(), val, val)
+    alone = KeepsMeans(monitor)
+    trainer(tmp_path / "alone", callbacks=[monitor, alone], max_epochs=1).fit(Frozen(), val, val)
     for found in pair:
-        assert found["counts"] == monitor._means.counts == {0: 12, 1: 12, 2: 12}
+        assert found["counts"] == alone.found["counts"] == {0: 12, 1: 12, 2: 12}
         for label in range(3):
-            torch.testing.assert_close(
-                found["means"][label], monitor._means.of("image", torch.tensor([label]))
-            )
+            torch.testing.assert_close(found["means"][label], alone.found["means"][label])
 
 
 def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from support.writers import Foreign, Writer, close, events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_cam.loggers.backends import LOGGERS, Show, show, takes_add_image
 from lightning_cam.loggers.backends import LOGGERS, Backend, backend_of, show
 
 

@@ -19,7 +19,7 @@ from support.networks import net
 from support.stored import Stored, from_events, from_wandb
 from torch.nn import functional as F
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Style
 from lightning_cam.loggers.backends import LOGGERS, Backend
 from lightning_cam.loggers.publish import Destination, PublishError, publish, publish_text, where_to
 
@@ -107,7 +107,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: 
             max_epochs=2,
             log_every_n_steps=2,  # so that the step of the last loss is not that of the validation
             logger=[*loggers, Own()],
-            callbacks=[CAMMonitor(6, shown=2, cues=None), Telling()],
+            callbacks=[CAMMonitor(6, style=Style(shown=2), shortcuts=None), Telling()],
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
@@ -444,7 +444,7 @@ def test_a_row_of_the_users_own_is_called_on_the_main_thread(
     used = []
     own = Backend("own", Own, lambda *arguments: used.append(threading.current_thread()))
     monkeypatch.setitem(LOGGERS, "own", own)
-    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, cues=None)], logger=Own(tmp_path / "own"))
+    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=9, shortcuts=None)], logger=Own(tmp_path / "own"))
     fitted.fit(Classifier(), loader(), loader(seed=1))
     assert (
         used == [threading.main_thread()] * 6

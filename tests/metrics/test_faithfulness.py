@@ -22,10 +22,10 @@ from lightning_cam.metrics.faithfulness import (
     deletion,
     increase_in_confidence,
     insertion,
-    parameter_randomization,
     road,
     road_curves,
 )
+from lightning_cam.metrics.randomization import parameter_randomization
 
 MEASURES = {
     "deletion": deletion,

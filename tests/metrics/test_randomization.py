@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_cam import explain
-from lightning_cam.metrics.faithfulness import parameter_randomization
-from lightning_cam.metrics.randomization import _correlation, _ranks
+from lightning_cam.metrics.randomization import _correlation, _ranks, parameter_randomization
 
 
 def trained() -> Net:

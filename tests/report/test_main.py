@@ -12,7 +12,7 @@ from support.modules import Classifier, loader, trainer
 from support.pages import pages, written
 
 from lightning_cam import CAMMonitor
-from lightning_cam.report.__main__ import main, remembered
+from lightning_cam.report.__main__ import find_record, main
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("run")
     saved = ModelCheckpoint(directory, save_last=True)
     monitors = [
-        CAMMonitor(probe=6, cues=None),
-        CAMMonitor(probe=6, cues=None, method="layercam", name="it's mine"),
+        CAMMonitor(probe=6, shortcuts=None),
+        CAMMonitor(probe=6, method="layercam", name="it's mine", shortcuts=None),
     ]
     trainer(directory, callbacks=[*monitors, saved], enable_checkpointing=True).fit(
         Classifier(), loader(), loader(seed=1)
@@ -79,7 +79,7 @@ def test_the_page_lies_beside_the_checkpoint_unless_told(checkpoint: Path) -> No
 def test_checkpoints_that_will_not_do(change: Any, name: str | None, message: str, checkpoint: Path) -> None:
     kept = torch.load(checkpoint, weights_only=True)
     with pytest.raises(ValueError, match=message):
-        remembered(change(kept), name)
+        find_record(change(kept), name)
 
 
 class Anything:

@@ -57,7 +57,7 @@ def judged(
 ) -> tuple[list[Result], float]:
     subjects = replace(levels()[0], **replaced)
     ask = reads_the_tag(subjects, share, only)
-    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, standing=having_found(*known))
+    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, tracker=having_found(*known))
     return list(report.results), report.passes
 
 
@@ -100,7 +100,7 @@ def test_a_class_is_named_where_it_wins_less_than_half_of_the_conflicts() -> Non
         {"mean_image": CUES["mean_image"]},
         classes=9,
         max_batch=50,
-        standing=having_found(("mean_image", 3)),
+        tracker=having_found(("mean_image", 3)),
     )
     (finding,) = report.findings
     assert finding.statement == "cue 'mean_image' of class '3' decides 48 % of conflicts (donor 31, host 33)"

@@ -2,7 +2,7 @@
 
 from support.findings import finding
 
-from lightning_cam.shortcuts.findings import UNTESTED, follow, standing_from, standing_state
+from lightning_cam.shortcuts.findings import UNTESTED, follow, tracker_from, tracker_state
 
 
 def test_one_look_is_a_notice_two_are_a_warning() -> None:
@@ -31,6 +31,6 @@ def test_stage_two_rests_where_it_would_tell_nothing_new() -> None:
     assert found.is_thorough  # to be confirmed
     confirmed = found.after(twice, True, ("mean_image", None))
     assert not confirmed.is_thorough
-    assert confirmed.asked == ("mean_image", None)
-    assert standing_from(standing_state(confirmed)) == confirmed
-    assert standing_from({}) == UNTESTED  # of a checkpoint without tests
+    assert confirmed.pointed == ("mean_image", None)
+    assert tracker_from(tracker_state(confirmed)) == confirmed
+    assert tracker_from(tracker_state(UNTESTED)) == UNTESTED

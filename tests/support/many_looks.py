@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Style
 from support.modules import Classifier, loader, trainer
 
 
@@ -39,7 +39,7 @@ class Gauge(Callback):
         self.memory: list[int] = []
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        self.monitor._background.flush()
+        self.monitor.session.publisher.flush()
         self.memory.append(resident())
         if (trainer.current_epoch + 1) % self.every == 0:
             trainer.logger.experiment.flush()
@@ -58,7 +58,7 @@ class Gauge(Callback):
 
 
 def trained(folder: Path, looks: int) -> dict[str, Any]:
-    monitor = CAMMonitor(probe=9, shown=4)
+    monitor = CAMMonitor(probe=9, style=Style(shown=4))
     gauge = Gauge(monitor, looks // 10)
     options = {"max_epochs": looks, "limit_train_batches": 1, "limit_val_batches": 2, "log_every_n_steps": 1}
     fitted = trainer(folder, callbacks=[monitor, gauge], logger=TensorBoardLogger(folder), **options)

@@ -1,15 +1,15 @@
-"""Scenes that the tests of pictures draw."""
+"""Scenes of looks that were never made."""
 
 from typing import Any
 
 import torch
-from support.sheets import HEADER
 from torch import Tensor
 
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.visualization.scene import Scene
 from lightning_cam.visualization.style import Style
+from support.looks import SMALL_HEADER
 
 
 def scene(
@@ -18,25 +18,19 @@ def scene(
     history: History | None = None,
     cams: Tensor | None = None,
     scores: Tensor | None = None,
+    header: tuple[str, str] = SMALL_HEADER,
     **others: Any,
 ) -> Scene:
-    """A look at the probe; whatever a picture does not draw from is zero."""
-    count = len(probe)
+    """A look at the probe; what is not given is zero."""
+    count, dims = len(probe), probe.images.ndim - 2
     known = {
         "images": probe.images,
-        "cams": torch.zeros(count, 4, 4) if cams is None else cams,
+        "cams": torch.zeros(count, *[4] * dims) if cams is None else cams,
         "scores": torch.zeros(count, 4) if scores is None else scores,
         "reasons": torch.zeros(count, dtype=torch.long),
         "history": history or History(),
-        "when": HEADER[0],
-        "asked": HEADER[1],
+        "when": header[0],
+        "asked": header[1],
         "style": style or Style(),
     }
     return Scene(probe, **(known | others))
-
-
-def in_a_fit(probe: Probe, history: History) -> Scene:
-    """A film strip shows what the history holds; of the look itself nothing."""
-    count = len(probe)
-    nothing = torch.zeros(count, 1, 1), torch.zeros(count, 4), torch.zeros(count, dtype=torch.long)
-    return Scene(probe, probe.images, *nothing, history, *HEADER, in_fit=True)

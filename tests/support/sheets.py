@@ -12,25 +12,8 @@ from lightning_cam.visualization.canvas import (
     MARGIN,
 )
 from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.scene import Style
-import math
-from lightning_cam.visualization.canvas import (
-    BADGE,
-    FRAME,
-    GAP,
-    LINE,
-    MARGIN,
-    NARROWEST,
-    REMARK,
-    RIGHT,
-    UNKNOWN,
-    WRONG,
-    text_width,
-)
-from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
-from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
 from lightning_cam.visualization.style import Style
+from support.scenes import scene
 
 HEADER = ("epoch 12 · step 3456", "gradcam at layer4 (7 x 7) · target: label")
 NAMES = ("cat", "dog", "golden retriever", "tench, Tinca tinca")
@@ -99,7 +82,7 @@ def sheet(
     reasons = torch.tensor(reasons or [0] * count)
     scores = answers(predicted, len(names or NAMES))
     picture = draw_overlay(
-        Scene(probe, images, cams, scores, reasons, History(), *header, style or Style(), parts=parts)
+        scene(probe, style, cams=cams, scores=scores, header=header, reasons=reasons, parts=parts)
     )()
     assert picture.mode == "RGB"
     return np.asarray(picture)

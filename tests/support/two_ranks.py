@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning import Callback, LightningModule, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Probe
-from lightning_cam.loggers.backends import Backend
+from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Inputs, Probe
 from lightning_cam import distributed as ranks
+from lightning_cam.loggers.backends import Backend
 from support.modules import Classifier, data, loader, trainer
 from support.planted import ReadsTheTag, tagged
 
@@ -201,11 +201,23 @@ def shortcuts(directory: Path, **options: Any) -> Found:
 def class_means(directory: Path) -> Found:
     monitor = CAMMonitor(probe=24)
     val = DataLoader(tagged(36), batch_size=6)
-    fit(directory, monitor, Frozen(), train=val, val=val, max_epochs=1)
-    return {
-        "counts": monitor._means.counts,
-        "means": [monitor._means.of("image", torch.tensor([label])) for label in range(3)],
-    }
+    kept = KeepsMeans(monitor)
+    fit(directory, monitor, Frozen(), callbacks=[kept], train=val, val=val, max_epochs=1)
+    return kept.found
+
+
+class KeepsMeans(Callback):
+    """The averages of classes, before the session that has them ends."""
+
+    def __init__(self, monitor: CAMMonitor) -> None:
+        self.monitor, self.found = monitor, {}
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        means = self.monitor.session._collection._means
+        self.found = {
+            "counts": means.counts,
+            "means": [means.of("image", torch.tensor([label])) for label in range(3)],
+        }
 
 
 def rehearsal(directory: Path) -> Found:
@@ -251,7 +263,7 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "with": lambda folder: fit(folder, CAMMonitor(probe=9)),
     "own probe": lambda folder: fit(folder, CAMMonitor(probe=the_probe())),
     "accumulated": lambda folder: fit(
-        folder, CAMMonitor(probe=9, cues=None), accumulate_grad_batches=2, val_check_interval=1
+        folder, CAMMonitor(probe=9, shortcuts=None), accumulate_grad_batches=2, val_check_interval=1
     ),
     "accumulated without": lambda folder: fit(folder, None, accumulate_grad_batches=2, val_check_interval=1),
     "shortcuts": shortcuts,
@@ -267,7 +279,7 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
         folder, CAMMonitor(probe=9, method=on_rank(0, 3, RuntimeError("planted")))
     ),
     "labels fail on rank 1": lambda folder: fit(
-        folder, CAMMonitor(labels=labels_on_rank(1)), num_sanity_val_steps=0
+        folder, CAMMonitor(inputs=Inputs(labels=labels_on_rank(1))), num_sanity_val_steps=0
     ),
     "memory runs out on rank 1": lambda folder: fit(
         folder, CAMMonitor(probe=the_probe(), max_batch=8), RunsOut()

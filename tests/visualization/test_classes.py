@@ -1,27 +1,14 @@
 """What tells classes apart: their mean maps and the difference."""
 
 import numpy as np
-from support.scenes import scene, in_a_fit
 import torch
-from support.looks import SMALL_HEADER
+from support.scenes import scene
 from torch import nn
 
 from lightning_cam import Probe
 from lightning_cam.visualization.canvas import LINE, MARGIN, TOP
-from lightning_cam.visualization.classes import draw_classes
-from lightning_cam.visualization.scene import (
-    CONTRAST,
-    STRIP_TILES,
-    Style,
-    prepare_images,
-)
-from dataclasses import replace
-from typing import Any
-from lightning_cam.visualization.animation import draw_animation
 from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
-from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
-from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
-from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.prepared import CONTRAST
 from lightning_cam.visualization.style import Style
 
 
@@ -33,16 +20,12 @@ def test_class_means_and_their_difference() -> None:
     cams[labels == 0, 0, 0] = torch.tensor([5.0, 1.0, 3.0])
     cams[labels == 1, 0, 1] = 2.0
     cams[1] = 0  # blank
-    found = scene(
-        Probe(images, labels, None, ("left", "right")),
-        Style(colormap="gray", opacity=1.0),
-        cams=cams,
-        scores=torch.eye(2)[labels],
-    )
-    drawn = draw_classes(found)
+    probe = Probe(images, labels, None, ("left", "right"))
+    given = scene(probe, Style(colormap="gray", opacity=1.0), cams=cams, scores=torch.eye(2)[labels])
+    drawn = draw_classes(given)
     assert drawn is not None
     pixels = np.asarray(drawn())
-    side = found.strip.size[0]
+    side = given.strip.size[0]
     step = max(side, NARROWEST_TILE) + 14
     top = TOP + 2 * LINE
     for place, label in enumerate((0, 1)):

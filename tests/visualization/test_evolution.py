@@ -1,21 +1,17 @@
 """Film strips and animations, pixel by pixel: what changed, and when."""
 
-import io
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support.scenes import scene, in_a_fit
 import torch
-from PIL import Image
 from support.looks import SMALL_HEADER, looks
+from support.scenes import scene
 from support.sheets import ALPHABETS, BAR, FIRST_ROW, HEADER, LONG, NAMES, SIZES, Pixels, Place, colors, plain
 from torch import nn
 
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
-from lightning_cam.loggers.files import encode_gif
 from lightning_cam.visualization.blend import (
     color_table,
 )
@@ -36,41 +32,12 @@ from lightning_cam.visualization.evolution import (
     STRIP_COLUMNS,
     STRIP_ROWS,
     Row,
-    draw_animation,
     draw_evolution,
     evolution_picture,
 )
 from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.prepared import STRIP_TILES
 from lightning_cam.visualization.projection import tile_size
-from lightning_cam.visualization.scene import (
-    STRIP_TILES,
-    Style,
-)
-from dataclasses import replace
-from typing import Any
-from lightning_cam.visualization.animation import draw_animation
-from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
-from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
-from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
-from lightning_cam.visualization.scene import Scene
-from lightning_cam.visualization.style import Style
-import math
-from lightning_cam.visualization.canvas import (
-    BADGE,
-    FRAME,
-    GAP,
-    LINE,
-    MARGIN,
-    NARROWEST,
-    REMARK,
-    RIGHT,
-    UNKNOWN,
-    WRONG,
-    text_width,
-)
-from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
-from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
 from lightning_cam.visualization.style import Style
 
 
@@ -95,7 +62,7 @@ def strip(
         history = history.added(look)
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
-    return np.asarray(draw_evolution(in_a_fit(probe, history))())
+    return np.asarray(draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))())
 
 
 def strip_places(
@@ -211,7 +178,7 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
         cams = torch.rand(8, *[3] * len(size), generator=torch.Generator().manual_seed(epoch + 2))
         history = history.added(remember(epoch, epoch + 1, cams, torch.arange(8) % 4, torch.rand(8), {}))
     probe = Probe(images, torch.arange(8) % 4, None, NAMES)
-    width, height = draw_evolution(in_a_fit(probe, history))().size
+    width, height = draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))().size
     assert width <= 2200
     assert height <= 1100
 
@@ -219,7 +186,8 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
 def test_the_runs_scale_is_each_images_largest_value() -> None:
     history, cams = looks(3, 2, (1.0, 4.0, 2.0))
     images = torch.zeros(2, 3, 32, 32)
-    probe, style = Probe(images, torch.tensor([0, 1])), Style(colormap="gray", opacity=1.0, color_scale="run")
+    probe = Probe(images, torch.tensor([0, 1]))
+    style = Style(colormap="gray", opacity=1.0, color_scale="run")
     scores = torch.eye(4)[:2] * 9
     pixels = np.asarray(draw_overlay(scene(probe, style, history, cams, scores))())
     side = tile_size(32, 32, 112, 224)[0]
@@ -260,21 +228,3 @@ def test_a_strip_without_changes_has_no_chart() -> None:
         tiles, [], [], [Row("a", (), (0.0, 0.0)), Row("b", (), (float("nan"), 0.0))], SMALL_HEADER, key
     )
     np.testing.assert_array_equal(np.asarray(without), np.asarray(flat))
-
-
-def test_an_animation_moves_from_the_first_look_to_the_last() -> None:
-    images, (history, _) = torch.rand(5, 3, 16, 16), looks(4, 5, (1.0,) * 4)
-    probe = Probe(images, torch.arange(5) % 4)
-    made = draw_animation(scene(probe, history=history, in_fit=True, is_last=True))()
-    assert len(made) == 4
-    assert len({frame.size for frame in made}) == 1
-    assert all((np.asarray(one) != np.asarray(other)).any() for one, other in itertools.pairwise(made))
-    gif = Image.open(io.BytesIO(encode_gif(made)))
-    durations = []
-    for number in range(gif.n_frames):
-        gif.seek(number)
-        durations.append(gif.info["duration"])
-        off = np.abs(np.asarray(gif.convert("RGB")).astype(int) - np.asarray(made[number]))
-        assert off.mean() < 3
-    assert durations == [400, 400, 400, 1600]
-    assert gif.info["loop"] == 0

@@ -1,23 +1,21 @@
 """The layout of sheets as a whole, beside golden pictures at a quarter of the size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.scenes import scene, in_a_fit
 import torch
 from PIL import Image
+from support.looks import looks
 from support.scenes import scene
-from dataclasses import replace
-from lightning_cam.visualization.style import Style
-from lightning_cam.visualization.animation import draw_animation
-from support.looks import SMALL_HEADER, looks
 
 from lightning_cam import Probe
+from lightning_cam.visualization.animation import draw_animation
 from lightning_cam.visualization.classes import draw_classes
-from lightning_cam.visualization.evolution import draw_animation, draw_evolution
+from lightning_cam.visualization.evolution import draw_evolution
 from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.scene import Style
+from lightning_cam.visualization.style import Style
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -38,7 +36,8 @@ def sheets() -> dict[str, Image.Image]:
     history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
     scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
     confusions = (cams.flip(1), cams - cams.flip(1))
-    drawn = scene(probe, Style(foreground=0.6), history, cams, scores, confusions=confusions, in_fit=True)
+    style = Style(foreground=0.6)
+    drawn = scene(probe, style, history, cams, scores, confusions=confusions, in_fit=True)
     return {
         "overlay": draw_overlay(drawn)(),
         "evolution": draw_evolution(replace(drawn, style=Style(color_scale="run")))(),

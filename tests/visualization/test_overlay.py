@@ -1,10 +1,11 @@
 """Overlay sheets, pixel by pixel: sizes, places, colours, captions. No golden picture: fonts differ."""
 
+import math
+
 import numpy as np
 import pytest
-from support.scenes import scene, in_a_fit
 import torch
-from support.looks import SMALL_HEADER
+from support.scenes import scene
 from support.sheets import (
     ALPHABETS,
     BAR,
@@ -30,35 +31,22 @@ from lightning_cam.visualization.blend import (
     color_table,
     displayable,
 )
-from lightning_cam.visualization.canvas import FRAME, GAP, LINE, MARGIN, NARROWEST, RIGHT, TOP, UNKNOWN, WRONG
-from lightning_cam.visualization.overlay import GRID_TILES, Caption, draw_overlay
-from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
-from lightning_cam.visualization.scene import FOREGROUND_LINE, MASK_LINE, Style, part_legend
-from dataclasses import replace
-from typing import Any
-from lightning_cam.visualization.animation import draw_animation
-from lightning_cam.visualization.classes import NARROWEST_TILE, draw_classes
-from lightning_cam.visualization.evolution import Row, draw_evolution, evolution_picture
-from lightning_cam.visualization.prepared import CONTRAST, FOREGROUND_LINE, MASK_LINE, STRIP_TILES
-from lightning_cam.visualization.scene import Scene
-from lightning_cam.visualization.style import Style
-import math
 from lightning_cam.visualization.canvas import (
-    BADGE,
     FRAME,
     GAP,
     LINE,
     MARGIN,
     NARROWEST,
-    REMARK,
     RIGHT,
+    TOP,
     UNKNOWN,
     WRONG,
     text_width,
 )
-from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
-from lightning_cam.visualization.scene import Scene, how_drawn, part_legend
+from lightning_cam.visualization.overlay import Caption, draw_overlay
+from lightning_cam.visualization.prepared import FOREGROUND_LINE, GRID_TILES, MASK_LINE
+from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
+from lightning_cam.visualization.scene import part_legend
 from lightning_cam.visualization.style import Style
 
 
@@ -213,7 +201,7 @@ def test_scores_that_are_not_finite_are_drawn() -> None:
     probe = Probe(plain(2), torch.tensor([0, 1]))
     scores = torch.tensor([[torch.nan, 1.0], [0.0, 3.0]])
     cams, reasons = torch.full((2, 7, 7), torch.nan), torch.tensor([1, 1])
-    picture = draw_overlay(Scene(probe, plain(2), cams, scores, reasons, History(), *HEADER))()
+    picture = draw_overlay(scene(probe, cams=cams, scores=scores, header=HEADER, reasons=reasons))()
     pixels = np.asarray(picture)
     first, second = (
         third_line(pixels, place, (32, 32)) for place in cells(pixels, tile_size(32, 32, *GRID_TILES), 2)
@@ -226,18 +214,10 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
     images = (plain(2) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     for normalization, said in (((mean, std), False), (None, True)):
-        scene = Scene(
-            Probe(images),
-            images,
-            torch.rand(2, 7, 7),
-            torch.rand(2, 4),
-            torch.zeros(2, dtype=torch.long),
-            History(),
-            *HEADER,
-            normalization=normalization,
-        )
-        drawn = draw_overlay(scene)()
-        assert scene.is_range_guessed is said
+        cams, scores = torch.rand(2, 7, 7), torch.rand(2, 4)
+        given = scene(Probe(images), cams=cams, scores=scores, header=HEADER, normalization=normalization)
+        drawn = draw_overlay(given)()
+        assert given.is_range_guessed is said
         x, y = cells(np.asarray(drawn), tile_size(32, 32, *GRID_TILES), 2)[1]
         difference = np.abs(
             np.asarray(drawn)[y + FRAME + 5, x + FRAME + 5] - 255 * colors(2)[1].numpy()
@@ -262,10 +242,10 @@ def test_a_long_header_stays_within_the_picture() -> None:
     )
     probe = Probe(plain(1), torch.tensor([0]), None, NAMES)
     cams, scores = torch.rand(1, 7, 7), answers([0], 4)
-    picture = draw_overlay(Scene(probe, plain(1), cams, scores, torch.tensor([0]), History(), *header))()
+    picture = draw_overlay(scene(probe, cams=cams, scores=scores, header=header))()
     pixels = np.asarray(picture)
-    assert (pixels[:TOP, -MARGIN + 2 :] == 255).all()
-    assert (pixels[:TOP] < 255).any()
+    assert (pixels[:FIRST_ROW, -MARGIN + 2 :] == 255).all()
+    assert (pixels[:FIRST_ROW] < 255).any()
 
 
 # --- signals, volumes and parts

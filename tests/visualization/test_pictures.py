@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modules import Classifier, loader, trainer
 from PIL import Image
+from support.modules import Classifier, loader, trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_cam import CAMMonitor
+from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.publisher import Publisher
+from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
 from lightning_cam.loggers.publish import Destination
-from lightning_cam.loggers.worker import Worker
-from lightning_cam.report.record import Memory
 from lightning_cam.visualization.animation import MOVING
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.classes import draw_classes
@@ -196,9 +196,8 @@ def test_classes_are_subtracted_with_a_minus_and_a_reason(said: list[str]) -> No
 # --- who shows them
 
 
-def publisher(warned: list[str], name: str = "cam") -> tuple[Publisher, Worker]:
-    worker = Worker()
-    return Publisher(name, Memory(4, "", True, warned.append), worker, warned.append), worker
+def publisher() -> Publisher:
+    return Publisher(CAMMonitor(report=False).settings, Run(None, "", True), Messages("cam"))
 
 
 def test_a_picture_of_the_users_own_is_shown_beside_the_others(
@@ -219,10 +218,11 @@ def test_a_picture_of_the_users_own_is_shown_beside_the_others(
 
     monkeypatch.setitem(PICTURES, "brightest", brightest)
     monkeypatch.setitem(PICTURES, "moving", lambda found: lambda: [Image.new("RGB", (8, 8))] * 2)
-    show, worker = publisher([])
-    show.show(scene(5), Destination((), tmp_path, 4, 70, True, True))
-    worker.flush()
-    assert [came for _, came in worker.ended() if isinstance(came, Exception)] == []
+    show = publisher()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what is lost is told as a warning
+        show.show(scene(5), Destination((), tmp_path, 4, 70, True, True))
+        show.flush()
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     assert made == [
         "cam/brightest/epoch=004-step=000070.jpg",
@@ -243,7 +243,7 @@ def test_a_picture_of_the_users_own_in_a_fit(tmp_path: Path, monkeypatch: pytest
         return None
 
     monkeypatch.setitem(PICTURES, "noting", noting)
-    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=6, cues=None, report=False)])
+    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=6, report=False, shortcuts=None)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted.fit(Classifier(), loader(), loader(seed=1))
@@ -260,7 +260,7 @@ def test_a_broken_picture_is_met_in_the_sanity_check(tmp_path: Path, monkeypatch
         raise ZeroDivisionError("planted")
 
     monkeypatch.setitem(PICTURES, "broken", broken)
-    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=6, cues=None, report=False)])
+    fitted = trainer(tmp_path, callbacks=[CAMMonitor(probe=6, report=False, shortcuts=None)])
     with pytest.raises(ZeroDivisionError, match="planted"):
         fitted.fit(Classifier(), loader(), loader(seed=1))
 
@@ -274,23 +274,23 @@ def test_a_rehearsal_draws_all_and_shows_nobody(tmp_path: Path, monkeypatch: pyt
             return draw and (lambda: (drawn.append(name), draw())[1])
 
         monkeypatch.setitem(PICTURES, name, noting)
-    show, worker = publisher([])
+    show = publisher()
     show.rehearse(scene(1))
-    worker.flush()
+    show.flush()
     assert drawn == ["overlay", "evolution", "classes"]
-    assert worker.ended() == []
 
 
 @pytest.mark.parametrize("writes", [True, False])
 def test_a_guessed_range_is_told_where_it_is_shown(writes: bool, tmp_path: Path) -> None:
     images = 3 * torch.rand(4, 3, 32, 32)
     for found, expected in ((scene(), 0), (replace(scene(), images=images), int(writes))):
-        warned: list[str] = []
-        show, worker = publisher(warned)
-        show.show(found, Destination((), tmp_path, 0, 0, writes, True))
-        worker.flush()
+        show = publisher()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            show.show(found, Destination((), tmp_path, 0, 0, writes, True))
+            show.flush()
         assert len(warned) == expected
-        assert all("normalization is not known" in note for note in warned)
+        assert all("normalization is not known" in str(note.message) for note in warned)
     assert bool(list(tmp_path.rglob("*.jpg"))) is writes
 
 
@@ -306,7 +306,7 @@ def no_labels(batch: object) -> None:
 def test_without_labels_the_header_says_what_is_explained(tmp_path: Path, said: list[str]) -> None:
     images = torch.rand(12, 3, 16, 16)
     batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), batch_size=6)
-    monitor = CAMMonitor(probe=6, cues=None, report=False)
+    monitor = CAMMonitor(probe=6, report=False, shortcuts=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer(tmp_path, callbacks=[monitor]).validate(

@@ -1,0 +1,212 @@
+"""What is taken from validation batches that pass by: the probe's images, and averages of each class."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lightning_cam.callbacks.lightning import Trainer
+from lightning_cam.callbacks.settings import Settings
+from lightning_cam.checks import Normalization
+from lightning_cam.data.batch import Batch, read_batch
+from lightning_cam.data.dataset import class_names, dataset_size, known_places, normalization, nth_loader
+from lightning_cam.data.history import Look
+from lightning_cam.data.probe import Probe
+from lightning_cam.data.sampler import sampler_for
+from lightning_cam.distributed import Ranks
+from lightning_cam.shortcuts.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
+from lightning_cam.typing import Images, Masks
+
+
+@dataclass(frozen=True)
+class LoaderFacts:
+    """What the watched validation loader tells.
+
+    Args:
+        length: Its batches on this rank; None where nobody knows.
+        class_names: One name per class, or None.
+        normalization: Mean and standard deviation, as the user or the dataset's transforms have it; None:
+            unknown.
+        dataset_size: How many images its dataset holds; None where it does not tell.
+        place: The dataset index of the p-th image that it gives on this rank; None where nothing tells it.
+    """
+
+    length: int | None
+    class_names: tuple[str, ...] | None
+    normalization: Normalization | None
+    dataset_size: int | None = None
+    place: Callable[[int], int] | None = None
+
+
+def read_loader(trainer: Trainer, settings: Settings, needs_indices: bool) -> LoaderFacts:
+    """What the watched loader tells; no loader and no dataset is iterated.
+
+    Args:
+        needs_indices: Whether the probe is given by dataset indices.
+
+    Raises:
+        ValueError: There is no such loader, or it does not tell in which order it gives its dataset's images.
+    """
+    lengths = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+    number = settings.inputs.dataloader_idx
+    if number >= len(lengths):
+        raise ValueError(
+            f"dataloader_idx: got {number} for {len(lengths)} validation loaders; they count from 0."
+        )
+    loader, length = nth_loader(trainer.val_dataloaders, number), lengths[number]
+    return LoaderFacts(
+        length=None if length in (float("inf"), 0) else int(length),
+        class_names=settings.names or class_names(loader),
+        normalization=normalization(loader) if settings.reads_normalization else settings.known_normalization,
+        dataset_size=dataset_size(loader),
+        place=known_places(loader) if needs_indices else None,
+    )
+
+
+class Collection:
+    """What one fit takes from its validations.
+
+    Args:
+        settings: How batches are read, how many images the probe has, which cues need averages of classes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._inputs = settings.inputs
+        probe = settings.probe
+        self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
+        self._features = tuple(dict.fromkeys(row.feature for row in settings.cues.values() if row.feature))
+        self._means: ClassMeans | None = None  # over one whole validation
+        self._means_are_complete = self._means_are_whole = False  # over a validation; over all ranks
+        self._adds_to_means = False
+        # serial numbers of its images, and the look at them
+        self._rehearsed: tuple[list[int], Look] | None = None
+        self._passed = 0  # images of this validation, on this rank
+        self._place: Callable[[int], int] | None = None
+        self.batch_size: int | None = None  # of the validation, once seen
+
+    @property
+    def needs_indices(self) -> bool:
+        """Whether the probe is given by dataset indices."""
+        return self._sampler.needs_indices
+
+    def begin(self, facts: LoaderFacts, *, needs_probe: bool, wants_means: bool) -> None:
+        """A validation begins.
+
+        Args:
+            wants_means: Whether it is a whole one, over which averages of classes can be taken.
+
+        Raises:
+            ValueError: An index of the probe lies outside the dataset.
+        """
+        self._passed, self._place = 0, facts.place
+        if needs_probe:
+            self._sampler.start_again(facts.dataset_size)
+        if wants_means and not self._means_are_complete:
+            self._means, self._adds_to_means = ClassMeans(self._features), True
+
+    def end(self) -> None:
+        """A validation, not the sanity check, has ended: its averages are complete on this rank."""
+        self._adds_to_means, self._means_are_complete = False, self._means is not None
+
+    def take(self, batch: Any, probe: Probe | None) -> None:
+        """What is wanted of a batch, before the user's step can change it; nothing where nothing is wanted.
+
+        Raises:
+            ValueError: The batch cannot be read.
+        """
+        if probe is not None and self.batch_size is not None and not self._adds_to_means:
+            return
+        found = read_batch(batch, self._inputs.images, self._inputs.labels, self._inputs.masks)
+        count = len(found.images)
+        self.batch_size = max(self.batch_size or 1, count)
+        if probe is None:
+            first, place = self._passed, self._place
+            self._sampler.offer(found, None if place is None else [place(first + i) for i in range(count)])
+        self._passed += count
+        self._add_to_means(found, probe)
+
+    def share_batch_size(self, ranks: Ranks) -> int:
+        """The smallest batch size of all ranks; a collective."""
+        self.batch_size = -ranks.largest(-(self.batch_size or 16))[0]
+        return self.batch_size
+
+    def candidates(
+        self, ranks: Ranks, names: tuple[str, ...] | None, *, rehearsal: bool
+    ) -> tuple[Probe, list[int]]:
+        """Rank zero's choice so far, on the host, and its images' serial numbers, by which the rehearsal
+        knows them.
+
+        A collective, which fails together.
+
+        Args:
+            rehearsal: Whether a part of the probe will do.
+
+        Raises:
+            ValueError: There are no images, or one that was asked for by its index is missing.
+        """
+        if self._sampler.needs_indices:
+            for chosen in ranks.of_all(list(self._sampler.chosen)):
+                self._sampler.merge(chosen)
+        return ranks.from_zero(lambda: self._chosen(names, rehearsal))
+
+    def _chosen(self, names: tuple[str, ...] | None, rehearsal: bool) -> tuple[Probe, list[int]]:
+        if not self._sampler.chosen:
+            if self._sampler.broken:
+                raise ValueError(
+                    f"images: all {self._sampler.broken} hold values that are not finite (NaN or inf); "
+                    "mend the data."
+                )
+            raise ValueError(
+                "dataloader_idx: this validation loader gave no batch; name one that holds images."
+            )
+        probe, serials = self._sampler.probe(names, rehearsal=rehearsal)
+        return probe.to("cpu"), serials  # the device's memory is the training's
+
+    def rehearse(self, untrained: Look, serials: list[int]) -> None:
+        """Keeps the look at the untrained model, at images that may become part of the probe."""
+        self._rehearsed = serials, untrained
+        self._sampler.end_rehearsal()
+
+    def end_choice(self, serials: Sequence[int]) -> tuple[Look | None, list[str]]:
+        """The probe is chosen: what the rehearsal saw of it, None where it saw none, and notes for the
+        user.
+        """
+        known, untrained = self._rehearsed or ([], None)
+        rows = torch.tensor([known.index(serial) if serial in known else -1 for serial in serials])
+        self._rehearsed = None
+        seen = untrained.of(rows) if untrained is not None and (rows >= 0).any() else None
+        notes = []
+        if self._sampler.skipped:
+            notes.append(
+                f"{self._sampler.skipped} images differ in shape from the first one and cannot join the probe"
+            )
+        if self._sampler.broken:
+            notes.append(
+                f"{self._sampler.broken} images hold values that are not finite (NaN or inf) "
+                "and cannot join the probe"
+            )
+        return seen, notes
+
+    def classes(self, probe: Probe | None) -> list[int]:
+        """The classes of which averages are taken: the probe's, or those that it may have, the first ones."""
+        if probe is None:
+            labels = [one.label for one in self._sampler.chosen if one.label is not None]
+        else:
+            labels = [] if probe.labels is None else probe.labels.tolist()
+        return list(dict.fromkeys(labels))[:MOST_CLASSES]
+
+    def class_means(self, ranks: Ranks, probe: Probe, images: Images, masks: Masks | None) -> ClassMeans:
+        """Averages over all ranks' validation data; summed once, by a collective."""
+        if self._means is None:
+            return ClassMeans(())
+        if not self._means_are_whole:
+            self._means = self._means.over(ranks, self.classes(probe), images, masks)
+            self._means_are_complete = self._means_are_whole = True
+            self._adds_to_means = False
+        return self._means
+
+    def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
+        if self._means is None or not self._adds_to_means or found.labels is None or found.images.ndim != 4:
+            return
+        self._means.add(found.images, found.labels, found.masks, self.classes(probe), MOST_IMAGES)

@@ -1,0 +1,56 @@
+"""What the user is told: each thing once, and never at the cost of the training."""
+
+import logging
+import re
+from typing import Any
+
+from lightning_utilities.core.rank_zero import rank_zero_warn
+
+LOG = logging.getLogger(__name__)
+
+
+class Messages:
+    """Warnings and hints of one fit.
+
+    Args:
+        name: The monitor's.
+        trainer: Whose sanity check is the rehearsal: there, what cannot be told raises. None outside a fit.
+        pl_module: Prints hints without disturbing a progress bar.
+    """
+
+    def __init__(self, name: str, trainer: Any = None, pl_module: Any = None) -> None:
+        self.title = title_of(name)
+        self._trainer, self._module = trainer, pl_module
+        self._said: set[str] = set()
+
+    def warn(self, note: str, about: str = "") -> None:
+        """Each note once, whatever its numbers; or what it is about."""
+        words = re.sub(r"\d+", "", about or note)
+        if words in self._said:
+            return
+        self._said.add(words)
+        try:
+            rank_zero_warn(f"{self.title}: {note}")
+        except Exception:
+            # Filters that make warnings errors: on rank zero alone, so it must not become a failure of one
+            # rank.
+            if self._trainer is None or self._trainer.sanity_checking:
+                raise
+            LOG.warning("%s: %s", self.title, note)
+
+    def tell(self, hint: str) -> None:
+        """Each hint once; a module that cannot print costs the hint its place, not the training."""
+        if not hint or hint in self._said:
+            return
+        self._said.add(hint)
+        try:
+            self._module.print(f"{self.title}: {hint}")
+        except Exception as error:  # noqa: BLE001 - the user's own print, which may be anything
+            self.warn(
+                f"{hint} (told as a warning, as the module's print raised {type(error).__name__}: {error})"
+            )
+
+
+def title_of(name: str) -> str:
+    """How a monitor of that name calls itself."""
+    return "CAMMonitor" if name == "cam" else f"CAMMonitor {name!r}"

@@ -1,0 +1,142 @@
+"""How a look is made of a module in training: its layers, its precision, and batches that memory has room
+for.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from lightning_cam.attribution.capture import predicting
+from lightning_cam.attribution.config import ModelConfig
+from lightning_cam.attribution.running import like, runner
+from lightning_cam.attribution.target_layer import TargetLayer
+from lightning_cam.attribution.targets import probabilities
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
+from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.settings import Settings
+from lightning_cam.checks import Normalization
+from lightning_cam.data.history import History, Look, remember
+from lightning_cam.data.probe import Probe
+from lightning_cam.devices import free_memory, is_out_of_memory
+from lightning_cam.distributed import Ranks
+from lightning_cam.explainer import answer, find_layers
+from lightning_cam.explanation import Explanation
+from lightning_cam.metrics.statistics import MapContext, measure
+from lightning_cam.shortcuts.pairing import Ask
+
+T = TypeVar("T")
+USUAL_BATCH = 16  # images at once, where neither the user nor the validation says
+
+
+class Runner:
+    """Looks at one module during one fit.
+
+    Args:
+        settings: What is asked.
+        trainer: Knows the precision, and how the strategy runs the module.
+        pl_module: The module.
+        ranks: The processes that look together.
+        messages: Takes notes for the user.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        ranks: Ranks,
+        messages: Messages,
+    ) -> None:
+        self._settings, self._trainer, self._module = settings, trainer, pl_module
+        self._ranks, self._messages = ranks, messages
+        self._layers: list[TargetLayer] | None = None
+        self._room = sys.maxsize  # the largest batch that memory has room for, once it ran out
+
+    def explain(
+        self, probe: Probe, batch_size: int | None, normalization: Normalization | None
+    ) -> Explanation:
+        """The maps of the probe: a collective, which fails together.
+
+        Args:
+            batch_size: The validation's.
+            normalization: How to undo it for display.
+        """
+        explanation = self.where_it_fits(batch_size, lambda batch: self._explain(probe, batch, normalization))
+        for note in explanation.notes:
+            self._messages.warn(note)
+        return explanation
+
+    def where_it_fits(self, batch_size: int | None, work: Callable[[int], T]) -> T:
+        """Does ``work`` with batches that memory has room for: halves them where it runs out, on all
+        ranks.
+        """
+        while True:
+            batch = min(self._settings.max_batch or batch_size or USUAL_BATCH, self._room)
+            try:
+                return self._ranks.together(partial(work, batch))
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not is_out_of_memory(error):
+                    raise
+            # Here the error and all that its frames held are gone.
+            self._room = batch // 2
+            free_memory(self._module.device)
+            self._messages.warn(
+                f"max_batch: memory ran out with {batch} images at once; from now on {self._room} are sent "
+                "at once"
+            )
+
+    @contextmanager
+    def asking(self, count: int, batch: int) -> Iterator[Ask]:
+        """The module as a function ``(images, index) -> scores``, in the precision of the training.
+
+        Args:
+            count: How many probe images there are, of which ``index`` says to which each row belongs.
+        """
+        with (
+            self._trainer.precision_plugin.forward_context(),
+            unlogged(self._module),
+            predicting(self._module, count, self._model(batch)) as ask,
+        ):
+            yield ask
+
+    def measured(
+        self, epoch: int, step: int, explanation: Explanation, probe: Probe, history: History
+    ) -> Look:
+        """The look as the history keeps it, with its statistics."""
+        cams = explanation.cams
+        past = [look.cams.to(cams.device) for look in (*history.looks[-1:], *history.looks[:1])]
+        last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
+        masks = None if probe.masks is None else probe.masks.to(cams.device)
+        statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
+        confidence, predicted = probabilities(explanation.scores).max(dim=1)
+        return remember(epoch, step, cams, predicted, confidence, statistics)
+
+    def _model(self, batch: int) -> ModelConfig:
+        """How to run the module: as the strategy wants it."""
+        config = self._settings.config.model
+        own = None if config.network is None else runner(self._module, config.network)
+        through = forward_through(self._trainer, own)
+        return replace(config, network=config.network if through is own else through, max_batch=batch)
+
+    def _explain(self, probe: Probe, batch: int, normalization: Normalization | None) -> Explanation:
+        module, settings = self._module, self._settings
+        # A probe of the user's own may be of any dtype; what validation gave was converted there.
+        own = isinstance(settings.probe, Probe)
+        images = like(probe.images, module) if own else probe.images.to(module.device)
+        images = self._trainer.precision_plugin.convert_input(images)
+        labels = None if probe.labels is None else probe.labels.to(images.device)
+        config = replace(settings.config, model=self._model(batch), normalization=normalization)
+        if config.target == "label" and labels is None:
+            config = replace(config, target="predicted")
+            self._messages.warn(
+                "no labels found (one whole number per image), so the maps explain the predicted class; "
+                "say where they are with Inputs(labels=...)"
+            )
+        with self._trainer.precision_plugin.forward_context(), unlogged(module):
+            if self._layers is None:
+                self._layers = find_layers(config, module, images)
+            (explanation,) = answer(config, module, images, labels, self._layers).values()
+        return explanation

@@ -1,0 +1,33 @@
+"""Which scalars are logged: never NaN, and never missing once the first look is done, as others may watch
+them.
+"""
+
+from lightning_cam.callbacks.settings import Settings
+from lightning_cam.metrics.statistics import STATISTICS
+from lightning_cam.report.record import RunRecord
+from lightning_cam.shortcuts.partial_input import PARTS
+from lightning_cam.shortcuts.predictivity import OFFERS
+
+
+def scalars(record: RunRecord, settings: Settings, is_off: bool) -> dict[str, float]:
+    """The last scalars, by name without the monitor's prefix.
+
+    Where no look has come, or none will, also those that a look might bring, as 0: a key that is missing
+    makes ``EarlyStopping`` raise.
+    """
+    if record.has_looked and not is_off:
+        return record.scalars
+    return {**dict.fromkeys([*_of_looks(record), "blank", *_of_tests(settings)], 0.0), **record.scalars}
+
+
+def _of_looks(record: RunRecord) -> list[str]:
+    may_have_masks = record.probe is None or record.probe.masks is not None
+    rows = STATISTICS.items()
+    return [name for name, row in rows if may_have_masks or not getattr(row, "needs_masks", False)]
+
+
+def _of_tests(settings: Settings) -> list[str]:
+    if not settings.cues:
+        return []
+    cues = [f"shortcut/{cue}" for cue in settings.cues]
+    return [*cues, *(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]

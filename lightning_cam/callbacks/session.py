@@ -1,0 +1,311 @@
+"""One fit, or one ``validate``: what lives as long, and no longer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from lightning_cam.attribution.capture import has_run
+from lightning_cam.callbacks.collection import Collection, read_loader
+from lightning_cam.callbacks.lightning import LightningModule, Trainer
+from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.publisher import Publisher, scene_of
+from lightning_cam.callbacks.runner import Runner
+from lightning_cam.callbacks.schedule import Schedule, Work
+from lightning_cam.callbacks.settings import Settings
+from lightning_cam.callbacks.shortcut_watch import ShortcutWatch
+from lightning_cam.callbacks.state import Run
+from lightning_cam.callbacks.validation import Validation
+from lightning_cam.checks import Normalization
+from lightning_cam.data.history import History, Look
+from lightning_cam.data.probe import Probe
+from lightning_cam.distributed import Ranks, ranks_of
+from lightning_cam.explanation import Explanation
+from lightning_cam.loggers.publish import validation_step, where_to
+from lightning_cam.report.settings import settings_of
+
+REHEARSAL = (
+    "CAMMonitor rehearsed on the sanity check's images; it reads them with inputs=Inputs(images=, labels=, "
+    "masks=) and runs the model with network= and Inputs(scores=)."
+)
+
+
+class Session:
+    """One fit or one ``validate``: made in ``setup``, gone after ``teardown``; nothing in it is ever reset.
+
+    Errors are raised in the sanity check. Afterwards the monitor warns once and switches itself off, on all
+    ranks: whatever one rank alone may meet runs in ``Ranks.together``.
+
+    Args:
+        settings: What was asked.
+        run: What outlives the session.
+    """
+
+    def __init__(self, settings: Settings, run: Run, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._settings, self._run, self._trainer, self._module = settings, run, trainer, pl_module
+        self._ranks: Ranks = ranks_of(trainer)
+        self.messages = Messages(settings.name, trainer, pl_module)
+        self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
+        self._collection = Collection(settings)
+        self._runner = Runner(settings, trainer, pl_module, self._ranks, self.messages)
+        self.publisher = Publisher(settings, run, self.messages)
+        self._watch = ShortcutWatch(
+            settings, trainer, self._ranks, self._collection, self._runner, self.publisher, self.messages
+        )
+        self._validation: Validation | None = None
+        self._is_shared = False  # whether all ranks have rank zero's probe
+        # whether the loader ended before it was looked at: then a full probe need not wait
+        self._is_endless = False
+        self.is_off = False
+        if getattr(trainer.strategy, "zero_stage_3", False):
+            self.switch_off(
+                "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage "
+                "2, "
+                "or FSDP2 (ModelParallelStrategy)"
+            )
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """How to undo it for display, as far as it is known."""
+        known = self._settings.known_normalization
+        return known if self._validation is None else self._validation.facts.normalization
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The rule for everything that runs in a hook: raise in the sanity check, never later."""
+        try:
+            yield
+        except Exception as error:
+            if self._trainer.sanity_checking:
+                error.add_note(REHEARSAL)
+                raise
+            self.switch_off(
+                f"switched itself off in epoch {self._trainer.current_epoch}; training goes on, without "
+                "further "
+                f"maps, and its scalars stay as they are ({type(error).__name__}: {error})"
+            )
+
+    def switch_off(self, why: str) -> None:
+        """No further looks in this session."""
+        self.is_off = True
+        self.messages.warn(why)
+
+    def begin_training(self) -> None:
+        """The untrained look at a user's probe, where no sanity check has made it."""
+        self._schedule.begin(perf_counter())
+        probe = self._run.record.probe
+        if probe is None or self.is_off or not self._is_untrained or not has_run(self._module):
+            return
+        with self._schedule.timed(Work.UNTRAINED_LOOK, self._module.device):
+            self._share_probe()
+            probe = self._run.record.probe or probe
+            explanation = self._runner.explain(probe, None, self._settings.known_normalization)
+            self._run.record.start(self._ranks.from_zero(lambda: self._untrained(explanation, probe)))
+
+    def begin_validation(self) -> None:
+        """A new validation: nothing was looked at yet."""
+        self.publisher.hear()
+        self._validation = None
+        if self.is_off:
+            return
+        settings, record, ranks = self._settings, self._run.record, self._ranks
+        needs_indices = self._collection.needs_indices and record.probe is None
+        facts = ranks.together(lambda: read_loader(self._trainer, settings, needs_indices))
+        length = -ranks.largest(-(facts.length or 0))[0]
+        self._validation = Validation(length or None, facts)
+        ranks.together(
+            lambda: self._collection.begin(
+                facts,
+                needs_probe=record.probe is None,
+                wants_means=self._in_fit and not self._trainer.sanity_checking,
+            )
+        )
+        if record.probe is not None and record.probe.class_names is None and facts.class_names is not None:
+            record.take(replace(record.probe, class_names=facts.class_names))
+        self._share_probe()
+
+    def take(self, batch: Any, dataloader_idx: int) -> None:
+        """Takes images for the probe and for averages of classes, before the user's step can change them."""
+        validation, probe = self._validation, self._run.record.probe
+        if self.is_off or validation is None or validation.has_failed or not self._is_watched(dataloader_idx):
+            return
+        try:
+            self._collection.take(batch, probe)
+        except Exception as error:  # noqa: BLE001 - raised at the look, as other ranks may have met none
+            # A probe of the user's own need not resemble the batch.
+            if probe is None or not isinstance(error, ValueError):
+                validation.fail(error)
+
+    def look_if_last(self, batch_idx: int, dataloader_idx: int) -> None:
+        """Looks, once the probe is complete.
+
+        Only the batch hooks see the weights that are validated, whatever averages them.
+        """
+        validation, probe = self._validation, self._run.record.probe
+        if self.is_off or validation is None or validation.has_looked or not self._is_watched(dataloader_idx):
+            return
+        waits_for_nothing = self._is_endless and probe is not None
+        if not (waits_for_nothing or validation.is_last(batch_idx)) or (
+            validation.length is None and probe is None
+        ):
+            return
+        validation.look()
+        self._ranks.together(validation.raise_failure)
+        self._collection.share_batch_size(self._ranks)
+        if self._trainer.sanity_checking:
+            self._rehearse(validation)
+            return
+        probe = probe or self._choose_probe(validation)
+        if not self._in_fit:
+            self._look(validation, probe, [Work.LOOK])
+        elif self._schedule.is_due(self._run.record.history, self._trainer.current_epoch):
+            works, note = self._schedule.affordable(self._works, self._ranks, perf_counter())
+            if note:
+                self.messages.warn(note)
+            if works:
+                self._look(validation, probe, works)
+
+    def end_validation(self) -> None:
+        """Chooses the probe where the loader's end was not known before."""
+        self.publisher.hear()
+        self._collection.end()
+        validation = self._validation
+        if self.is_off or validation is None or validation.has_looked:
+            return
+        self._is_endless = True
+        self.messages.warn(
+            "the validation loader does not tell its length, so the first look is at the next validation"
+        )
+        self._ranks.together(validation.raise_failure)
+        if self._run.record.probe is None:
+            self._choose_probe(validation)
+
+    def end_training(self) -> None:
+        """Shows what is shown of all looks together."""
+        if not self.is_off:
+            self.publisher.show_end(self._ranks.together(lambda: where_to(self._trainer)))
+
+    @property
+    def _in_fit(self) -> bool:
+        return self._trainer.state.fn == "fit"
+
+    @property
+    def _is_untrained(self) -> bool:
+        return self._trainer.global_step == 0 and not self._run.record.history.looks
+
+    @property
+    def _works(self) -> list[Work]:
+        """What a look in the fit does."""
+        if self._settings.tests is None or not self._settings.cues:
+            return [Work.LOOK]
+        return [Work.LOOK, Work.ALL_TESTS if self._run.record.tracker.is_thorough else Work.TESTS]
+
+    def _is_watched(self, dataloader_idx: int) -> bool:
+        return dataloader_idx == self._settings.inputs.dataloader_idx
+
+    def _share_probe(self) -> None:
+        """Rank zero's probe for all, once: each rank may have made its own."""
+        record = self._run.record
+        probe = record.probe
+        if probe is not None and not self._is_shared:
+            record.take(self._ranks.from_zero(lambda: probe))
+            self._is_shared = True
+
+    def _rehearse(self, validation: Validation) -> None:
+        """The whole way on the sanity check's images; nothing is logged, but the untrained look is kept."""
+        record, names = self._run.record, validation.facts.class_names
+        known = record.probe
+        probe, serials = (
+            (known, [])
+            if known is not None
+            else self._collection.candidates(self._ranks, names, rehearsal=True)
+        )
+        explanation = self._runner.explain(probe, self._collection.batch_size, validation.facts.normalization)
+        untrained = self._ranks.from_zero(lambda: self._drawn_rehearsal(explanation, probe))
+        if not self._is_untrained:
+            return
+        if record.probe is None:
+            self._collection.rehearse(untrained, serials)
+        else:
+            record.start(untrained)
+
+    def _drawn_rehearsal(self, explanation: Explanation, probe: Probe) -> Look:
+        names, classes = self._settings.names, explanation.scores.shape[1]
+        if names is not None and len(names) != classes:
+            raise ValueError(
+                f"class_names: got {len(names)} names for the model's {classes} classes; give one per class."
+            )
+        untrained = self._untrained(explanation, probe)
+        history = History().added(untrained)
+        self.publisher.rehearse(
+            scene_of(explanation, probe, history, self._settings, when="rehearsal", in_fit=True)
+        )
+        return untrained
+
+    def _untrained(self, explanation: Explanation, probe: Probe) -> Look:
+        return self._runner.measured(-1, 0, explanation, probe, History())
+
+    def _choose_probe(self, validation: Validation) -> Probe:
+        ranks, facts = self._ranks, validation.facts
+        probe, serials = self._collection.candidates(ranks, facts.class_names, rehearsal=False)
+        untrained, notes = self._collection.end_choice(serials)
+        for note in (*notes, *ranks.together(lambda: self._run.choose(probe, untrained))):
+            self.messages.warn(note)
+        looks = self._run.record.history.looks
+        seen = int((looks[0].predicted >= 0).sum()) if looks else len(probe)
+        if seen < len(probe) / 2:
+            self.messages.tell(
+                f"the sanity check showed {seen} of the probe's {len(probe)} images, so the first column of "
+                "the "
+                "picture evolution is not full (Trainer(num_sanity_val_steps=-1) shows all)"
+            )
+        is_kept = self._in_fit and self._trainer.is_global_zero
+        packed = self._run.packed(facts.normalization) if is_kept else None
+        if packed is not None:
+            size = packed["images"].nbytes / 1e6
+            self.messages.tell(
+                f"the probe's {len(probe)} images add {size:.2f} MB to each checkpoint "
+                "(persist_probe=False leaves them out)"
+            )
+        return probe
+
+    def _look(self, validation: Validation, probe: Probe, works: list[Work]) -> None:
+        """One look: statistics, pictures, and in a fit the history and shortcut tests."""
+        trainer, ranks, record = self._trainer, self._ranks, self._run.record
+        epoch, step = trainer.current_epoch, validation_step(trainer)
+        when = f"epoch {epoch} · step {step}" if self._in_fit else f"{trainer.state.fn.value} · step {step}"
+        try:
+            with self._schedule.timed(Work.LOOK, self._module.device):
+                explanation = self._runner.explain(
+                    probe, self._collection.batch_size, validation.facts.normalization
+                )
+                destination = ranks.together(lambda: where_to(trainer))
+                # Rank zero's: others may differ in rounding, and in what their batch norms have seen.
+                look = ranks.from_zero(
+                    lambda: self._runner.measured(epoch, step, explanation, probe, record.history)
+                )
+                self._run.confirm()
+                blank = (explanation.reasons != 0).float().mean().item()
+                record.add(look, blank, self._settings_of(explanation, probe) if self._in_fit else None)
+                ranks.together(
+                    lambda: self.publisher.show(
+                        scene_of(
+                            explanation, probe, record.history, self._settings, when=when, in_fit=self._in_fit
+                        ),
+                        destination,
+                    )
+                )
+        except (ValueError, RuntimeError) as error:
+            note = self._run.refuse(error)
+            if not note:
+                raise
+            self.messages.warn(note)
+            return
+        for work in works[1:]:
+            with self._schedule.timed(work, self._module.device):
+                self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)
+
+    def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
+        settings = self._settings
+        return settings_of(explanation, settings.config, probe, settings.style, self._trainer.max_epochs)

@@ -1,0 +1,159 @@
+"""One look's shortcut tests: made, tracked over looks, told."""
+
+import math
+
+from lightning_cam.callbacks.collection import Collection
+from lightning_cam.callbacks.lightning import Trainer
+from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.publisher import Publisher
+from lightning_cam.callbacks.runner import Runner
+from lightning_cam.callbacks.settings import Settings, ShortcutTests
+from lightning_cam.data.probe import Probe
+from lightning_cam.distributed import Ranks
+from lightning_cam.explanation import Explanation
+from lightning_cam.loggers.publish import Destination
+from lightning_cam.report.record import RunRecord
+from lightning_cam.shortcuts.examine import check_subjects, examine
+from lightning_cam.shortcuts.findings import Finding
+from lightning_cam.shortcuts.pairing import TestedProbe
+from lightning_cam.shortcuts.partial_input import observe
+from lightning_cam.shortcuts.report import ShortcutReport
+
+
+class ShortcutWatch:
+    """Transplants cues between the probe's images at a look, and tells of those that decide.
+
+    Args:
+        settings: Which cues are tested.
+        trainer: Stops where a warning asks for it.
+        ranks: The processes that test together.
+        collection: Has the averages of classes.
+        runner: Asks the module.
+        publisher: Draws findings.
+        messages: Takes warnings and hints for the user.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        trainer: Trainer,
+        ranks: Ranks,
+        collection: Collection,
+        runner: Runner,
+        publisher: Publisher,
+        messages: Messages,
+    ) -> None:
+        self._settings, self._trainer, self._ranks = settings, trainer, ranks
+        self._collection, self._runner, self._publisher, self._messages = (
+            collection,
+            runner,
+            publisher,
+            messages,
+        )
+
+    def test(
+        self,
+        record: RunRecord,
+        probe: Probe,
+        explanation: Explanation,
+        when: str,
+        thorough: bool,
+        destination: Destination,
+    ) -> None:
+        """One look's tests: a collective, which fails together."""
+        tests = self._settings.tests
+        if tests is None:
+            return
+        try:
+            check_subjects(probe)
+        except ValueError as error:
+            self._messages.warn(f"no shortcut tests: {error}")
+            return
+        report = self._report(record, probe, explanation, thorough)
+        before = {finding.key for finding in record.tracker.findings if finding.level == "warning"}
+        self._keep(record, report, probe, explanation, thorough, tests)
+        for note in report.notes:
+            self._messages.tell(f"shortcut tests: {note}")
+        keys = {finding.key for finding in report.findings}
+        now = [finding for finding in record.tracker.findings if finding.key in keys]
+        self._ranks.together(
+            lambda: self._publisher.show_findings(report, now, when, explanation.normalization, destination)
+        )
+        for finding in now:
+            if finding.level == "warning" and finding.key not in before:
+                self._alert(finding, tests)
+
+    def _report(
+        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool
+    ) -> ShortcutReport:
+        images, ranks = explanation.images, self._ranks
+        labels = check_subjects(probe).to(images.device)
+        masks = None if probe.masks is None else probe.masks.to(images.device)
+        # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
+        predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
+        means = self._collection.class_means(ranks, probe, images, masks)
+        subjects = TestedProbe(
+            images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks
+        )
+        classes = explanation.scores.shape[1]
+
+        def report_with(batch: int) -> ShortcutReport:
+            with self._runner.asking(len(images), batch) as ask:
+                report = examine(
+                    subjects,
+                    ask,
+                    self._settings.cues,
+                    classes=classes,
+                    max_batch=batch,
+                    class_names=probe.class_names,
+                    thorough=thorough,
+                    tracker=record.tracker,
+                )
+                if not thorough and record.tests:
+                    return report
+                return observe(report, ask, classes=classes, max_batch=batch)
+
+        return self._runner.where_it_fits(self._collection.batch_size, report_with)
+
+    def _keep(
+        self,
+        record: RunRecord,
+        report: ShortcutReport,
+        probe: Probe,
+        explanation: Explanation,
+        thorough: bool,
+        tests: ShortcutTests,
+    ) -> None:
+        # What watches the scalar of a cue that is tested at a later look only must find it from the first
+        # look on.
+        rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
+        later = [cue for cue, row in rows if row.needs != "masks" or probe.masks is not None]
+        record.keep({f"shortcut/{cue}": math.nan for cue in later})
+        record.judge(
+            report.dominances,
+            report.findings,
+            self._trainer.current_epoch,
+            is_complete=thorough or report.complete,
+            pointed=report.pointed,
+            tested=(report.hosts, len(probe)),
+            expected=tests.expected,
+            may_warn=tests.may_warn,
+        )
+        for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
+            record.keep({f"{kind}/{name}": value for name, value in values.items()})
+
+    def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
+        self._messages.warn(
+            f"{finding.statement}. It says what decides, not whether it may: "
+            f"ShortcutTests(expected=[{finding.cue!r}]) if so"
+        )
+        if tests.on_alert == "stop":
+            self._trainer.should_stop = True
+        elif callable(tests.on_alert) and self._trainer.is_global_zero:
+            try:
+                tests.on_alert(finding)
+            except Exception as error:  # noqa: BLE001 - whatever the user's function raises, the training goes on
+                self._messages.warn(
+                    f"on_alert: your function raised {type(error).__name__}: {error}; mend it. "
+                    "Looks and tests go on"
+                )

@@ -1,0 +1,108 @@
+"""The run that a monitor continues: its record, and how that goes into a checkpoint and comes back."""
+
+from typing import Any
+
+from lightning_cam.checks import Normalization
+from lightning_cam.data.history import Look
+from lightning_cam.data.probe import Probe
+from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from, state_of_run
+
+
+class Run:
+    """A record that outlives a fit: a checkpoint keeps it, and the next fit continues it or starts anew.
+
+    Args:
+        given: The user's own probe, or None where it is chosen.
+        asked: What the looks ask, in words.
+        persist_probe: Whether images go into checkpoints.
+    """
+
+    def __init__(self, given: Probe | None, asked: str, persist_probe: bool) -> None:
+        self._given, self._asked, self._persists = given, asked, persist_probe
+        self.record = RunRecord(probe=given)
+        self._packed: dict[str, Any] | None = None  # the probe as a checkpoint has it, made once
+        self._unconfirmed: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether a checkpoint was loaded that no look has confirmed yet."""
+        return bool(self._unconfirmed)
+
+    def start_again(self) -> None:
+        """Forgets everything but the user's own probe."""
+        self.record = RunRecord(probe=self._given)
+        self._packed, self._unconfirmed = None, {}
+
+    def choose(self, probe: Probe, untrained: Look | None) -> list[str]:
+        """Ends the choice of the probe; returns notes for the user.
+
+        Args:
+            untrained: What the rehearsal saw of it, which becomes the first look.
+        """
+        self.record.take(probe)
+        notes = self._confirm(probe)
+        if untrained is not None and not self.record.history.looks:
+            self.record.start(untrained)
+            self.record.keep(untrained.means)
+        return notes
+
+    def confirm(self) -> None:
+        """A look has come about: what a checkpoint left is continued."""
+        self._unconfirmed = {}
+
+    def refuse(self, reason: Exception) -> str:
+        """Lets go of a restored probe that does not fit, so that a new one is chosen.
+
+        Returns:
+            A note for the user; nothing where there was no such probe.
+        """
+        if not self._unconfirmed:
+            return ""
+        self.start_again()
+        return f"the checkpoint's probe does not fit this model, so a new one is chosen ({reason})"
+
+    def state(self, normalization: Normalization | None) -> dict[str, Any]:
+        """Plain tensors and primitives; empty before there is a probe."""
+        if self._unconfirmed:
+            return self._unconfirmed
+        return state_of_run(self.record, self.packed(normalization), self._asked)
+
+    def packed(self, normalization: Normalization | None) -> dict[str, Any] | None:
+        """The probe as a checkpoint has it; None where it shall not be there."""
+        probe = self.record.probe
+        if self._packed is None and self._persists and probe is not None:
+            self._packed = probe.state(normalization)
+        return self._packed
+
+    def load(self, state: dict[str, Any]) -> list[str]:
+        """Takes up what ``state`` wrote; returns notes for the user."""
+        if not state:
+            return []
+        if state.get("version") != STATE_VERSION:
+            return [
+                f"the checkpoint's state has version {state.get('version')}, not {STATE_VERSION}; looks "
+                "start anew"
+            ]
+        self.record = record_from(state, with_images=self._persists)
+        self._unconfirmed = state if self._persists else {**state, "probe": None, "evidence": []}
+        self._packed = self._unconfirmed["probe"]
+        notes = []
+        if state["asked"] != self._asked:
+            notes.append(
+                f"the checkpoint's looks asked {state['asked']!r}, not {self._asked!r}; "
+                "the history starts anew"
+            )
+            self.record.forget_looks()
+        if self._given is not None:
+            self._packed = None
+            self.record.take(self._given)
+            notes += self._confirm(self._given)
+        return notes
+
+    def _confirm(self, probe: Probe) -> list[str]:
+        """Keeps a restored history only where it belongs to these images."""
+        known, self._unconfirmed = self._unconfirmed, {}
+        if not known or known["fingerprint"] == probe.fingerprint:
+            return []
+        self.record.forget_looks()
+        return ["the probe's images are not the checkpoint's; the history starts anew"]
