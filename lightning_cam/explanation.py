@@ -244,7 +244,7 @@ class Explanation:
         shares = probabilities(self.scores[:count]).cpu()
         predicted = shares.argmax(dim=1).tolist()
         explained = [None] * count if self.target_classes is None else self.target_classes.tolist()
-        marked = marks(self.images, self.cams[:count], threshold)
+        marked = marks(self.images[:count], self.cams[:count], threshold)
         reasons = self._shown_reasons
         panels = []
         for i in range(count):
