@@ -19,7 +19,7 @@ from lightning_cam.typing import (
 class MapContext:
     """All that a statistic may see: one look's maps of n images, and what they are compared with.
 
-    A statistic is a function ``(maps: MapContext) -> (n,)``: one number per image, NaN where it means nothing.
+    A statistic is a function ``(maps: MapContext) -> (n,)``: one number per image, NaN where there is none.
     It becomes a scalar of its own by a row in ``STATISTICS``, or is asked for once with
     ``explanation.statistic(function)``.
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+for package in ("captum", "pytorch_grad_cam", "skimage", "torchcam"):
+    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test]'")
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SINGLE_LOOK = ["gradcam", "gradcam++", "xgradcam", "hirescam", "gradcam-elementwise", "layercam"]
 TOGETHER = "the six above together"

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from support.modules import CLASSES, Classifier, loader
 from support.networks import net
 
 from lightning_cam import CAMMonitor
 
 
+@pytest.mark.needs("lightning")
 def test_both_namespaces(tmp_path: Path) -> None:
     import lightning.pytorch as other
 

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
+pytestmark = pytest.mark.needs("sklearn")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -13,9 +13,13 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from torch import Tensor, nn
+
+for package in ("skimage", "sklearn"):
+    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test]'")
+
 from skimage import data
 from sklearn.datasets import load_sample_images
-from torch import Tensor, nn
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "explain_image.py"
 SMALL = "squeezenet1_1"  # its weights take 3 MB with few classes

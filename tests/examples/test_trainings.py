@@ -203,6 +203,7 @@ def test_finetune_names_what_is_wrong(
 # --- cli.py
 
 
+@pytest.mark.needs("jsonargparse", "sklearn")
 def test_the_configuration_reaches_the_monitor(tmp_path: Path) -> None:
     config = yaml.safe_load((EXAMPLES / "cli.yaml").read_text())
     (given,) = (
@@ -232,6 +233,7 @@ def test_the_configuration_reaches_the_monitor(tmp_path: Path) -> None:
 # --- wandb_logger.py
 
 
+@pytest.mark.needs("sklearn", "wandb")
 def test_pictures_are_in_the_offline_run(tmp_path: Path) -> None:
     quiet = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
     trained("wandb_logger.py", "--epochs", 2, "--root", tmp_path, folder=tmp_path, **quiet)

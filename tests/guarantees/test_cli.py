@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import lightning.pytorch
 import pytest
 import pytorch_lightning
 import yaml
@@ -19,6 +18,11 @@ from support.modules import CLASSES, Classifier, loader
 from support.networks import net
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
+
+for package in ("jsonargparse", "lightning"):
+    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test]'")
+
+import lightning.pytorch
 
 from lightning_cam import CAMMonitor, Evidence, Inputs, ShortcutTests, Style
 from lightning_cam.shortcuts.findings import Finding

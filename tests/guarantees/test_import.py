@@ -51,6 +51,7 @@ def messages(namespace: str, *imports: str) -> str:
     )
 
 
+@pytest.mark.needs("lightning")
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_lightning_speaks_and_is_silenced_as_without_us_whoever_is_imported_first(namespace):
     plain = messages(namespace)
@@ -62,6 +63,7 @@ def test_lightning_speaks_and_is_silenced_as_without_us_whoever_is_imported_firs
     assert messages(namespace, f"import {namespace}", OURS) == plain
 
 
+@pytest.mark.needs("lightning")
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_where_one_namespace_is_installed_alone_nothing_stands_between(namespace):
     hidden = next(name for name in NAMESPACES if name != namespace).partition(".")[0]
@@ -70,6 +72,7 @@ def test_where_one_namespace_is_installed_alone_nothing_stands_between(namespace
     assert run(hide, OURS, log) == f"Logger {namespace}.utilities.rank_zero\n"
 
 
+@pytest.mark.needs("lightning")
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_what_the_users_import_wrote_is_there_after_ours(namespace):
     seen = run(
@@ -83,6 +86,7 @@ def test_what_the_users_import_wrote_is_there_after_ours(namespace):
     assert seen == "[] 0\n"
 
 
+@pytest.mark.needs("lightning")
 def test_a_filter_for_either_namespaces_deprecations_fits_where_ours_came_first():
     seen = run(
         OURS,
@@ -101,6 +105,7 @@ def test_a_filter_for_either_namespaces_deprecations_fits_where_ours_came_first(
     assert seen == "['older']\n['older']\n"
 
 
+@pytest.mark.needs("lightning")
 @pytest.mark.parametrize("first", [OURS, "import pytorch_lightning"])
 def test_the_monitor_is_a_callback_of_both_namespaces_also_of_the_one_imported_last(first):
     seen = run(

@@ -28,6 +28,9 @@ TEXT = "epoch 1 · step 2\n\n- warning: cue 'border_8' decides 97 % of conflicts
 
 @pytest.fixture(params=["pytorch_lightning", "lightning.pytorch"])
 def lightning(request: pytest.FixtureRequest) -> ModuleType:
+    pytest.importorskip(
+        request.param.partition(".")[0], reason=f"needs {request.param}: pip install -e '.[test]'"
+    )
     importlib.import_module(f"{request.param}.loggers")
     return importlib.import_module(request.param)
 
@@ -185,6 +188,7 @@ def test_two_optimizers_which_count_twice_as_many_steps(lightning: ModuleType, t
     check(from_events(logger.log_dir), handed, exact=False)
 
 
+@pytest.mark.needs("wandb")
 def test_wandb(lightning: ModuleType, tmp_path: Path) -> None:
     import wandb
 
@@ -193,6 +197,7 @@ def test_wandb(lightning: ModuleType, tmp_path: Path) -> None:
     check(from_wandb(tmp_path), handed, exact=True)
 
 
+@pytest.mark.needs("mlflow")
 def test_mlflow(lightning: ModuleType, tmp_path: Path) -> None:
     logger = lightning.loggers.MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
     handed = fit(lightning, tmp_path, [logger])
@@ -200,6 +205,7 @@ def test_mlflow(lightning: ModuleType, tmp_path: Path) -> None:
     check(from_mlflow(logger, tmp_path / "read"), handed, exact=True)
 
 
+@pytest.mark.needs("comet_ml")
 @pytest.mark.skipif(
     Version("2.5") > LIGHTNING,
     reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today",
@@ -245,6 +251,7 @@ class Uploads:
         self.experiment = Experiment(self.stored)
 
 
+@pytest.mark.needs("litlogger")
 @pytest.mark.filterwarnings("ignore:log_media:DeprecationWarning")
 def test_litlogger(lightning: ModuleType, tmp_path: Path) -> None:
     if not hasattr(lightning.loggers, "LitLogger"):
@@ -256,6 +263,7 @@ def test_litlogger(lightning: ModuleType, tmp_path: Path) -> None:
     check(uploads.stored, handed, exact=False)
 
 
+@pytest.mark.needs("tensorboardX")
 def test_tensorboardx(lightning: ModuleType, tmp_path: Path) -> None:
     from tensorboardX import SummaryWriter
 
@@ -288,6 +296,7 @@ def test_files_where_nobody_takes_pictures_and_texts(
     assert (directory / "cam" / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
 
 
+@pytest.mark.needs("comet_ml", "mlflow", "wandb")
 @pytest.mark.skipif(
     Version("2.5") > LIGHTNING,
     reason="the CometLogger of Lightning 2.4 writes two archives with Comet of today",
@@ -327,6 +336,7 @@ def colored(step: int) -> Image.Image:
     return Image.new("RGB", (40, 30), (step, 0, 0))
 
 
+@pytest.mark.needs("wandb")
 def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, tmp_path: Path) -> None:
     import wandb
 
@@ -349,6 +359,7 @@ def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, t
     assert not (tmp_path / "files").exists()
 
 
+@pytest.mark.needs("wandb")
 def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     import wandb
     from pytorch_lightning.loggers import CSVLogger, WandbLogger
@@ -370,6 +381,7 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
         publish(Destination((ended,), tmp_path / "blocked", 0, 7, True, True), "cam/overlay", colored(7))
 
 
+@pytest.mark.needs("mlflow", "wandb")
 @pytest.mark.parametrize("name", ["TensorBoardLogger", "WandbLogger", "MLFlowLogger"])
 def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     import pytorch_lightning.loggers
@@ -413,6 +425,7 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     assert stored.texts == {at: f"step {at}" for at in range(40)}
 
 
+@pytest.mark.needs("comet_ml")
 def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

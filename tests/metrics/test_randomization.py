@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 import torch
 from reference import faithfulness as book
-from scipy.stats import spearmanr
 from support.networks import Net, net, pictures
 from support.small_nets import maps
 from support.traces import assert_same
@@ -95,7 +94,10 @@ def test_parameters_of_the_model_itself() -> None:
     assert list(parameter_randomization(Scaled(), pictures(), signed_map)) == [*FROM_THE_END, "Scaled"]
 
 
+@pytest.mark.needs("scipy")
 def test_ranks_and_their_twin() -> None:
+    from scipy.stats import spearmanr
+
     one, other = maps(3, (7, 5)), maps(3, (7, 5), seed=2)
     other[2] = 0.25
     found = _correlation(_ranks(one), _ranks(other))
@@ -107,7 +109,10 @@ def test_ranks_and_their_twin() -> None:
     )
 
 
+@pytest.mark.needs("scipy")
 def test_large_maps_have_exact_ranks() -> None:
+    from scipy.stats import spearmanr
+
     one = torch.rand(1, 200, 300, generator=torch.Generator().manual_seed(0))
     other = one + torch.rand(1, 200, 300, generator=torch.Generator().manual_seed(1))
     found = _correlation(_ranks(one), _ranks(other))

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam.metrics.road import NoisyLinearImputer
-from scipy.ndimage import gaussian_filter
 from support.networks import pictures
 from support.small_nets import noise
 from torch import Tensor
@@ -20,8 +18,11 @@ def removed_pixels(size: tuple[int, int], share: float, seed: int) -> Tensor:
     return hills >= hills.flatten(1).quantile(1 - share, dim=1).reshape(2, 1, 1, 1)
 
 
+@pytest.mark.needs("pytorch_grad_cam")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_imputation_by_a_direct_solver(share: float) -> None:
+    from pytorch_grad_cam.metrics.road import NoisyLinearImputer
+
     images, removed = pictures(2, (40, 30)), removed_pixels((40, 30), share, seed=2)
     solved = [
         NoisyLinearImputer(noise=0)(image, (~holes[0]).float())
@@ -49,7 +50,10 @@ def test_half_precision_and_whole_numbers() -> None:
     assert_close(blurred(levels).float(), blurred(levels.float()), rtol=0, atol=1.0)
 
 
+@pytest.mark.needs("scipy")
 def test_the_blur_of_the_authors() -> None:
+    from scipy.ndimage import gaussian_filter
+
     dot = np.zeros((11, 11))
     dot[5, 5] = 1
     point = torch.zeros(1, 1, 21, 31, dtype=torch.float64)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-import transformers
 from support.maps import awake, explained, in_raster_order
 
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[test]'")
 pytestmark = pytest.mark.filterwarnings("ignore:target_layer. .* gives maps of only")
 
 # Hugging Face, from a configuration, with random weights: sizes, the layer, the grid.

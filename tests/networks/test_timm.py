@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-import timm
 import torch
 from support.maps import Grid, awake, explained, in_raster_order, look_nearby
 
+timm = pytest.importorskip("timm", reason="needs timm: pip install -e '.[test]'")
 pytestmark = pytest.mark.filterwarnings("ignore:target_layer. .* gives maps of only")
 TIMM_SAMPLE = [
     ("test_vit", {}, 160, "blocks.5.norm1", (10, 10)),  # class token

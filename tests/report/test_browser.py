@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.pages import EVIL, finding, history, probe
+
+pytest.importorskip("selenium", reason="needs selenium: pip install -e '.[test]'")
+
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from support.pages import EVIL, finding, history, probe
 
 from lightning_cam import Probe, write_report
 from lightning_cam.attribution.maps import relative

@@ -6,8 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import nnls
-from sklearn.decomposition import NMF
 from support.cases import (
     BUILD,
     CLASSES,
@@ -405,6 +403,8 @@ def by_sklearn(case: Case, parts: int, iterations: int) -> tuple[Tensor, Tensor,
         .numpy()
     )
     start = start * np.sqrt(values.mean() / parts)
+    from sklearn.decomposition import NMF
+
     model = NMF(parts, init="custom", solver="mu", tol=0, max_iter=iterations)
     strengths = model.fit_transform(
         values, W=start[:, : len(values)].T.copy(), H=start[:, len(values) :].copy()
@@ -425,9 +425,12 @@ def test_parts_are_not_negative_and_in_the_order_of_their_size(network):
     assert sizes[-1] > 0
 
 
+@pytest.mark.needs("scipy", "sklearn")
 @pytest.mark.parametrize("iterations", [1, 20, 200])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_parts_are_those_of_scikit_learn_from_the_same_start(network, iterations):
+    from scipy.optimize import nnls
+
     case = BUILD[network]()
     values, expected, error = by_sklearn(case, 3, iterations)
     found = parts_of(case, parts=3, iterations=iterations).movedim(1, -1).flatten(0, -2)

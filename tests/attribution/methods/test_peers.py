@@ -10,14 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_grad_cam
 import torch
 import torch.nn.functional as F
-import torchcam.methods
-from captum.attr import LayerGradCam, LayerGradientXActivation
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from reference import equations as book
-from sklearn.decomposition import KernelPCA
 from support.cases import (
     BUILD,
     NETWORKS,
@@ -33,6 +28,15 @@ from support.cases import (
 )
 from torch import Tensor, nn
 from torch.testing import assert_close
+
+for package in ("captum", "pytorch_grad_cam", "sklearn", "torchcam"):
+    pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test]'")
+
+import pytorch_grad_cam
+import torchcam.methods
+from captum.attr import LayerGradCam, LayerGradientXActivation
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from sklearn.decomposition import KernelPCA
 
 KEPT = ["relu", "gelu"]
 THEIR_FLOAT32 = 1e-5  # of each map's peak, where a library rounds to float32
