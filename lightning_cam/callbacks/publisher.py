@@ -1,9 +1,11 @@
 """What is shown of the looks: pictures, texts and the report, and where each of them goes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from lightning_cam.attribution.maps import part_strengths
 from lightning_cam.callbacks.messages import Messages
@@ -27,6 +29,7 @@ from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.pictures import PICTURES
+from lightning_cam.visualization.prepared import Displayed
 from lightning_cam.visualization.scene import Scene
 
 REMEDY = (
@@ -35,7 +38,7 @@ REMEDY = (
 
 
 class Publisher:
-    """Draws tiles at once, as they lie on the model's device, and leaves the rest to a worker thread.
+    """Copies what a look shows to the host, and leaves drawing and writing to a worker thread.
 
     Args:
         settings: The prefix of every tag, the style, what the looks ask.
@@ -46,30 +49,36 @@ class Publisher:
     def __init__(self, settings: Settings, run: Run, messages: Messages) -> None:
         self._settings, self._run, self._messages = settings, run, messages
         self._worker = Worker()
-        self._last: Scene | None = None  # of the fit, on the host
+        self._last: Scene | None = None  # of the fit
+        self._displayed: Displayed | None = None  # the probe's images, as they were drawn last
         self._report: Path | None = None  # where the report goes, once there is a look to be shown
 
     def rehearse(self, scene: Scene) -> None:
         """Draws what a look draws, and shows it to nobody."""
-        for _, draw in self._drawn(scene):
-            draw()
+        self._warn_of_range(scene)
+        for picture in PICTURES.values():
+            draw = picture(scene)
+            if draw is not None:
+                draw()
 
     def show(self, scene: Scene, destination: Destination) -> None:
-        """Every picture that has something to show of this look."""
+        """Every picture that has something to show of this look, drawn by the worker."""
         if not destination.writes:
             return
+        scene = self._with_known_images(scene)
+        self._warn_of_range(scene)
         if scene.in_fit and not scene.is_last:
-            # On the host: until the fit is over it takes none of the device's memory.
-            self._last = replace(scene, images=scene.probe.images).at_the_end()
+            self._last = scene
             if self._settings.report:
                 self._report = destination.directory / self._settings.name / "report.html"
-        for kind, draw in self._drawn(scene):
-            self._publish(destination, kind, draw)
+        for kind, picture in PICTURES.items():
+            self._publish(destination, kind, partial(picture, scene))
 
     def show_end(self, destination: Destination) -> None:
         """Pictures of all looks, once the fit is over."""
         if self._last is not None and len(self._run.record.history) > 1:
-            self.show(replace(self._last, history=self._run.record.history), destination)
+            ended = replace(self._last.at_the_end(), history=self._run.record.history)
+            self.show(ended, destination)
 
     def show_findings(
         self,
@@ -94,7 +103,8 @@ class Publisher:
         # A picture of what is less important than another finding would hide that of the other.
         if now[0].rank <= min(finding.rank for finding in known):
             drawing = report.drawing(now[0], when, normalization)
-            self._publish(destination, "shortcut", record.evidence.keeping(now[0].key, drawing))
+            keeping = record.evidence.keeping(now[0].key, drawing)
+            self._publish(destination, "shortcut", lambda: keeping)
 
     def start(self) -> None:
         """Lets the pictures be drawn and written, while training goes on."""
@@ -124,25 +134,31 @@ class Publisher:
             self._worker.add(self._tag("report"), partial(write_record, self._run.record, path), here=True)
             self.flush()
 
-    def _drawn(self, scene: Scene) -> list[tuple[str, Draw]]:
-        """The pictures that have something to show, their tensors' work done."""
+    def _with_known_images(self, scene: Scene) -> Scene:
+        """The scene with the images as they were made for an earlier look, where they are the same."""
+        known = self._displayed
+        if known is None or known.images is not scene.images or known.normalization != scene.normalization:
+            known = Displayed(scene.images, scene.shown.stop, scene.normalization)
+        self._displayed = known
+        return replace(scene, displayed=known)
+
+    def _warn_of_range(self, scene: Scene) -> None:
         if scene.is_range_guessed:
             self._messages.warn(
                 "the images' normalization is not known, so channels are stretched to their range; give "
                 "normalization="
             )
-        drawn = [(kind, picture(scene)) for kind, picture in PICTURES.items()]
-        return [(kind, draw) for kind, draw in drawn if draw is not None]
 
-    def _publish(self, destination: Destination, kind: str, draw: Draw) -> None:
+    def _publish(self, destination: Destination, kind: str, picture: Callable[[], Draw | None]) -> None:
         tag = self._tag(kind)
 
+        @torch.no_grad()
         def job() -> str | None:
-            drawn = draw()
-            if not isinstance(drawn, list):
-                return publish(destination, tag, drawn)
-            publish_animation(destination, tag, drawn)
-            return None
+            draw = picture()
+            drawn = None if draw is None else draw()
+            if isinstance(drawn, list):
+                publish_animation(destination, tag, drawn)
+            return None if drawn is None or isinstance(drawn, list) else publish(destination, tag, drawn)
 
         self._later(destination, tag, job)
 
@@ -162,7 +178,7 @@ def scene_of(
     when: str,
     in_fit: bool,
 ) -> Scene:
-    """What the pictures of a look are drawn from.
+    """What the pictures of a look are drawn from: small copies on the host.
 
     Args:
         history: The looks so far, with this one where it is part of a fit.
@@ -174,17 +190,17 @@ def scene_of(
     target = f"target: {target_words(config, probe)}" if config.has_target else "of no class"
     return Scene(
         probe=probe,
-        images=explanation.images,
-        cams=explanation.cams,
-        scores=explanation.scores,
-        reasons=explanation.reasons,
+        images=probe.images.cpu(),
+        cams=explanation.cams.cpu(),
+        scores=explanation.scores.cpu(),
+        reasons=explanation.reasons.cpu(),
         history=history,
         when=when,
         asked=f"{method} · {target}",
         style=settings.style,
         normalization=explanation.normalization,
-        target_classes=explanation.target_classes,
-        parts=None if explanation.parts is None else part_strengths(explanation.parts),
-        confusions=None if confusions is None else (confusions.predicted, confusions.contrast),
+        target_classes=None if explanation.target_classes is None else explanation.target_classes.cpu(),
+        parts=None if explanation.parts is None else part_strengths(explanation.parts).cpu(),
+        confusions=None if confusions is None else (confusions.predicted.cpu(), confusions.contrast.cpu()),
         in_fit=in_fit,
     )

@@ -16,8 +16,8 @@ class Worker:
     which they came.
 
     Jobs are added while a look is made, and started when it is over: meanwhile the thread would take Python's
-    lock from the look's many small operations. Jobs use no torch: the default dtype and other switches that a
-    training turns are those of all threads.
+    lock from the look's many small operations. Jobs must not depend on switches of all threads that a
+    training may turn meanwhile, such as torch's default dtype.
     """
 
     def __init__(self) -> None:

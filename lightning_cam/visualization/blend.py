@@ -77,7 +77,7 @@ def displayable(
     """
     count, others = images.shape[1], (0, *range(2, images.ndim))
     if images.dtype == torch.uint8:
-        images = images / 255
+        images = images.float() / 255
     shown = images.float()
     if len(mean) in (1, count) and len(mean) == len(std):
         each = (1, -1, *[1] * (images.ndim - 2))
@@ -131,7 +131,7 @@ def overlay_cams(
 
 def signed_bar(colors: ColorTable) -> ColorTable:
     """The colours that ``overlay_cams`` gives signed maps over grey, from -1 to 1."""
-    values = torch.linspace(-1, 1, 256, device=colors.device)
+    values = torch.linspace(-1, 1, 256, dtype=colors.dtype, device=colors.device)
     grey, shown = torch.full_like(colors, 0.6), colors[(_outer(values) * 255).round().long()]
     return torch.lerp(grey, shown, values.abs()[:, None])
 

@@ -16,10 +16,11 @@ PICTURES: dict[str, Picture] = {
     "classes": draw_classes,
     "animation": draw_animation,
 }
-"""A picture is a function of a ``Scene``. It works on the scene's tensors when it is called, where they lie.
+"""A picture is a function of a ``Scene``. It is called on a thread of its own while training goes on, under
+``torch.no_grad()`` and with all tensors on the host. It states the dtype of the tensors that it makes: the
+default one is whatever the training sets.
 
-It returns a function without arguments that draws, later and on another thread, without torch: one
-``PIL.Image.Image``, or a list of them, which is shown as an animation. It returns None where there is nothing
-to show; a picture of one look does so where the scene ``is_last``, as it was shown at that look. Your own,
-``PICTURES["mine"] = my_picture``, is shown as ``cam/mine``.
+It returns a function without arguments that draws one ``PIL.Image.Image``, or a list of them, which is shown
+as an animation. It returns None where there is nothing to show; a picture of one look does so where the scene
+``is_last``, as it was shown at that look. Your own, ``PICTURES["mine"] = my_picture``, becomes ``cam/mine``.
 """

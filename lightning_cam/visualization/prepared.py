@@ -1,18 +1,63 @@
-"""Images as they are drawn: made once for a look, then covered by maps and outlined for each picture."""
+"""Images as they are drawn: made once, then covered by maps and outlined for each picture."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lightning_cam.typing import Cams, Masks, PerImage, Rgb
-from lightning_cam.visualization.blend import color_table, outlined, overlay_cams, two_colors
-from lightning_cam.visualization.projection import flat_saliency, flatten_maps, tile
+from lightning_cam.checks import Normalization
+from lightning_cam.typing import Cams, Images, Masks, PerImage, Rgb
+from lightning_cam.visualization.blend import color_table, displayable, outlined, overlay_cams, two_colors
+from lightning_cam.visualization.projection import (
+    drawn_size,
+    flat_saliency,
+    flatten_maps,
+    flatten_to_pictures,
+    tile,
+)
 from lightning_cam.visualization.style import Style
 
 CONTRAST = two_colors((0, 114, 178), (230, 159, 0))  # after Okabe and Ito: told apart by colour-blind readers
 MASK_LINE, FOREGROUND_LINE = (255, 255, 255), (86, 180, 233)
 GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Displayed:
+    """The probe's images as colours, at two sizes: made once, as they stay the same from look to look.
+
+    Args:
+        images: As the network saw them.
+        shown: How many of them are drawn, the first ones.
+        normalization: Mean and standard deviation to undo; None where they are not known.
+    """
+
+    images: Images
+    shown: int
+    normalization: Normalization | None = None
+
+    @property
+    def is_range_guessed(self) -> bool:
+        """Whether the images' range had to be guessed."""
+        return self._sizes[2]
+
+    @property
+    def large(self) -> Rgb:
+        """The shown images, as large tiles."""
+        return self._sizes[0]
+
+    @property
+    def small(self) -> Rgb:
+        """All images, as small tiles."""
+        return self._sizes[1]
+
+    @cached_property
+    def _sizes(self) -> tuple[Rgb, Rgb, bool]:
+        # Stretched, where that must be, by the range of all images: each looks the same in every picture.
+        inside, is_guessed = displayable(self.images, *(self.normalization or ((), ())))
+        large = flatten_to_pictures(inside[: self.shown], drawn_size(self.images, *GRID_TILES))
+        return large, flatten_to_pictures(inside, drawn_size(self.images, *STRIP_TILES)), is_guessed
 
 
 @dataclass(frozen=True, eq=False)

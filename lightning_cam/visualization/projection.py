@@ -137,12 +137,12 @@ def trace(signals: Signals, size: tuple[int, ...]) -> Rgb:
     highest, lowest = F.adaptive_max_pool1d(fine, width), -F.adaptive_max_pool1d(-fine, width)
     # Each column reaches to the one before, so that steep slopes have no gaps.
     highest, lowest = torch.maximum(highest, _before(lowest)), torch.minimum(lowest, _before(highest))
-    row = torch.arange(rows, device=signals.device)[:, None]
+    row = torch.arange(rows, device=signals.device, dtype=signals.dtype)[:, None]
     margin = 0.1  # of a row, above and below
     top, bottom = (
         (row + 1 - margin - (1 - 2 * margin) * values) * height / rows for values in (highest, lowest)
     )
-    pixel = torch.arange(height, device=signals.device)[:, None] + 0.5
+    pixel = torch.arange(height, device=signals.device, dtype=signals.dtype)[:, None] + 0.5
     distance = torch.maximum(top[:, :, None] - pixel, pixel - bottom[:, :, None])
     thickness = 1.5
     ink = ((thickness + 1) / 2 - distance).clamp(0, 1).amax(dim=1, keepdim=True)

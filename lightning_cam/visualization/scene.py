@@ -11,17 +11,18 @@ from torch import Tensor
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
-from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Scores
-from lightning_cam.visualization.blend import PART_COLORS, color_table, displayable, signed_bar
+from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores
+from lightning_cam.visualization.blend import PART_COLORS, color_table, signed_bar
 from lightning_cam.visualization.canvas import Color, Key, drawable
 from lightning_cam.visualization.prepared import (
     FOREGROUND_LINE,
     GRID_TILES,
     MASK_LINE,
     STRIP_TILES,
+    Displayed,
     PreparedImages,
 )
-from lightning_cam.visualization.projection import MOST_ROWS, drawn_size, flatten_to_pictures
+from lightning_cam.visualization.projection import MOST_ROWS, drawn_size
 from lightning_cam.visualization.style import Style
 
 DEFAULT = Style()
@@ -31,7 +32,8 @@ FirstMaps = Float[Tensor, "m *grid"]  # of the first m images
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One look, as all pictures are drawn from it. Its tensors lie on the device where the look was made.
+    """One look, as all pictures are drawn from it. Its tensors lie on the host: pictures are drawn while the
+    training has the device.
 
     Args:
         probe: Labels, masks and class names of the images.
@@ -49,6 +51,7 @@ class Scene:
         confusions: Of the first images, the maps of the predicted class, and of what speaks for the label
             rather than for the predicted class.
         in_fit: Whether the look is part of a fit, and so of the history.
+        displayed: The images as colours, where they were made for an earlier look.
         is_last: Whether the fit is over. Then no look was made: this is the last one again, for pictures of
             all looks.
 
@@ -84,21 +87,22 @@ class Scene:
     confusions: tuple[FirstMaps, FirstMaps] | None = None
     in_fit: bool = False
     is_last: bool = False
+    displayed: Displayed | None = None
 
-    @property
+    @cached_property
     def grid(self) -> PreparedImages:
         """The shown images as large tiles."""
-        return self._prepared[0]
+        return self._prepared(self._displayed.large, GRID_TILES)
 
-    @property
+    @cached_property
     def strip(self) -> PreparedImages:
         """All images as small tiles."""
-        return self._prepared[1]
+        return self._prepared(self._displayed.small, STRIP_TILES)
 
     @property
     def is_range_guessed(self) -> bool:
         """Whether the images' range had to be guessed, as their normalization is not known."""
-        return self._prepared[2]
+        return self._displayed.is_range_guessed
 
     @property
     def shown(self) -> slice:
@@ -138,38 +142,16 @@ class Scene:
         return torch.maximum(own, self.history.peaks(self.style.signed)[: len(own)].to(own))
 
     def at_the_end(self) -> "Scene":
-        """The same once the fit is over. Its tensors lie on the host: until then it takes none of the
-        device's memory.
-        """
-        optional = (self.target_classes, self.parts)
-        target_classes, parts = (None if part is None else part.cpu() for part in optional)
-        return replace(
-            self,
-            images=self.images.cpu(),
-            cams=self.cams.cpu(),
-            scores=self.scores.cpu(),
-            reasons=self.reasons.cpu(),
-            target_classes=target_classes,
-            parts=parts,
-            confusions=None
-            if self.confusions is None
-            else (self.confusions[0].cpu(), self.confusions[1].cpu()),
-            is_last=True,
-        )
+        """The same once the fit is over."""
+        return replace(self, is_last=True)
 
     @cached_property
-    def _prepared(self) -> tuple[PreparedImages, PreparedImages, bool]:
-        """The shown images large, all of them small, and whether their range had to be guessed. Values out of
-        range are stretched by that of all images, so that each looks the same in every picture.
-        """
-        inside, is_guessed = displayable(self.images, *(self.normalization or ((), ())))
+    def _displayed(self) -> Displayed:
+        return self.displayed or Displayed(self.images, self.shown.stop, self.normalization)
+
+    def _prepared(self, pictures: Rgb, tiles: tuple[int, int]) -> PreparedImages:
         sides = tuple(self.images.shape[2:])
-
-        def prepared(pictures: Images, tiles: tuple[int, int]) -> PreparedImages:
-            size = drawn_size(self.images, *tiles)
-            return PreparedImages(flatten_to_pictures(pictures, size), sides, size, self.style)
-
-        return prepared(inside[self.shown], GRID_TILES), prepared(inside, STRIP_TILES), is_guessed
+        return PreparedImages(pictures, sides, drawn_size(self.images, *tiles), self.style)
 
 
 def how_drawn(images: Images) -> str:
