@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from support.files import frames_at
 from support.fits import (
     IMAGES,
     LABELS,
@@ -100,7 +101,7 @@ def test_files_where_no_logger_takes_pictures(tmp_path: Path) -> None:
     names = ["epoch=000-step=000003.jpg", "epoch=001-step=000006.jpg"]
     steps = sorted(f"cam/{kind}/{name}" for kind in ("classes", "evolution", "overlay") for name in names)
     assert [name.replace("=000002", "=000003").replace("=000005", "=000006") for name in written] == steps
-    assert Image.open(Path(logger.log_dir) / "cam" / "animation.gif").n_frames == 3
+    assert frames_at(Path(logger.log_dir) / "cam" / "animation.gif") == 3
     fit(tmp_path / "none", CAMMonitor(probe=6))
     assert len(list((tmp_path / "none" / "cam").rglob("*.jpg"))) == 6
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from support.files import frames_at
 from support.modules import Classifier, loader, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -43,4 +43,4 @@ def test_an_animation_in_weights_and_biases(tmp_path: Path, monkeypatch: pytest.
     )
     logger.experiment.finish()
     (path,) = tmp_path.rglob("*.gif")
-    assert Image.open(path).n_frames == 3
+    assert frames_at(path) == 3

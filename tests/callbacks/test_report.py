@@ -12,6 +12,7 @@ from PIL import Image
 from pytorch_lightning import seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from support.files import picture_at
 from support.modules import CLASSES, Classifier, loader, trainer
 from support.pages import fit, pages, written
 from support.planted import ReadsTheTag, tagged
@@ -123,7 +124,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     first = page["findings"][0]
     assert first["level"] == "warning"
     sheet = Image.open(io.BytesIO(base64.b64decode(first["sheet"].partition(",")[2])))
-    assert sheet.size == Image.open(max((tmp_path / "cam" / "shortcut").glob("*.jpg"))).size
+    assert sheet.size == picture_at(max((tmp_path / "cam" / "shortcut").glob("*.jpg"))).size
     assert len(page["pictures"]) == 16, "the page lies beside the pictures, which hold images as well"
 
     main([saved.last_model_path, "-o", str(tmp_path / "again.html")])

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from support.files import picture_at
 from torch import Tensor, nn
 
 for package in ("skimage", "sklearn"):
@@ -144,7 +145,7 @@ def test_the_predicted_class_by_default(run: Run, folder: Path) -> None:
         assert name == f"class {number}"
     assert f"explained: {order[0]} class {order[0]}, " in printed
     assert "note: cropped: the network saw the middle 58 % of the width and 88 % of the height" in printed
-    assert Image.open(folder / "out.png").format == "PNG"
+    assert picture_at(folder / "out.png").format == "PNG"
 
 
 def test_what_the_network_saw_is_told_by_its_own_transform(run: Run, folder: Path) -> None:
@@ -199,7 +200,7 @@ def test_several_classes_are_explained_once_each(run: Run, folder: Path) -> None
     )
     assert "note: --method: eigencam does not ask for a class, so its maps are alike" in printed
     run("flower.png", *NAMED, "--class", "1", "--output", "one.png")
-    widths = [Image.open(folder / name).width for name in ("one.png", "several.png")]
+    widths = [picture_at(folder / name).width for name in ("one.png", "several.png")]
     assert widths[1] > 1.3 * widths[0]
 
 

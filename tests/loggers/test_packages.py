@@ -14,6 +14,7 @@ import pytest
 import torch
 from packaging.version import Version
 from PIL import Image
+from support.files import picture_at
 from support.modules import CLASSES, LIGHTNING, Classifier, loader, trainer
 from support.networks import net
 from support.stored import Stored, from_events, from_wandb
@@ -145,7 +146,7 @@ def from_mlflow(logger: Any, directory: Path) -> Stored:
         name = Path(artifact.path).name
         if name.startswith("cam~overlay+step+") and name.endswith(".png"):
             path = client.download_artifacts(logger.run_id, artifact.path, str(directory))
-            stored.pictures[int(name.split("+")[2])] = Image.open(path)
+            stored.pictures[int(name.split("+")[2])] = picture_at(path)
     for artifact in client.list_artifacts(logger.run_id, "cam/findings"):
         path = client.download_artifacts(logger.run_id, artifact.path, str(directory))
         stored.texts[int(Path(path).stem.removeprefix("step="))] = Path(path).read_text(encoding="utf-8")
@@ -292,7 +293,7 @@ def test_files_where_nobody_takes_pictures_and_texts(
     for text in ("first", "second"):
         publish_text(destination, "cam/findings", text)
     directory = Path(logger.log_dir) if csv else tmp_path
-    assert Image.open(directory / "cam" / "overlay" / "epoch=000-step=000000.jpg").size == (40, 30)
+    assert picture_at(directory / "cam" / "overlay" / "epoch=000-step=000000.jpg").size == (40, 30)
     assert (directory / "cam" / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
 
 

@@ -8,6 +8,7 @@ import torch
 from support.findings import finding
 from torch import Tensor
 
+from lightning_cam.shortcuts import pairing
 from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import choose_cues, examine
@@ -15,23 +16,22 @@ from lightning_cam.shortcuts.findings import (
     FindingKey,
     FindingTracker,
 )
-from lightning_cam.shortcuts.pairing import Ask, TestedProbe
 from lightning_cam.shortcuts.report import Result
 
 
-def levels(count: int = 72, classes: int = 9) -> tuple[TestedProbe, ClassMeans]:
+def levels(count: int = 72, classes: int = 9) -> tuple[pairing.TestedProbe, ClassMeans]:
     """Images whose class is the level of a tag in the corner; as the probe of a model that gets all of them right."""
     labels = torch.arange(count) % classes
     images = 0.01 * torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images[:, :, :4, :4] += labels[:, None, None, None]
     means = ClassMeans(("image", "spectrum", "amplitude", "tone"))
     means.add(images, labels, None, range(classes))
-    return TestedProbe(images, labels, labels.clone(), None, None, means, among=False), means
+    return pairing.TestedProbe(images, labels, labels.clone(), None, None, means, among=False), means
 
 
 def reads_the_tag(
-    subjects: TestedProbe, share: int, only: int | None = None, shift: int = 0, classes: int = 9
-) -> Ask:
+    subjects: pairing.TestedProbe, share: int, only: int | None = None, shift: int = 0, classes: int = 9
+) -> pairing.Ask:
     """Answers the tag for ``share`` of ten probe images (of class ``only``'s tag, where given), else the image's label."""
 
     def ask(images: Tensor, index: Tensor) -> Tensor:

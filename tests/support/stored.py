@@ -12,6 +12,8 @@ from typing import Any
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from support.files import picture_at
+
 
 @dataclass
 class Stored:
@@ -87,7 +89,7 @@ def from_wandb(directory: Path) -> Stored:
             stored.scalars[step] = row["cam/border_mass"]
         if "cam/overlay/filenames" in row:
             assert row["cam/overlay/captions"] == [f"cam/overlay · step {step}"]
-            stored.pictures[step] = Image.open(files / row["cam/overlay/filenames"][0])
+            stored.pictures[step] = picture_at(files / row["cam/overlay/filenames"][0])
         if "cam/findings/path" in row:
             ((stored.texts[step],),) = json.loads((files / row["cam/findings/path"]).read_text())["data"]
     return stored
