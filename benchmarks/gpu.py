@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py                      # all parts, some four minutes on one GPU
     python benchmarks/gpu.py --parts look wait    # these anew; what the JSON file has of the others stays
-    python benchmarks/gpu.py --smoke --out /tmp   # all parts in small on the CPU: no figure of it means anything
+    python benchmarks/gpu.py --smoke --out trial # all parts in small on the CPU: no figure of it means anything
 
 look     Grad-CAM beside the inference forward of the same images, in float32 and under bfloat16 autocast, and three peers where
          they are installed.
