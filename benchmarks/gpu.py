@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py                      # all parts, some four minutes on one GPU
     python benchmarks/gpu.py --parts look wait    # these anew; what the JSON file has of the others stays
-    python benchmarks/gpu.py --smoke --out /tmp   # all parts in small on the CPU: no figure of it means anything
+    python benchmarks/gpu.py --smoke --out trial # all parts in small on the CPU: no figure of it means anything
 
 look     Grad-CAM beside the inference forward of the same images, in float32 and under bfloat16 autocast, and three peers where
          they are installed.
@@ -39,6 +39,7 @@ from torch import Tensor
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = ("torchvision", "pytorch-lightning", "grad-cam", "torchcam", "captum")
+TIMED_OUT = 124  # the exit code, as that of timeout(1)
 PATIENCE = 3.0  # seconds that the rounds of one row of look may take
 Row = dict[str, Any]
 
@@ -424,7 +425,9 @@ def main() -> int:
             f"{name}: {len(own['rows'])} rows in {own['seconds']:.0f} s, {len(own['failed'])} failed, {own['missed']} missed",
             file=sys.stderr,
         )
-    return int(any(found[name]["failed"] or found[name]["missed"] for name in arguments.parts))
+    if any(found[name]["failed"] for name in arguments.parts):
+        return 1
+    return TIMED_OUT if any(found[name]["missed"] for name in arguments.parts) else 0
 
 
 if __name__ == "__main__":

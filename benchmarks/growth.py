@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timed_training import Figures, Run, without_tests
+from timed_training import Figures, Run, showing_few, without_tests
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -131,7 +131,7 @@ def point(along: str, images: int, classes: int, device: torch.device) -> Point:
 def many_looks(count: int, device: torch.device) -> Looks:
     torch.manual_seed(0)
     net, data = Small(4).eval().to(device), validation(16, 4)
-    figures, monitor, states = Figures("small", 16, BATCH), CAMMonitor(16), {}
+    figures, monitor, states = Figures("small", 16, BATCH), showing_few(16), {}
     run = Run(figures, monitor, device, pause=0.002)
     marks = sorted({max(1, count // 10), count // 2, count})
     ended = run.validation_ended

@@ -291,6 +291,11 @@ def without_tests(probe: int) -> CAMMonitor:
     return CAMMonitor(probe, shortcuts=None)
 
 
+def showing_few(probe: int) -> CAMMonitor:
+    """A monitor whose pictures are small: TensorBoard's checksums take longer than all else that many looks ask for."""
+    return CAMMonitor(probe, shown=4)
+
+
 def made_all_tests(monitor: CAMMonitor) -> bool:
     """Whether the last look's shortcut tests were all of them."""
     return monitor._run.record.tracker.rested == 0

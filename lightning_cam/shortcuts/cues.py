@@ -164,8 +164,7 @@ def colour_std(pair: Pair) -> Rows:
 
 def colour_median(pair: Pair) -> Rows:
     """The donor's median of each channel."""
-    medians = [part.flatten(2).median(dim=2).values[..., None, None] for part in (pair.hosts, pair.donors)]
-    return pair.hosts + medians[1] - medians[0]
+    return pair.hosts + _median(pair.donors) - _median(pair.hosts)
 
 
 def donor_spectrum(pair: Pair) -> Rows:
@@ -249,6 +248,11 @@ def _filtered(images: Images, gain: Tensor) -> Images:
 def _fine(images: Images, share: int) -> Images:
     high = radial_frequencies(images) > min(images.shape[2:]) / share
     return torch.fft.irfft2(torch.fft.rfft2(images) * high, s=tuple(images.shape[2:]))
+
+
+def _median(images: Images) -> Tensor:
+    """(n, c, 1, 1) the lower median. ``torch.median`` has no deterministic kernel on CUDA."""
+    return images.flatten(2).sort(dim=2).values[..., (images[0, 0].numel() - 1) // 2, None, None]
 
 
 def _mean(images: Images) -> Tensor:

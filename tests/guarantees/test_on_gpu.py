@@ -24,6 +24,7 @@ from support.networks import net, pictures
 from torch import Tensor, nn
 
 from lightning_cam import METHODS, CAMMonitor, Evidence, Probe, explain, find_shortcuts
+from lightning_cam.shortcuts.pairing import transplants
 
 SMOKE = os.environ.get("LIGHTNING_CAM_SMOKE", "")
 DEVICE = torch.device("cpu" if SMOKE else "cuda")
@@ -110,6 +111,13 @@ class PoolsUnderNoGrad(Classifier):
         return self.last(pooled.flatten(1))
 
 
+def recurrent(kind: type[nn.RNNBase]) -> LightningModule:
+    """Without dropout between its layers: the random state that cuDNN draws it from lasts as long as the process, whatever seed."""
+    model = RecurrentTail(kind)
+    model.tail.dropout = 0.0
+    return model
+
+
 class Sharded(Classifier):
     """FSDP2, of parts and of the whole."""
 
@@ -167,11 +175,12 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     },
     "pinned loader, workers": {"loader": pinned(persistent=False)},
     "pinned loader, persistent workers": {"loader": pinned(persistent=True)},
-    "LSTM tail": {"module": RecurrentTail},
-    "GRU tail": {"module": lambda: RecurrentTail(nn.GRU)},
-    "RNN tail, bf16-mixed": {"module": lambda: RecurrentTail(nn.RNN), "precision": "bf16-mixed"},
+    "LSTM tail": {"module": partial(recurrent, nn.LSTM)},
+    "GRU tail": {"module": partial(recurrent, nn.GRU)},
+    "RNN tail, bf16-mixed": {"module": partial(recurrent, nn.RNN), "precision": "bf16-mixed"},
     "ablationcam": {"monitor": {"method": "ablationcam"}},
     "scorecam, 16-mixed": {"monitor": {"method": "scorecam"}, "precision": "16-mixed"},
+    "compiled module, what it logs too": {"module": lambda: torch.compile(Classifier(), **BY_DEFAULT)},
     **{f"compiled {form}": {"module": partial(build, **BY_DEFAULT)} for form, build in FORMS.items()},
     "compiled submodule, bf16-mixed": {
         "module": partial(compiled_submodule, **BY_DEFAULT),
@@ -374,8 +383,11 @@ def test_maps_are_computed_where_the_model_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tail", [nn.LSTM, nn.GRU])
-def test_a_recurrent_tail_in_eval_mode_is_differentiated(tail: type[nn.RNNBase]) -> None:
+def test_a_recurrent_tail_in_eval_mode_is_differentiated(
+    tail: type[nn.RNNBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """cuDNN has no backward for it, so a look does without; afterwards cuDNN is what it was."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model, images = RecurrentTail(tail).eval().to(DEVICE), pictures().to(DEVICE)
     before = torch.backends.cudnn.enabled
     if not SMOKE:
@@ -407,13 +419,19 @@ def test_every_method_gives_the_maps_of_the_cpu(method: str, monkeypatch: pytest
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-3 * largest, check_dtype=False)
 
 
-def test_shortcut_tests_count_as_on_the_cpu() -> None:
+def tagged_probe() -> tuple[nn.Module, Tensor, Tensor]:
+    """A model that reads a tag, images that bear it, and their labels."""
     images, labels = data(30, seed=3).tensors
     images[:, :, :4, :4] = labels[:, None, None, None].float() * 3  # a tag that tells the class
     model = nn.Sequential(nn.Conv2d(3, CLASSES, 4, stride=16), nn.Flatten()).eval()
     weights = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(CLASSES, 3, 4, 4) / 48
     model[0].weight.data = weights.clone()
     model[0].bias.data = torch.tensor([1.0, 0.6, -2.0])
+    return model, images, labels
+
+
+def test_shortcut_tests_count_as_on_the_cpu() -> None:
+    model, images, labels = tagged_probe()
 
     def counted(device: torch.device) -> tuple[Any, ...]:
         report = find_shortcuts(
@@ -424,3 +442,18 @@ def test_shortcut_tests_count_as_on_the_cpu() -> None:
     found = counted(DEVICE)
     assert found == counted(torch.device("cpu"))
     assert "mean_image" in found[2]
+
+
+def test_every_cue_is_transplanted_where_only_deterministic_kernels_may_run() -> None:
+    """Tests run where a warning is enough; pictures of what they found do not."""
+    model, images, labels = tagged_probe()
+    probe = Probe(images.to(DEVICE), labels.to(DEVICE))
+    report = find_shortcuts(model.to(DEVICE), probe, target_layer="0")
+    tested = {result.cue for result in report.results}
+    assert {"colour_median", "mean_image", "attended"} <= tested
+    torch.use_deterministic_algorithms(True)
+    for result in report.results:
+        for rows, _ in transplants(result.row, report.subjects, result.pairs, max_batch=8):
+            assert rows.isfinite().all()
+    for finding in report.findings:
+        report.drawing(finding, "epoch 0", None)()

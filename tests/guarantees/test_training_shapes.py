@@ -533,7 +533,7 @@ def test_a_compiled_model_compiles_as_often_as_without_monitor(form: str, tmp_pa
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=0)
 
 
-# --- on CUDA
+# --- recurrent layers
 
 
 def test_a_look_at_recurrent_layers_does_without_cudnn_which_has_no_backward_in_eval_mode(
@@ -551,30 +551,3 @@ def test_a_look_at_recurrent_layers_does_without_cudnn_which_has_no_backward_in_
         fit(tmp_path, CAMMonitor(probe=6, method=method), model, max_epochs=1)
         assert set(seen) == {expected}
         assert torch.backends.cudnn.enabled == before
-
-
-CUDA: dict[str, dict[str, Any]] = {
-    "16-mixed": {"precision": "16-mixed"},
-    "bf16-mixed": {"precision": "bf16-mixed"},
-    "bf16-true": {"precision": "bf16-true"},
-    "deterministic": {"deterministic": True},
-    "LSTM tail": {"module": RecurrentTail},
-    "GRU tail": {"module": lambda: RecurrentTail(nn.GRU)},
-    "inductor": {"module": lambda: torch.compile(Classifier())},
-}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", CUDA)
-def test_same_weights_and_metrics_on_cuda(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # cuDNN may choose other kernels at another time: then two trainings without the monitor differ, too.
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    monitor, configuration = CAMMonitor(probe=9), {"accelerator": "cuda", "devices": 1, **CUDA[name]}
-    weights, metrics, hooks = train(tmp_path / "without", [], configuration)
-    monitored_weights, monitored_metrics, monitored_hooks = train(tmp_path / "with", [monitor], configuration)
-    torch.testing.assert_close(monitored_weights, weights, rtol=0, atol=0)
-    torch.testing.assert_close(monitored_metrics, metrics, rtol=0, atol=0)
-    assert monitored_hooks == hooks
-    assert steps(monitor) == TWO_EPOCHS

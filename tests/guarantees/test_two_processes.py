@@ -148,17 +148,3 @@ def test_what_keeps_no_whole_parameter_is_refused(tmp_path: Path) -> None:
     ):
         fitted.fit(Classifier(), loader(), loader(seed=1))
     assert (monitor.probe, fitted.current_epoch) == (None, 2)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="Lightning's FSDPStrategy needs CUDA")
-def test_fsdp1(tmp_path: Path) -> None:
-    found = {}
-    for name, monitors in {"without": [], "with": [CAMMonitor(probe=the_probe())]}.items():
-        torch.manual_seed(0)
-        module = Classifier()
-        fitted = trainer(tmp_path / name, callbacks=monitors, accelerator="cuda", devices=1, strategy="fsdp")
-        fitted.fit(module, DataLoader(tagged(), batch_size=12), DataLoader(tagged(), batch_size=12))
-        found[name] = fitted.strategy.lightning_module_state_dict()
-    torch.testing.assert_close(found["with"], found["without"], rtol=0, atol=0)
-    assert [look.epoch for look in monitors[0].history.looks] == [-1, 0, 1]
