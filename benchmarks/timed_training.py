@@ -19,7 +19,7 @@ from side_by_side import peak_bytes, seconds
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Style
 from lightning_cam.attribution.maps import relative, upsample
 
 SHOWN = 16  # as CAMMonitor draws by default
@@ -293,7 +293,7 @@ def without_tests(probe: int) -> CAMMonitor:
 
 def showing_few(probe: int) -> CAMMonitor:
     """A monitor whose pictures are small: TensorBoard's checksums take longer than all else that many looks ask for."""
-    return CAMMonitor(probe, shown=4)
+    return CAMMonitor(probe, style=Style(shown=4))
 
 
 def made_all_tests(monitor: CAMMonitor) -> bool:
