@@ -121,10 +121,21 @@ class Clock:
         self.asks_peak = False  # of tensor memory, in place of times
         self.peaks: dict[Callback, int] = {}
 
-    def times(self, callback: Callback, *others: str) -> None:
-        """Replaces the callback's own hooks, and other methods that are named, by such that tell how long they took."""
-        for name in [*(name for name in vars(type(callback)) if name.startswith("on_")), *others]:
+    def times(self, callback: Callback) -> None:
+        """Replaces the callback's own hooks by such that tell how long they took."""
+        for name in [name for name in vars(type(callback)) if name.startswith("on_")]:
             setattr(callback, name, self._timed(callback, name, getattr(callback, name)))
+
+    def times_looks(self, monitor: CAMMonitor) -> None:
+        """Times the maps alone too, forward and backward, as ``look``."""
+        setup = monitor.setup
+
+        def timed_setup(*arguments: Any, **options: Any) -> None:
+            setup(*arguments, **options)
+            runner: Any = monitor.session._runner
+            runner.explain = self._timed(monitor, "look", runner.explain)
+
+        setattr(monitor, "setup", timed_setup)  # noqa: B010 - a method of this one monitor
 
     def _timed(self, callback: Callback, name: str, method: Callable) -> Callable:
         def timed(*arguments: Any, **options: Any) -> Any:
@@ -197,7 +208,8 @@ class Run:
         self.figures, self.monitor, self.device, self.step = figures, monitor, device, step
         self.by_hand = ByHand(monitor, figures.batch) if by_hand else None
         self.memory, self.clock, self.busy, self.validations = memory, Clock(device, pause), 0.0, 0
-        self.clock.times(monitor, "_look")
+        self.clock.times(monitor)
+        self.clock.times_looks(monitor)
         if self.by_hand is not None:
             self.clock.times(self.by_hand)
 
@@ -226,7 +238,7 @@ class Run:
 
     def monitor_ended(self, pl_module: LightningModule, sanity_checking: bool) -> None:
         spent, figures = self.clock.take(self.monitor), self.figures
-        look, waited = spent.pop("_look", 0.0), sum(spent.values())
+        look, waited = spent.pop("look", 0.0), sum(spent.values())
         behind = self.behind()
         if sanity_checking:
             figures.sanity_check = waited

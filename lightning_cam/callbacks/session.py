@@ -249,6 +249,7 @@ class Session:
     def _choose_probe(self, validation: Validation) -> Probe:
         ranks, facts = self._ranks, validation.facts
         probe, serials = self._collection.candidates(ranks, facts.class_names, rehearsal=False)
+        self._is_shared = True  # it is rank zero's
         untrained, notes = self._collection.end_choice(serials)
         for note in (*notes, *ranks.together(lambda: self._run.choose(probe, untrained))):
             self.messages.warn(note)

@@ -112,20 +112,19 @@ def draw_classes(scene: Scene) -> Draw | None:
     classes = sorted(label for label, _ in Counter(truth).most_common(MOST_CLASSES_DRAWN))
     if scene.is_last or len(classes) < 2:
         return None
-    style, device = replace(scene.style, foreground=None), scene.images.device
-    drawn = replace(scene.strip, style=style)
-    labels = torch.tensor(truth, device=device)
+    style = replace(scene.style, foreground=None)
+    labels = torch.tensor(truth)
     shares = balanced(scene.cams) if style.signed else normalize(scene.cams)
 
     # The mean image and the mean map of each class.
     of_class = [labels == label for label in classes]
     means = torch.stack([shares[own].mean(dim=0) for own in of_class])
-    average = replace(drawn, pictures=torch.stack([drawn.pictures[own].mean(dim=0) for own in of_class]))
+    average = replace(scene.means(of_class), style=style)
 
     # Pairs of classes, and what their mean maps differ by.
     pairs = _pairs(classes, truth, scene.predicted)
-    ones, others = (torch.tensor(side, device=device) for side in zip(*pairs, strict=True))
-    middle = replace(drawn, pictures=(average.pictures[ones] + average.pictures[others]) / 2)
+    ones, others = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    middle = replace(average, pictures=(average.pictures[ones] + average.pictures[others]) / 2)
     differences = means[ones] - means[others]
     most = differences.abs().max()
     opposed = middle.opposed(differences, most.expand(len(differences)))

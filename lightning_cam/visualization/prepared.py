@@ -1,5 +1,6 @@
 """Images as they are drawn: made once, then covered by maps and outlined for each picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_cam.checks import Normalization
-from lightning_cam.typing import Cams, Images, Masks, PerImage, Rgb
+from lightning_cam.typing import Cams, Images, Masks, PerImage, Rgb, Shown
 from lightning_cam.visualization.blend import color_table, displayable, outlined, overlay_cams, two_colors
 from lightning_cam.visualization.projection import (
     drawn_size,
@@ -49,15 +50,26 @@ class Displayed:
 
     @property
     def small(self) -> Rgb:
-        """All images, as small tiles."""
+        """The shown images, as small tiles."""
         return self._sizes[1]
 
-    @cached_property
-    def _sizes(self) -> tuple[Rgb, Rgb, bool]:
+    def means(self, groups: Sequence[Tensor]) -> Rgb:
+        """The mean of each group of images, as small tiles; a group says which of all images are its own."""
+        inside, _ = self._inside
+        means = torch.stack([inside[own].mean(dim=0) for own in groups])
+        return flatten_to_pictures(means, drawn_size(self.images, *STRIP_TILES))
+
+    @property
+    def _inside(self) -> tuple[Shown, bool]:
         # Stretched, where that must be, by the range of all images: each looks the same in every picture.
-        inside, is_guessed = displayable(self.images, *(self.normalization or ((), ())))
-        large = flatten_to_pictures(inside[: self.shown], drawn_size(self.images, *GRID_TILES))
-        return large, flatten_to_pictures(inside, drawn_size(self.images, *STRIP_TILES)), is_guessed
+        return displayable(self.images, *(self.normalization or ((), ())))
+
+    @cached_property
+    def _sizes(self) -> tuple[Tensor, Tensor, bool]:
+        inside, is_guessed = self._inside
+        sizes = (drawn_size(self.images, *tiles) for tiles in (GRID_TILES, STRIP_TILES))
+        large, small = (flatten_to_pictures(inside[: self.shown], size) for size in sizes)
+        return large, small, is_guessed
 
 
 @dataclass(frozen=True, eq=False)

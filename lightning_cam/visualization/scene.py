@@ -96,8 +96,12 @@ class Scene:
 
     @cached_property
     def strip(self) -> PreparedImages:
-        """All images as small tiles."""
+        """The shown images as small tiles."""
         return self._prepared(self._displayed.small, STRIP_TILES)
+
+    def means(self, groups: Sequence[Tensor]) -> PreparedImages:
+        """The mean of each group of images as small tiles: of all images, also those that are not shown."""
+        return self._prepared(self._displayed.means(groups), STRIP_TILES)
 
     @property
     def is_range_guessed(self) -> bool:

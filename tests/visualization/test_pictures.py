@@ -318,3 +318,50 @@ def test_without_labels_the_header_says_what_is_explained(tmp_path: Path, said: 
             batches,
         )
     assert any(text.endswith("target: predicted class (no labels)") for text in said)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["images", "bytes", "signals"])
+def test_the_default_dtype_of_the_training_changes_no_pixel(name: str, dtype: torch.dtype, kind: str) -> None:
+    found = replace(scene(8), in_fit=True, is_last=name == "animation")
+    if kind == "bytes":
+        found = replace(found, images=(255 * found.images).byte())
+    if kind == "signals":
+        images = found.images.flatten(2)[:, :, :60]
+        probe = Probe(images, found.probe.labels)
+        looks = tuple(replace(look, scaled=look.scaled.flatten(1)) for look in found.history.looks)
+        changes = {"images": images, "probe": probe, "cams": found.cams.flatten(1), "confusions": None}
+        found = replace(found, history=History(looks), **changes)
+
+    def pixels() -> list[bytes]:
+        draw = PICTURES[name](replace(found))  # a copy has nothing prepared
+        drawn = draw()
+        return [one.tobytes() for one in (drawn if isinstance(drawn, list) else [drawn])]
+
+    expected = pixels()
+    torch.set_default_dtype(dtype)
+    try:
+        assert pixels() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_picture_that_fails_later_is_lost_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_later(found: Scene) -> Draw | None:
+        if found.when != "rehearsal":
+            raise ZeroDivisionError("planted")
+        return None
+
+    monkeypatch.setitem(PICTURES, "broken", fails_later)
+    monitor = CAMMonitor(probe=6, report=False, shortcuts=None)
+    fitted = trainer(tmp_path, callbacks=[monitor])
+    with pytest.warns(
+        UserWarning, match=r"cam/broken of epoch 0 is lost \(ZeroDivisionError: planted\)"
+    ) as told:
+        fitted.fit(Classifier(), loader(), loader(seed=1))
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
+    assert not [note for note in told if "switched itself off" in str(note.message)]
+    assert len(list(tmp_path.rglob("overlay/*.jpg"))) == 2

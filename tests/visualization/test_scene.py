@@ -1,5 +1,6 @@
 """``Scene``, what pictures are drawn from, and the words that they share."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lightning_cam import CAMMonitor
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
 from lightning_cam.visualization.canvas import LINE, MARGIN
+from lightning_cam.visualization.prepared import Displayed
 from lightning_cam.visualization.scene import Scene, how_drawn
 from lightning_cam.visualization.style import Style
 
@@ -74,7 +76,7 @@ def test_images_are_prepared_once_for_all_pictures(size: tuple[int, ...]) -> Non
     found = scene(torch.rand(5, 3, *size), style=Style(shown=2))
     assert found.grid is found.grid
     assert found.strip is found.strip
-    assert (len(found.grid.pictures), len(found.strip.pictures)) == (2, 5)
+    assert (len(found.grid.pictures), len(found.strip.pictures)) == (2, 2)
     assert found.grid.pictures.shape[2:] > found.strip.pictures.shape[2:]
     assert found.shown == slice(0, 2)
     assert found.labels == [None] * 5
@@ -97,7 +99,7 @@ def test_an_image_is_stretched_alike_in_every_picture() -> None:
     found = scene(images, style=Style(shown=2))
     assert found.is_range_guessed
     assert found.grid.size == found.strip.size == (112, 112)
-    assert_close(found.grid.pictures, found.strip.pictures[:2], rtol=0, atol=0)
+    assert_close(found.grid.pictures, found.strip.pictures, rtol=0, atol=0)
     assert found.grid.pictures.max() < 0.3
 
 
@@ -135,19 +137,25 @@ def test_a_header_says_what_is_shown_of_volumes() -> None:
     assert scene(torch.rand(2, 3, 8, 8)).header("now", "asked") == ("now", "asked")
 
 
-def test_at_the_end_all_lies_on_the_host() -> None:
-    images = torch.rand(2, 3, 8, 8)
-    whole = scene(
-        images,
-        target_classes=torch.tensor([0, 1]),
-        parts=torch.rand(2, 3, 2, 2),
-        confusions=(torch.rand(1, 2, 2), torch.rand(1, 2, 2)),
-        in_fit=True,
-    )
+def test_at_the_end_it_is_the_last_look_again() -> None:
+    whole = scene(torch.rand(2, 3, 8, 8), in_fit=True)
     ended = whole.at_the_end()
     assert (ended.is_last, ended.in_fit, whole.is_last) == (True, True, False)
-    tensors = [value for value in vars(ended).values() if isinstance(value, Tensor)]
-    assert len(tensors) == 6
-    assert {tensor.device.type for tensor in (*tensors, *ended.confusions)} == {"cpu"}
     assert_close(ended.cams, whole.cams)
     assert ended.history is whole.history
+
+
+def test_means_are_of_all_images_and_drawn_as_images_are() -> None:
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    found = scene(images, style=Style(shown=1))
+    groups = [torch.tensor([True, False, True, False, False]), torch.arange(5) == 4]
+    by_hand = torch.stack([(images[0] + images[2]) / 2, images[4]])
+    assert_close(found.means(groups).pictures, scene(by_hand).strip.pictures)
+
+
+def test_images_that_were_made_for_an_earlier_look_are_used_again() -> None:
+    first = scene(torch.rand(3, 3, 16, 16))
+    made = Displayed(first.images, first.shown.stop)
+    second = replace(first, displayed=made)
+    assert second.grid.pictures is made.large
+    assert_close(second.strip.pictures, first.strip.pictures, rtol=0, atol=0)
