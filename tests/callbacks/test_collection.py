@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,3 +178,51 @@ def test_images_of_the_rehearsal_stay_in_the_probe_where_they_never_come_again(t
     fit(tmp_path, monitor, val=DataLoader(Shifts(), batch_size=8))
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert (monitor.history.looks[0].predicted >= 0).sum() == 16
+
+
+# --- a probe of dataset indices
+
+
+def test_a_probe_of_dataset_indices_holds_these_images_in_this_order(tmp_path: Path) -> None:
+    monitor, (images, labels) = CAMMonitor(probe=[20, 3, 11]), data(24, seed=1).tensors
+    fit(tmp_path, monitor)
+    rows = torch.tensor([20, 3, 11])
+    torch.testing.assert_close(monitor.probe.images, images[rows], rtol=0, atol=0)
+    assert monitor.probe.labels.tolist() == labels[rows].tolist()
+    assert [look.epoch for look in monitor.history.looks if look.epoch >= 0] == [0, 1]
+
+
+def shuffled() -> DataLoader:
+    return DataLoader(data(24, seed=1), batch_size=8, shuffle=True)
+
+
+def flattened(items: list) -> list:
+    """Two views of each item: positions in a batch are no positions in the dataset."""
+    images, labels = (torch.stack(part) for part in zip(*items, strict=True))
+    return [torch.cat([images, images]), torch.cat([labels, labels])]
+
+
+@pytest.mark.parametrize(
+    ("indices", "val", "message"),
+    [
+        ([30], lambda: loader(seed=1), "probe: got index 30 for a dataset of 24 images; use 0 to 23"),
+        ([3], shuffled, "probe: got dataset indices, but the validation loader's sampler is RandomSampler"),
+        (
+            [3],
+            lambda: DataLoader(data(24, seed=1), batch_size=8, collate_fn=flattened),
+            "probe: got dataset indices, but a batch holds 16 images where the loader takes 8 items",
+        ),
+    ],
+)
+def test_indices_that_name_no_image_for_sure_are_refused(
+    indices: list[int], val: Callable[[], DataLoader], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, CAMMonitor(probe=indices), val=val())
+
+
+def test_an_index_that_validation_never_reaches_is_said_and_training_goes_on(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=[3, 20])
+    with pytest.warns(UserWarning, match=r"probe: image 20 of the dataset of 24 images was not among"):
+        fit(tmp_path, monitor, limit_val_batches=1)
+    assert monitor.probe is None

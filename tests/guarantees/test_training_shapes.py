@@ -551,3 +551,32 @@ def test_a_look_at_recurrent_layers_does_without_cudnn_which_has_no_backward_in_
         fit(tmp_path, CAMMonitor(probe=6, method=method), model, max_epochs=1)
         assert set(seen) == {expected}
         assert torch.backends.cudnn.enabled == before
+
+
+class Copies(Callback):
+    """Copies the monitor while it is at work."""
+
+    def __init__(self, monitor: CAMMonitor) -> None:
+        self.monitor, self.copies = monitor, []
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.copies += [copy.deepcopy(self.monitor), as_sent(self.monitor)]
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.on_validation_epoch_end(trainer, pl_module)
+
+
+@pytest.mark.parametrize("monitor_first", [True, False])
+def test_a_monitor_is_copied_in_a_fit_and_goes_on(monitor_first: bool, tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    copies = Copies(monitor)
+    fit(tmp_path / "fit", [monitor, copies] if monitor_first else [copies, monitor])
+    assert steps(monitor) == TWO_EPOCHS
+    assert len(copies.copies) == 8  # of the sanity check, two validations, and the end
+    for one in copies.copies[-2:]:
+        assert steps(one) == TWO_EPOCHS
+        with pytest.raises(RuntimeError, match="no Trainer runs"):
+            _ = one.session
+    again = copies.copies[0]
+    fit(tmp_path / "again", again)
+    assert steps(again) == TWO_EPOCHS

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from support.modules import Classifier, loader, trainer
+from support.modules import Classifier, data, loader, trainer
 from support.planted import tagged
 from support.two_ranks import Found, Frozen, KeepsMeans, shortcuts, the_probe, two_ranks
 from torch.utils.data import DataLoader
@@ -93,6 +93,14 @@ def test_class_means_are_summed_over_ranks(tmp_path: Path) -> None:
         assert found["counts"] == alone.found["counts"] == {0: 12, 1: 12, 2: 12}
         for label in range(3):
             torch.testing.assert_close(found["means"][label], alone.found["means"][label])
+
+
+def test_images_named_by_index_come_from_every_rank(tmp_path: Path) -> None:
+    images, labels = data(24, seed=1).tensors
+    rows = torch.tensor([20, 3, 11, 2])
+    for found in two_ranks(tmp_path, "indices")["indices"]:
+        torch.testing.assert_close(found["probe"], images[rows], rtol=0, atol=0)
+        assert found["labels"].tolist() == labels[rows].tolist()
 
 
 def test_a_failure_on_one_rank_switches_off_all(tmp_path: Path) -> None:

@@ -206,6 +206,13 @@ def class_means(directory: Path) -> Found:
     return kept.found
 
 
+def by_indices(directory: Path) -> Found:
+    """Images that the user names, some of them on each rank."""
+    monitor = CAMMonitor(probe=[20, 3, 11, 2], shortcuts=None)
+    found = fit(directory, monitor, max_epochs=1)
+    return {**found, "probe": monitor.probe.images, "labels": monitor.probe.labels}
+
+
 class KeepsMeans(Callback):
     """The averages of classes, before the session that has them ends."""
 
@@ -268,6 +275,7 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "accumulated without": lambda folder: fit(folder, None, accumulate_grad_batches=2, val_check_interval=1),
     "shortcuts": shortcuts,
     "means": class_means,
+    "indices": by_indices,
     "sharded": lambda folder: sharded(folder, CAMMonitor(probe=9)),
     "sharded without": lambda folder: sharded(folder, None),
     "sharded as a whole": lambda folder: sharded(folder, CAMMonitor(probe=9), ShardedAsAWhole),
