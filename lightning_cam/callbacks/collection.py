@@ -28,6 +28,7 @@ class LoaderFacts:
         class_names: One name per class, or None.
         normalization: Mean and standard deviation, as the user or the dataset's transforms have it; None:
             unknown.
+        batch_size: Images of each of its batches but the last; None where it does not tell.
         dataset_size: How many images its dataset holds; None where it does not tell.
         place: The dataset index of the p-th image that it gives on this rank; None where nothing tells it.
     """
@@ -35,6 +36,7 @@ class LoaderFacts:
     length: int | None
     class_names: tuple[str, ...] | None
     normalization: Normalization | None
+    batch_size: int | None = None
     dataset_size: int | None = None
     place: Callable[[int], int] | None = None
 
@@ -59,6 +61,7 @@ def read_loader(trainer: Trainer, settings: Settings, needs_indices: bool) -> Lo
         length=None if length in (float("inf"), 0) else int(length),
         class_names=settings.names or class_names(loader),
         normalization=normalization(loader) if settings.reads_normalization else settings.known_normalization,
+        batch_size=getattr(loader, "batch_size", None),
         dataset_size=dataset_size(loader),
         place=known_places(loader) if needs_indices else None,
     )
@@ -82,7 +85,7 @@ class Collection:
         # serial numbers of its images, and the look at them
         self._rehearsed: tuple[list[int], Look] | None = None
         self._passed = 0  # images of this validation, on this rank
-        self._place: Callable[[int], int] | None = None
+        self._facts: LoaderFacts | None = None  # of this validation
         self.batch_size: int | None = None  # of the validation, once seen
 
     @property
@@ -99,7 +102,7 @@ class Collection:
         Raises:
             ValueError: An index of the probe lies outside the dataset.
         """
-        self._passed, self._place = 0, facts.place
+        self._passed, self._facts = 0, facts
         if needs_probe:
             self._sampler.start_again(facts.dataset_size)
         if wants_means and not self._means_are_complete:
@@ -121,8 +124,7 @@ class Collection:
         count = len(found.images)
         self.batch_size = max(self.batch_size or 1, count)
         if probe is None:
-            first, place = self._passed, self._place
-            self._sampler.offer(found, None if place is None else [place(first + i) for i in range(count)])
+            self._sampler.offer(found, self._indices(count))
         self._passed += count
         self._add_to_means(found, probe)
 
@@ -205,6 +207,24 @@ class Collection:
             self._means_are_complete = self._means_are_whole = True
             self._adds_to_means = False
         return self._means
+
+    def _indices(self, count: int) -> list[int] | None:
+        """The dataset indices of the next so many images; None where nothing tells them.
+
+        Raises:
+            ValueError: Batches hold other numbers of images than the loader takes from its dataset.
+        """
+        facts = self._facts
+        if facts is None or facts.place is None:
+            return None
+        each = facts.batch_size
+        # A batch that is not full is the last one, so before it all were full.
+        if each is not None and (count > each or self._passed % each):
+            raise ValueError(
+                f"probe: got dataset indices, but a batch holds {count} images where the loader takes {each} "
+                "items from its dataset, so positions tell no index; give a Probe."
+            )
+        return [facts.place(self._passed + i) for i in range(count)]
 
     def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
         if self._means is None or not self._adds_to_means or found.labels is None or found.images.ndim != 4:

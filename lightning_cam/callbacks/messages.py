@@ -15,7 +15,7 @@ class Messages:
     Args:
         name: The monitor's.
         trainer: Whose sanity check is the rehearsal: there, what cannot be told raises. None outside a fit.
-        pl_module: Prints hints without disturbing a progress bar.
+        pl_module: Prints hints without disturbing a progress bar. None outside a fit.
     """
 
     def __init__(self, name: str, trainer: Any = None, pl_module: Any = None) -> None:
@@ -43,6 +43,9 @@ class Messages:
         if not hint or hint in self._said:
             return
         self._said.add(hint)
+        if self._module is None:
+            LOG.info("%s: %s", self.title, hint)
+            return
         try:
             self._module.print(f"{self.title}: {hint}")
         except Exception as error:  # noqa: BLE001 - the user's own print, which may be anything

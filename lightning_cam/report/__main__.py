@@ -13,13 +13,7 @@ import torch
 from lightning_cam.report.page import write_record
 from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from
 
-STATE = {
-    "version",
-    "question",
-    "history",
-    "scalars",
-    "probe",
-}  # what a monitor's state holds, whatever its class is called
+STATE = {"version", "history", "scalars", "probe"}  # what a monitor's holds, whatever its class is called
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

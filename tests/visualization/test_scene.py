@@ -50,7 +50,7 @@ def test_the_header_says_what_is_shown(shape: tuple[int, ...], words: str) -> No
 )
 def test_wrong_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CAMMonitor(**arguments)
+        CAMMonitor(style=Style(**arguments))
 
 
 # --- the scene
