@@ -151,7 +151,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
         assert again["pictures"] == []
         assert any("the images were not kept" in note for note in again["notes"])
         assert not any(found["sheet"] for found in again["findings"])
-        assert (state["probe"], state["sheets"]) == (None, [])
+        assert (state["probe"], state["evidence"]) == (None, [])
 
 
 def test_a_resumed_run_tells_the_whole_story(tmp_path: Path) -> None:
