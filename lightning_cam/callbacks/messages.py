@@ -7,6 +7,10 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 LOG = logging.getLogger(__name__)
+ZERO_3 = (
+    "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
+    "(ModelParallelStrategy)"
+)
 
 
 class Messages:
@@ -57,3 +61,19 @@ class Messages:
 def title_of(name: str) -> str:
     """How a monitor of that name calls itself."""
     return "CAMMonitor" if name == "cam" else f"CAMMonitor {name!r}"
+
+
+def untrained_hint(seen: int, count: int) -> str:
+    """Why the untrained model's column is not full."""
+    return (
+        f"the sanity check showed {seen} of the probe's {count} images, so the first column of the picture "
+        "evolution is not full (Trainer(num_sanity_val_steps=-1) shows all)"
+    )
+
+
+def size_hint(count: int, size: int) -> str:
+    """What the probe adds to each checkpoint, in bytes ``size``."""
+    return (
+        f"the probe's {count} images add {size / 1e6:.2f} MB to each checkpoint "
+        "(persist_probe=False leaves them out)"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.collection import Collection, read_loader
 from lightning_cam.callbacks.lightning import LightningModule, Trainer
-from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint, untrained_hint
 from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.runner import Runner
 from lightning_cam.callbacks.schedule import Schedule, Work
@@ -55,15 +55,10 @@ class Session:
         )
         self._validation: Validation | None = None
         self._is_shared = False  # whether all ranks have rank zero's probe
-        # whether the loader ended before it was looked at: then a full probe need not wait
-        self._is_endless = False
+        self._is_endless = False  # whether a validation ended unexpectedly: then a full probe need not wait
         self.is_off = False
         if getattr(trainer.strategy, "zero_stage_3", False):
-            self.switch_off(
-                "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage "
-                "2, "
-                "or FSDP2 (ModelParallelStrategy)"
-            )
+            self.switch_off(ZERO_3)
 
     @property
     def normalization(self) -> Normalization | None:
@@ -256,19 +251,11 @@ class Session:
         looks = self._run.record.history.looks
         seen = int((looks[0].predicted >= 0).sum()) if looks else len(probe)
         if seen < len(probe) / 2:
-            self.messages.tell(
-                f"the sanity check showed {seen} of the probe's {len(probe)} images, so the first column of "
-                "the "
-                "picture evolution is not full (Trainer(num_sanity_val_steps=-1) shows all)"
-            )
+            self.messages.tell(untrained_hint(seen, len(probe)))
         is_kept = self._in_fit and self._trainer.is_global_zero
         packed = self._run.packed(facts.normalization) if is_kept else None
         if packed is not None:
-            size = packed["images"].nbytes / 1e6
-            self.messages.tell(
-                f"the probe's {len(probe)} images add {size:.2f} MB to each checkpoint "
-                "(persist_probe=False leaves them out)"
-            )
+            self.messages.tell(size_hint(len(probe), packed["images"].nbytes))
         return probe
 
     def _look(self, validation: Validation, probe: Probe, works: list[Work]) -> None:

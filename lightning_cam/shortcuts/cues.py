@@ -14,14 +14,17 @@ from torch import Tensor
 from lightning_cam.shortcuts.features import (
     GRID,
     at_ranks,
+    filtered,
+    fine,
     in_cell,
+    mean,
+    median,
     radial_frequencies,
     ring,
     spectrum,
     spread,
 )
 from lightning_cam.typing import (
-    Images,
     Masks,
     Rows,
 )
@@ -29,11 +32,10 @@ from lightning_cam.typing import (
 
 @dataclass(frozen=True)
 class Pair:
-    """All that a cue may see: m images (hosts), which receive the cue, beside m others (donors), which give
-    it.
+    """All that a cue may see: m images (hosts) that receive the cue, beside m others (donors) that give it.
 
     A cue is a function ``(pair: Pair) -> (m, c, H, W)``: the hosts with the donors' border, corner, colours
-    or     whatever else the cue is about, and all the rest their own.
+    or whatever else the cue is about, and all the rest their own.
 
     Args:
         hosts: (m, c, H, W) as the network gets them, at least float32.
@@ -124,12 +126,12 @@ def mean_image(pair: Pair) -> Rows:
 def mean_spectrum(pair: Pair) -> Rows:
     """The host's amplitudes times the ratio of the classes' radial spectra; its mean stays."""
     gain = _difference(pair).exp()[:, radial_frequencies(pair.hosts)]
-    return _filtered(pair.hosts, gain[:, None])
+    return filtered(pair.hosts, gain[:, None])
 
 
 def mean_amplitude(pair: Pair) -> Rows:
     """The host's amplitudes times the ratio of the classes' amplitudes at each frequency; its mean stays."""
-    return _filtered(pair.hosts, _difference(pair).exp()[:, None])
+    return filtered(pair.hosts, _difference(pair).exp()[:, None])
 
 
 def mean_tone(pair: Pair) -> Rows:
@@ -154,30 +156,30 @@ def cell(pair: Pair, row: int, column: int) -> Rows:
 
 def colour_mean(pair: Pair) -> Rows:
     """The donor's mean of each channel."""
-    return pair.hosts + _mean(pair.donors) - _mean(pair.hosts)
+    return pair.hosts + mean(pair.donors) - mean(pair.hosts)
 
 
 def colour_std(pair: Pair) -> Rows:
     """The donor's mean and standard deviation of each channel."""
-    return (pair.hosts - _mean(pair.hosts)) * (spread(pair.donors) / spread(pair.hosts)) + _mean(pair.donors)
+    return (pair.hosts - mean(pair.hosts)) * (spread(pair.donors) / spread(pair.hosts)) + mean(pair.donors)
 
 
 def colour_median(pair: Pair) -> Rows:
     """The donor's median of each channel."""
-    return pair.hosts + _median(pair.donors) - _median(pair.hosts)
+    return pair.hosts + median(pair.donors) - median(pair.hosts)
 
 
 def donor_spectrum(pair: Pair) -> Rows:
     """Amplitudes scaled to the donor's radial spectrum."""
     difference = spectrum(pair.donors) - spectrum(pair.hosts)
-    return _filtered(pair.hosts, difference.exp()[:, radial_frequencies(pair.hosts)][:, None])
+    return filtered(pair.hosts, difference.exp()[:, radial_frequencies(pair.hosts)][:, None])
 
 
 def detail(pair: Pair, share: int) -> Rows:
     """The frequencies above a ``share``-th of the side, of the average image's pattern: a donor's own would
     hold its edges.
     """
-    return pair.hosts + _fine(_pattern(pair), share)
+    return pair.hosts + fine(_pattern(pair), share)
 
 
 def donor_amplitude(pair: Pair) -> Rows:
@@ -186,7 +188,7 @@ def donor_amplitude(pair: Pair) -> Rows:
     made = torch.fft.irfft2(
         torch.polar(torch.fft.rfft2(pair.donors).abs(), phases), s=tuple(pair.hosts.shape[2:])
     )
-    return made - _mean(made) + _mean(pair.hosts)
+    return made - mean(made) + mean(pair.hosts)
 
 
 def attended(pair: Pair) -> Rows:
@@ -236,27 +238,6 @@ def _pattern(pair: Pair) -> Rows:
         if tuple(difference.shape[2:]) == size
         else F.interpolate(difference, size, mode="bilinear")
     )
-
-
-def _filtered(images: Images, gain: Tensor) -> Images:
-    """Amplitudes times ``gain``; the mean stays."""
-    kept = torch.ones_like(gain)
-    kept[..., 0, 0] = 0
-    return torch.fft.irfft2(torch.fft.rfft2(images) * (1 + (gain - 1) * kept), s=tuple(images.shape[2:]))
-
-
-def _fine(images: Images, share: int) -> Images:
-    high = radial_frequencies(images) > min(images.shape[2:]) / share
-    return torch.fft.irfft2(torch.fft.rfft2(images) * high, s=tuple(images.shape[2:]))
-
-
-def _median(images: Images) -> Tensor:
-    """(n, c, 1, 1) the lower median. ``torch.median`` has no deterministic kernel on CUDA."""
-    return images.flatten(2).sort(dim=2).values[..., (images[0, 0].numel() - 1) // 2, None, None]
-
-
-def _mean(images: Images) -> Tensor:
-    return images.mean(dim=(2, 3), keepdim=True)
 
 
 def _corners(saliency: Tensor, side: int) -> Tensor:

@@ -106,3 +106,26 @@ def _between(side: int, first: int, end: int) -> Tensor:
 def spread(images: Images) -> Tensor:
     """(n, c, 1, 1) standard deviation of each channel."""
     return images.flatten(2).std(dim=2)[..., None, None].clamp(min=1e-6)
+
+
+def filtered(images: Images, gain: Tensor) -> Images:
+    """Amplitudes times ``gain``; the mean stays."""
+    kept = torch.ones_like(gain)
+    kept[..., 0, 0] = 0
+    return torch.fft.irfft2(torch.fft.rfft2(images) * (1 + (gain - 1) * kept), s=tuple(images.shape[2:]))
+
+
+def fine(images: Images, share: int) -> Images:
+    """What is finer than a share of the shorter side."""
+    high = radial_frequencies(images) > min(images.shape[2:]) / share
+    return torch.fft.irfft2(torch.fft.rfft2(images) * high, s=tuple(images.shape[2:]))
+
+
+def median(images: Images) -> Tensor:
+    """(n, c, 1, 1) the lower median. ``torch.median`` has no deterministic kernel on CUDA."""
+    return images.flatten(2).sort(dim=2).values[..., (images[0, 0].numel() - 1) // 2, None, None]
+
+
+def mean(images: Images) -> Tensor:
+    """(n, c, 1, 1) the mean of each channel."""
+    return images.mean(dim=(2, 3), keepdim=True)

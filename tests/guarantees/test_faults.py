@@ -210,7 +210,7 @@ def test_out_of_memory_in_the_tests_for_shortcuts_halves_the_batch(tmp_path: Pat
     monitor = CAMMonitor(probe=24, network=run)
     with pytest.warns(UserWarning, match="memory ran out with 12 images at once; from now on 6"):
         trainer(tmp_path, callbacks=[monitor]).fit(ReadsTheTag(), val, val)
-    assert sizes[0] == 12
+    assert max(sizes) == 12
     assert max(sizes[-20:]) == 3
     assert "cell_0_0" in {finding.cue for finding in monitor.findings}
 
@@ -329,7 +329,7 @@ def test_an_interrupt_during_a_look_ends_the_training_cleanly(tmp_path: Path) ->
             )
             super().on_validation_batch_end(*arguments, **options)
 
-    monitor = Remembers(probe=9, cues=None, method=interrupted)
+    monitor = Remembers(probe=9, shortcuts=None, method=interrupted)
     logger = TensorBoardLogger(tmp_path)
     fitted = trainer(tmp_path, callbacks=[monitor], logger=logger)
     with pytest.raises(SystemExit):
