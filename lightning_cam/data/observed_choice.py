@@ -42,6 +42,7 @@ class Choice:
     losses: list[SeenLoss] = field(default_factory=list)  # that compare what this call gave with labels
     no_label: SeenLoss | None = None  # a loss that compares with no label
     compares_pairs: str = ""
+    indirect: Meeting | None = None  # with numbers that are not the output's, nor decided from them
     needs_step: bool = False
 
 
@@ -208,6 +209,8 @@ def _choose_without_loss(
         choice.leaf = fitting[0]
     if not (by_decision or by_meeting) and choice.decision is not None:
         choice.needs_step = True  # the step decides on what it made of this call
+    elif met is not None and not (by_decision or by_meeting) and met.shape != choice.leaf.shape:
+        choice.indirect, choice.meeting = choice.meeting, None
 
 
 def _prefer(choice: Choice, preferences: Preferences, meetings: list[Meeting]) -> None:

@@ -172,6 +172,16 @@ def _of_labels(seen: ObservedCall, choice: Choice) -> list[str]:
         return [
             f'your loss compares pairs ({choice.compares_pairs}), no image with a label; target="predicted"'
         ]
+    if choice.indirect is not None and loss is None:
+        part = " and ".join(
+            spelled(record.parts.batch, one, "batch")
+            for one in sorted(choice.indirect.target.origin.parts, key=str)
+        )
+        size = " x ".join(map(str, choice.indirect.answer.shape))
+        return [
+            f"no loss was seen, and your step compares {part} with what it computes from the output ({size})"
+            ': no class scores were found; target="predicted", or Inputs(scores=..., labels=...)'
+        ]
     if loss is None and choice.meeting is None:
         if choice.no_label is None:
             return ['no label was seen in your step; target="predicted", or Inputs(labels=...)']

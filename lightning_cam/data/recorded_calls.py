@@ -130,10 +130,10 @@ class CallRecorder:
                 images = None if part is None else self._parts.image_before(part)
                 key = (id(call.module), place)
                 if images is None and is_outermost and key not in self._held:
+                    for source in origin.parts:
+                        self._parts.release(source)  # before the copy: one batch is held, not two
                     with torch.inference_mode(False):
                         images = copied(tensor)
-                    for source in origin.parts:
-                        self._parts.release(source)
                 if images is not None:
                     self._held.add(key)
                 call.images.append(ImageArgument(place, tuple(tensor.shape), origin.parts, part, images))

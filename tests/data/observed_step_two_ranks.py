@@ -1,4 +1,4 @@
-"""One of two processes that train under Lightning's DDP; run by test_observed_step.py."""
+"""One of two processes that train under Lightning's DDP or FSDP2; run by test_observed_step.py."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from observed_steps import Net, images
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam.data.observed_call import observed_call
@@ -37,6 +38,16 @@ class Lit(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-2)
 
 
+class Sharded(Lit):
+    """FSDP2: every parameter is split over both ranks."""
+
+    def configure_model(self):
+        from torch.distributed.fsdp import fully_shard
+
+        for part in (self.net.features, self.net):
+            fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+
 class Support(pl.Callback):
     said = None
     observer = None
@@ -58,19 +69,34 @@ def unchanged():
     yield
 
 
+def train(kind, folder, callbacks):
+    pl.seed_everything(0, verbose=False)
+    options = {"accelerator": "cpu", "devices": 1, "num_nodes": 2, "strategy": "ddp"}
+    if kind == "fsdp2":
+        strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+        options = {**options, "strategy": strategy}
+    trainer = pl.Trainer(
+        max_epochs=1, callbacks=callbacks, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder, **options,
+    )  # fmt: skip
+    data = TensorDataset(images(32), torch.arange(32) % 4)
+    module = Sharded() if kind == "fsdp2" else Lit()
+    trainer.fit(module, DataLoader(data, 8), DataLoader(data, 8))
+    own = [
+        value.to_local() if hasattr(value, "to_local") else value for value in module.state_dict().values()
+    ]
+    return [value.clone() for value in own], dict(trainer.callback_metrics)
+
+
 if __name__ == "__main__":
-    rank, port, folder = sys.argv[1:]
+    kind, rank, port, folder = sys.argv[1:]
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=port, WORLD_SIZE="2", NODE_RANK=rank, LOCAL_RANK="0", RANK=rank,
         GROUP_RANK=rank, LOCAL_WORLD_SIZE="1", TORCHELASTIC_RUN_ID="1",
     )  # fmt: skip
     torch.set_num_threads(1)
-    pl.seed_everything(0, verbose=False)
     support = Support()
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", callbacks=[support], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
-    )  # fmt: skip
-    data = TensorDataset(images(32), torch.arange(32) % 4)
-    trainer.fit(Lit(), DataLoader(data, 8), DataLoader(data, 8))
+    plain, observed = train(kind, folder, []), train(kind, folder, [support])
+    assert plain[1] == observed[1]
+    assert all(torch.equal(one, other) for one, other in zip(plain[0], observed[0], strict=True))
     print(support.said)  # noqa: T201

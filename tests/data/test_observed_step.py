@@ -485,7 +485,8 @@ def test_one_batch_is_held_and_not_two(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_processes(tmp_path) -> None:
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_two_processes(kind: str, tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -493,7 +494,9 @@ def test_two_processes(tmp_path) -> None:
     program = str(here / "observed_step_two_ranks.py")
     ranks = [
         subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, program, str(rank), str(port), str(tmp_path)], stdout=subprocess.PIPE, text=True
+            [sys.executable, program, kind, str(rank), str(port), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
     ]

@@ -56,7 +56,14 @@ def test_other_images_give_what_a_step_with_them_would(name: str) -> None:
     expected = own.answer.sample if seen.way == STEP else next(
         leaf.sample for leaf in own.call.outputs if leaf.path == own.scores
     )  # fmt: skip
-    if name in ("Siamese", "LateFusion", "LateFusionInTheStep", "Prototypes", "RowsLeftOut"):
+    if name in (
+        "Siamese",
+        "DepthAndPicture",
+        "LateFusion",
+        "LateFusionInTheStep",
+        "Prototypes",
+        "RowsLeftOut",
+    ):
         assert scores.shape[1:] == expected.shape[1:]  # the other arguments stay those of the observed batch
     elif not seen.is_dense:
         torch.testing.assert_close(scores, expected, rtol=0, atol=0)
