@@ -14,7 +14,7 @@ from lightning_cam.data.observed_facts import CALL, STEP, ObservedCall, Observed
 from lightning_cam.data.observed_normalization import normalization_between
 from lightning_cam.data.observed_step import StepRecord
 from lightning_cam.data.observed_task import NONE, task_of_labels, task_of_loss
-from lightning_cam.data.observed_words import alternatives, sentences
+from lightning_cam.data.observed_words import alternatives, sentences, wrong_network
 from lightning_cam.data.recorded_calls import ImageArgument
 from lightning_cam.data.recorded_parts import is_image_like, thinned
 
@@ -28,7 +28,11 @@ def observed_call(record: StepRecord, preferences: Preferences | None = None) ->
     if record.trouble is not None:
         seen = ObservedCall(record=record, is_assumed=True)
         return replace(seen, sentences=sentences(seen, None))
-    choice = choose(record, preferences or Preferences())
+    preferences = preferences or Preferences()
+    choice = choose(record, preferences)
+    if choice is None and preferences.network is not None:
+        seen = ObservedCall(record=record, is_assumed=True)
+        return replace(seen, sentences=(wrong_network(record, preferences.network),))
     if choice is None:
         seen = _without_call(record)
         return replace(seen, sentences=sentences(seen, None))

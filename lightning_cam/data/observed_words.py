@@ -1,5 +1,7 @@
 """What a user is told of his own validation step."""
 
+from torch import Tensor
+
 from lightning_cam.data.nested import Path, spelled
 from lightning_cam.data.observed_choice import Choice
 from lightning_cam.data.observed_facts import STEP, Alternative, ObservedCall
@@ -20,8 +22,7 @@ def sentences(seen: ObservedCall, choice: Choice | None) -> tuple[str, ...]:
     """First what is explained, then what the user should know."""
     record = seen.record
     if seen.call is None or choice is None:
-        said = [_explained(seen, choice)] if seen.way == STEP else [_unseen(record)]
-        return tuple(said)
+        return (_explained(seen, choice) if seen.way == STEP else _unseen(record),)
     said = [_explained(seen, choice)]
     said += _of_images(record, seen.image, seen)
     said += _of_networks(choice)
@@ -39,6 +40,26 @@ def alternatives(choice: Choice) -> tuple[Alternative, ...]:
     leaves = choice.others + [leaf for leaf in choice.asked if leaf is not choice.leaf]
     found += [Alternative("scores", leaf.path[0] if len(leaf.path) == 1 else leaf.path) for leaf in leaves]
     return tuple(dict.fromkeys(found))
+
+
+def wrong_network(record: StepRecord, network: str) -> str:
+    """That the network which was asked for takes no images in the step."""
+    called = [call.name for call in record.calls if call.images and call.has_parameters]
+    outer = ", ".join(repr(name) for name in dict.fromkeys(called[:5])) or "none"
+    return f"network: your validation_step gives no images to {network!r}; it gives some to {outer}"
+
+
+def disagreement(seen: ObservedCall, labels: Tensor | None) -> str:
+    """That the labels which were asked for are not those that the loss gets; "" where they are, or where
+    nothing is known.
+    """
+    if seen.label is None or seen.label.values is None or labels is None:
+        return ""
+    values = seen.label.values
+    if values.numel() == labels.numel() and bool((values.flatten() == labels.flatten()).all()):
+        return ""
+    compares = f"your {seen.loss} compares" if seen.loss else "your step compares the scores"
+    return f"labels: other numbers than {compares} with, which come from {seen.label.name}"
 
 
 def _unseen(record: StepRecord) -> str:
@@ -195,6 +216,8 @@ def _of_labels(seen: ObservedCall, choice: Choice) -> list[str]:
     if loss is None:
         return []
     said = []
+    if seen.is_dense:
+        said.append("your scores are one for each class and place; target=region(channel)")
     source = (
         None if seen.label is None or seen.label.part is None else record.parts.small.get(seen.label.part)
     )

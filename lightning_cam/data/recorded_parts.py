@@ -87,7 +87,7 @@ class BatchParts:
         for path in candidates:
             original = self.originals[path]
             before = plain(self.small.get(path, self.images.get(path, original)))
-            if before.numel() == tensor.numel() and bool((before.flatten() == plain(tensor).flatten()).all()):
+            if before.numel() == tensor.numel() and _are_equal(before.flatten(), plain(tensor).flatten()):
                 return path, original is tensor
         return None, False
 
@@ -119,6 +119,10 @@ def thinned(images: Tensor) -> Tensor:
     """Every fourth pixel each way, of (n, c, H, W), (n, H, W, c) or (n, c, D, H, W)."""
     is_last = images.ndim == 4 and images.shape[-1] < SMALLEST
     return images[:, ::EVERY, ::EVERY] if is_last else images[..., ::EVERY, ::EVERY]
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | ((a != a) & (b != b))).all())  # a label that is missing may be NaN
 
 
 def _is_listed(path: Path, tensor: Tensor) -> bool:

@@ -733,7 +733,10 @@ class UNetWithClassHead(Task):
         return F.binary_cross_entropy_with_logits(s[:, 0], mask.float()) + F.cross_entropy(c, y)
 
 
-@case(dense=True)
+REGION = "your scores are one for each class and place; target=region(channel)"
+
+
+@case(dense=True, says=(REGION,))
 class Segmentation(Task):
     def __init__(self):
         super().__init__(out=0)
@@ -751,7 +754,14 @@ class Segmentation(Task):
         return F.cross_entropy(s, batch[1]), (s.argmax(1) == batch[1]).float().mean()
 
 
-@case(dense=True, task="binary", loss="binary_cross_entropy_with_logits", image=("image",), label=("mask",))
+@case(
+    dense=True,
+    says=(REGION,),
+    task="binary",
+    loss="binary_cross_entropy_with_logits",
+    image=("image",),
+    label=("mask",),
+)
 class SegmentationWithFloatMasks(Segmentation):
     def __init__(self):
         super().__init__()

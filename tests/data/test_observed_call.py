@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from observed_steps import Net, Plain, images
 from observed_steps_rare import CASES
 
 from lightning_cam.data.nested import part_at
@@ -11,6 +12,7 @@ from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_choice import Preferences
 from lightning_cam.data.observed_facts import ObservedCall
 from lightning_cam.data.observed_step import StepObserver
+from lightning_cam.data.observed_words import disagreement
 from lightning_cam.data.replay import check_replay
 
 
@@ -123,3 +125,85 @@ def test_the_labels_values_are_those_that_the_loss_got(name: str) -> None:
             "BrierScore": lambda: torch.eye(4)[part],
         }[name]()
         assert torch.equal(values.double(), expected.double())
+
+
+def test_a_network_that_takes_no_images_is_told_with_those_that_do() -> None:
+    seen = observe(*CASES["MeanTeacher"].make(), network="student")
+    assert seen.way == "unseen"
+    said = (
+        "network: your validation_step gives no images to 'student'; it gives some to 'net', 'net.features', "
+    )
+    assert seen.sentences[0].startswith(said)
+    assert "'teacher'" in observe(*CASES["DistillationByTheStep"].make(), network="student").sentences[0]
+    assert observe(*CASES["DistillationByTheStep"].make(), network="teacher").network == "teacher"
+
+
+def test_labels_that_are_not_the_losss_own_are_told() -> None:
+    module, batch = CASES["CoarseAndFine"].make()
+    seen = observe(module, batch)
+    assert disagreement(seen, batch[2]) == ""
+    assert disagreement(seen, batch[1]) == (
+        "labels: other numbers than your cross_entropy compares with, which come from batch[2]"
+    )
+    assert disagreement(observe(*CASES["OnlyReturns"].make()), batch[1]) == ""
+
+
+def test_missing_labels_are_the_parts_own() -> None:
+    class Missing(Plain):
+        @staticmethod
+        def batch():
+            return images(), torch.where(torch.arange(8) < 6, torch.rand(8), torch.nan)[:, None].expand(
+                8, 4
+            ).clone()
+
+        def validation_step(self, batch, batch_idx):
+            loss = torch.nn.functional.mse_loss(self(batch[0]), batch[1].float(), reduction="none")
+            return loss[~loss.isnan()].mean()
+
+    seen = observe(Missing(), Missing.batch())
+    assert seen.label is not None
+    assert seen.label.is_plain
+    assert seen.task == "regression"
+
+
+EXPLAINED = {
+    "FeaturesAndLogits": "explains output 1 of self(batch[0]), which your cross_entropy compares with batch[1]",
+    "BoneAge": 'explains self(batch["image"]), which your mse_loss compares with batch["boneage"]',
+    "DataclassBatch": "explains self(batch.picture), which your cross_entropy compares with batch.truth",
+    "CallsTheNetwork": "explains self.net(batch[0]), which your cross_entropy compares with batch[1]",
+    "CropsInTheStep": "explains self(images), which your cross_entropy compares with batch[1]",
+    "LabelsFromOne": 'explains self(batch["image"]), which your cross_entropy compares with what your step computes from batch["target"]',
+    "HeadInTheLoss": "explains what your cross_entropy takes, which your step computes from batch[0] and compares with batch[1]",
+    "ByGather": "explains self(batch[0]); no loss was seen: batch[1], with which your step first compares it (gather), is assumed to be the label",
+    "TwoTasks": 'explains output "race" of self(batch[0]), which your cross_entropy compares with batch[2]',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_the_one_line_that_tells_what_is_explained(name: str) -> None:
+    assert observe(*CASES[name].make()).sentences[0] == EXPLAINED[name]
+
+
+def test_the_parts_of_a_step_that_are_too_new_for_a_rule_are_refused() -> None:
+    """Nothing seen is a value, with its sentence."""
+
+    class Nothing(Plain):
+        def validation_step(self, batch, batch_idx):
+            return None
+
+    seen = observe(Nothing(), Plain.batch())
+    assert (seen.way, seen.network, seen.label, seen.task) == ("unseen", None, None, "none")
+    assert seen.sentences == ("could not see which network your validation_step runs; assumed self(images)",)
+
+
+def test_a_global_network_is_not_seen_but_its_label_is() -> None:
+    network = Net()
+
+    class Global(Plain):
+        def validation_step(self, batch, batch_idx):
+            return torch.nn.functional.cross_entropy(network(batch[0]), batch[1])
+
+    seen = observe(Global(), Plain.batch())
+    assert (seen.way, seen.network, seen.loss, seen.task) == ("unseen", None, "cross_entropy", "multiclass")
+    assert seen.label is not None
+    assert seen.label.part == (1,)

@@ -367,3 +367,31 @@ def test_the_step_of_any_object() -> None:
 
     assert check_replay(seen, bare, nothing).whole == 0
     assert set(vars(bare)) == {"model", "head"}
+
+
+@pytest.mark.parametrize("name", ["Control", "HeadInTheLoss", "FiveCrops", "KeywordsAndLossInside"])
+def test_gradients_flow_through_a_replay(name: str) -> None:
+    module, batch = CASES[name].make()
+    seen = observe(module.eval(), batch)
+    pictures = observed_images(seen).clone().requires_grad_()
+    with torch.enable_grad():
+        scores = replayed_scores(seen, module, pictures)
+    (slope,) = torch.autograd.grad(scores[:, 1].sum(), pictures)
+    assert slope.abs().flatten(1).sum(1).gt(0).all()
+
+
+@pytest.mark.parametrize("name", ["Control", "HeadInTheLoss"])
+@pytest.mark.parametrize("how", ["submodule", "in place", "step"])
+def test_compiled_ones_replay_equally(name: str, how: str) -> None:
+    torch._dynamo.reset()
+    module, batch = CASES[name].make()
+    module.eval()
+    if how == "submodule":
+        module.net = torch.compile(module.net, backend="eager")
+    elif how == "in place":
+        module.net.compile(backend="eager")
+    else:
+        module.validation_step = torch.compile(module.validation_step, backend="eager")
+    seen = observe(module, batch)
+    assert check(module, seen=seen).whole == 0
+    torch._dynamo.reset()
