@@ -11,6 +11,7 @@ from lightning_cam.data.recorded_calls import Call, ImageArgument
 
 UNSEEN_NETWORK = "could not see which network your validation_step runs; assumed self(images)"
 NORMAL_DIGITS = 3
+NEGLIGIBLE = 1e-5
 
 
 def network_name(call: Call) -> str:
@@ -108,6 +109,8 @@ def _of_images(record: StepRecord, image: ImageArgument | None, seen: ObservedCa
     if seen.image_part is None:
         return ["your step gives the network images that do not come from the batch; those are shown"]
     name = spelled(record.parts.batch, seen.image_part, "batch")
+    if seen.normalization is not None and _changes_nothing(*seen.normalization):
+        return []  # another dtype, or channels last
     if seen.normalization is not None:
         mean, std = (
             ", ".join(f"{value:.{NORMAL_DIGITS}g}" for value in part.tolist()) for part in seen.normalization
@@ -116,6 +119,10 @@ def _of_images(record: StepRecord, image: ImageArgument | None, seen: ObservedCa
     before, after = record.parts.originals[seen.image_part].shape, image.shape
     changed = "" if before[2:] == after[2:] else f" ({_size(before)} -> {_size(after)})"
     return [f"your step gives the network images computed from {name}{changed}; those are shown"]
+
+
+def _changes_nothing(mean: Tensor, std: Tensor) -> bool:
+    return bool((mean.abs() < NEGLIGIBLE).all()) and bool(((std - 1).abs() < NEGLIGIBLE).all())
 
 
 def _size(shape: tuple[int, ...]) -> str:

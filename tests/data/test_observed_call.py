@@ -4,8 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from observed_steps import Net, Plain, images
-from observed_steps_rare import CASES
+from support.observed_steps import Net, Plain, images
+from support.observed_steps_rare import CASES
 
 from lightning_cam.data.nested import part_at
 from lightning_cam.data.observed_call import observed_call

@@ -3,6 +3,7 @@
 import copy
 import functools
 import gc
+import os
 import random
 import socket
 import subprocess
@@ -17,12 +18,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from observed_steps import Net, Plain, Task, images, labels
-from observed_steps_rare import CASES
+from support.observed_steps import Net, Plain, Task, images, labels
+from support.observed_steps_rare import CASES
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Accuracy, Metric, MetricCollection
 
+from lightning_cam.data.derivation import Derivation
 from lightning_cam.data.nested import leaves
 from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_step import StepObserver
@@ -88,6 +90,20 @@ def test_the_step_returns_the_same_to_the_last_bit(name: str) -> None:
     assert plain.keys() == observed.keys()
     for path, value in plain.items():
         assert torch.equal(value, observed[path])
+
+
+def test_what_our_own_hooks_compute_is_no_part_of_the_step() -> None:
+    heard: list[str] = []
+    derivation = Derivation(lambda name, *rest: heard.append(name))
+    with derivation:
+        with derivation.noting():
+            torch.ones(2).clone()
+        torch.ones(2).neg()
+        with derivation.noting():
+            raise ValueError("mine")
+    assert "clone" not in heard
+    assert "neg" in heard
+    assert str(derivation.error) == "mine"
 
 
 def test_it_observes_one_call_only() -> None:
@@ -490,13 +506,15 @@ def test_two_processes(kind: str, tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    here = Path(__file__).parent
-    program = str(here / "observed_step_two_ranks.py")
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join(map(str, [tests.parent, tests]))
+    program = str(tests / "support" / "observed_step_two_ranks.py")
     ranks = [
         subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, program, kind, str(rank), str(port), str(tmp_path)],
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": paths},
         )
         for rank in range(2)
     ]

@@ -1,14 +1,14 @@
 """What was observed runs again, equally; and where it does not, the user reads why."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from observed_steps import Net, Plain, Task, images, labels
-from observed_steps_more import MEAN, STD
-from observed_steps_rare import CASES
+from support.observed_steps import Net, Plain, Task, images, labels
+from support.observed_steps_more import MEAN, STD
+from support.observed_steps_rare import CASES
 from torch import nn
 
 from lightning_cam.attribution.preserve import leaving_no_trace
@@ -226,7 +226,7 @@ def test_a_replayed_step_logs_nothing() -> None:
     module = evaluated(Logs)
     seen = observe(module, Plain.batch())
     assert seen.way == STEP
-    assert check(module, seen=seen).is_equal
+    assert check_replay(seen, module, nullcontext).is_equal
     assert len(module.told) == 1
     assert "log" not in vars(module)
     with quiet(module):

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import torch
 import torch.nn.functional as F
-from observed_steps import CASES, Net, Plain, SigmoidInForward, Task, case, images, labels
+from support.observed_steps import CASES, Net, Plain, SigmoidInForward, Task, case, images, labels
 from torch import nn
 from torchmetrics import Accuracy, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
@@ -191,7 +191,7 @@ class BytesInTheBatch(Plain):
         return super().validation_step(((batch[0].float() / 255 - 0.2) / 0.2, batch[1]), batch_idx)
 
 
-@case(image_is_plain=False, says=("your step normalizes batch[0]: mean",))
+@case(image_is_plain=False)
 class DoublesInTheBatch(Plain):
     @staticmethod
     def batch():
@@ -201,7 +201,7 @@ class DoublesInTheBatch(Plain):
         return super().validation_step((batch[0].float(), batch[1]), batch_idx)
 
 
-@case(image_is_plain=False, says=("your step normalizes batch[0]: mean",))
+@case(image_is_plain=False)
 class ChannelsLast(Plain):
     @staticmethod
     def batch():

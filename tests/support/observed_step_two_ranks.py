@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from observed_steps import Net, images
 from pytorch_lightning.strategies import ModelParallelStrategy
+from support.observed_steps import Net, images
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam.data.observed_call import observed_call

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 import transformers
-from observed_steps import CASES, Net, Plain, Task, case, images, labels
+from support.observed_steps import CASES, Net, Plain, Task, case, images, labels
 from torch import nn
 
 N = 8
