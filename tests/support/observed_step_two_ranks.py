@@ -8,12 +8,12 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.strategies import ModelParallelStrategy
-from support.observed_steps import Net, images
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_step import StepObserver
 from lightning_cam.data.replay import check_replay
+from support.observed_steps import Net, images
 
 
 class Lit(pl.LightningModule):

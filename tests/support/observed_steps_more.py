@@ -7,10 +7,11 @@ import copy
 import numpy as np
 import torch
 import torch.nn.functional as F
-from support.observed_steps import CASES, Net, Plain, SigmoidInForward, Task, case, images, labels
 from torch import nn
 from torchmetrics import Accuracy, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from support.observed_steps import CASES, Net, Plain, SigmoidInForward, Task, case, images, labels
 
 N = 8
 

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 import torchvision
 import transformers
+from torch import nn
+
 from support.observed_steps import Net, Plain, Task, case, images, labels
 from support.observed_steps_more import CASES  # all of them
-from torch import nn
 
 N = 8
 
