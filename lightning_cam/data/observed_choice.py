@@ -1,6 +1,6 @@
 """The rule by which one call of a recorded step, one output and one label are chosen."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_cam.data.losses import NUMBERS, PAIRS, Answer, Meeting, SeenLoss
@@ -26,24 +26,33 @@ class Preferences:
     classes: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Choice:
     """What was decided so far, and what was left open."""
 
-    calls: list[Call]  # of the networks that fit equally well; the first is taken
+    calls: tuple[Call, ...]  # of the networks that fit equally well; the first is taken
     call: Call
     image: ImageArgument | None = None
     leaf: OutputLeaf | None = None
     loss: SeenLoss | None = None
     meeting: Meeting | None = None
     decision: Answer | None = None
-    asked: list[OutputLeaf] = field(default_factory=list)  # outputs between which nothing decides
-    others: list[OutputLeaf] = field(default_factory=list)  # outputs that other losses take
-    losses: list[SeenLoss] = field(default_factory=list)  # that compare what this call gave with labels
+    asked: tuple[OutputLeaf, ...] = ()  # outputs between which nothing decides
+    others: tuple[OutputLeaf, ...] = ()  # outputs that other losses take
+    losses: tuple[SeenLoss, ...] = ()  # that compare what this call gave with labels
     no_label: SeenLoss | None = None  # a loss that compares with no label
     compares_pairs: str = ""
     indirect: Meeting | None = None  # with numbers that are not the output's, nor decided from them
     needs_step: bool = False
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """A loss that may tell of labels, and a call that feeds it."""
+
+    rank: tuple[int, bool, bool]
+    loss: SeenLoss
+    call: Call
 
 
 def candidates(record: StepRecord, network: str | None = None) -> list[Call]:
@@ -95,50 +104,54 @@ def choose(record: StepRecord, preferences: Preferences) -> Choice | None:
     calls = candidates(record, preferences.network)
     if not calls:
         return None
-    telling = [
-        (rank(record, loss, call), index, loss, call)
-        for index, loss in enumerate(record.losses)
-        for call in calls
-        if _feeds(call, loss.answer, loss.inside)
-        and not loss.target.origin.calls
-        and loss.kind.compares != PAIRS
-    ]
-    telling.sort(key=lambda one: (one[0], one[1], one[3].number))
-    labelled = [one for one in telling if one[0][0] == 0]
+    telling = _telling(record, calls)
+    labelled = [one for one in telling if one.rank[0] == 0]
     # A U-Net with a class head has two losses on one forward: those that take rows tell of the class.
-    best = [one for one in labelled if one[0] == labelled[0][0]]
+    best = [one for one in labelled if one.rank == labelled[0].rank]
     decisions = [one for one in record.decisions if any(_feeds(call, one) for call in calls)]
     meetings = [one for one in record.meetings if any(_feeds(call, one.answer) for call in calls)]
-    fed = [call for call in calls if any(one[3] is call for one in best)]
+    answers = [*decisions, *(one.answer for one in meetings)]
+    fed = [call for call in calls if any(one.call is call for one in best)]
     if not best:
-        fed = [
-            call
-            for call in calls
-            if any(_feeds(call, one) for one in [*decisions, *(m.answer for m in meetings)])
-        ]
-        fed = fed or [call for call in calls if any(one[3] is call for one in telling)]
-    pool = fed or calls
-    asked = [call for call in pool if any(_comes_from(image, preferences) for image in call.images)]
-    pool = asked or pool
+        fed = [call for call in calls if any(_feeds(call, answer) for answer in answers)]
+        fed = fed or [call for call in calls if any(one.call is call for one in telling)]
+    pool = _in_order(fed or calls, decisions, preferences)
+    if best:
+        choice = _by_loss(pool, best, decisions, record.parts.count)
+    else:
+        pairs = _loss_of_pairs(record, pool[0])
+        choice = replace(
+            _without_loss(pool, decisions, [] if pairs else meetings, preferences.classes),
+            no_label=telling[0].loss if telling else None,
+            compares_pairs=pairs,
+        )
+    choice = replace(choice, losses=tuple(one.loss for one in labelled if one.call is choice.call))
+    choice = _preferred(choice, preferences, meetings)
+    return replace(choice, image=_image(choice, preferences))
+
+
+def _telling(record: StepRecord, calls: list[Call]) -> list[_Telling]:
+    found = []
+    for loss in record.losses:
+        if loss.target.origin.calls or loss.kind.compares == PAIRS:
+            continue
+        fed = [call for call in calls if _feeds(call, loss.answer, loss.inside)]
+        found += [_Telling(rank(record, loss, call), loss, call) for call in fed]
+    return sorted(found, key=lambda one: one.rank)  # of equals, in the order of the step
+
+
+def _in_order(calls: list[Call], decisions: list[Answer], preferences: Preferences) -> list[Call]:
+    asked = [call for call in calls if any(_comes_from(image, preferences) for image in call.images)]
+    pool = asked or calls
     decided = [call for call in pool if any(_feeds(call, decision) for decision in decisions)]
     if len({id(call.module) for call in decided}) == 1 and len({id(call.module) for call in pool}) > 1:
-        pool = decided + [call for call in pool if call not in decided]
-    choice = Choice(calls=pool, call=pool[0])
-    if best:
-        _choose_by_loss(choice, [(one[2], one[3]) for one in best], decisions, record)
-    else:
-        choice.no_label = telling[0][2] if telling else None
-        pairs = [
-            loss.name
-            for loss in record.losses
-            if loss.kind.compares == PAIRS and _feeds(choice.call, loss.answer)
-        ]
-        choice.compares_pairs = pairs[0] if pairs else ""
-        _choose_without_loss(choice, decisions, [] if pairs else meetings, preferences)
-    choice.losses = [loss for _, _, loss, call in labelled if call is choice.call]
-    _prefer(choice, preferences, meetings)
-    choice.image = _image(choice, preferences)
-    return choice
+        return decided + [call for call in pool if call not in decided]
+    return pool
+
+
+def _loss_of_pairs(record: StepRecord, call: Call) -> str:
+    pairs = [loss for loss in record.losses if loss.kind.compares == PAIRS]
+    return next((loss.name for loss in pairs if _feeds(call, loss.answer)), "")
 
 
 def _feeds(call: Call, answer: Answer, inside: tuple[int, ...] = ()) -> bool:
@@ -149,84 +162,105 @@ def _is(leaf: OutputLeaf, answer: Answer) -> bool:
     return not leaf.same.isdisjoint(answer.same)
 
 
-def _choose_by_loss(
-    choice: Choice, best: list[tuple[SeenLoss, Call]], decisions: list[Answer], record: StepRecord
-) -> None:
-    same_module = [call for call in choice.calls if call.module is choice.call.module]
-    exact = [
-        (call, leaf, loss)
-        for call in same_module
-        for leaf in options(call)
-        for loss, fed in best
-        if fed is call and _is(leaf, loss.answer)
-    ]
-    decided = [one for one in exact if any(_is(one[1], decision) for decision in decisions)]
-    paths = {one[1].path for one in exact}
+def _by_loss(pool: list[Call], best: list[_Telling], decisions: list[Answer], rows: int | None) -> Choice:
+    same_module = [call for call in pool if call.module is pool[0].module]
+    exact = _exact(same_module, best)
     if exact:
-        chosen = decided[0] if len(paths) > 1 and len({one[1].path for one in decided}) == 1 else exact[0]
-        choice.call, choice.leaf, choice.loss = chosen
-        choice.others = [leaf for call, leaf, _ in exact if call is choice.call and leaf is not choice.leaf]
-        return
-    choice.loss = next(loss for loss, call in best if call is choice.call)
-    by_decision = [
-        leaf for leaf in options(choice.call) if any(_is(leaf, decision) for decision in decisions)
-    ]
-    used = {path for number, path in choice.loss.answer.origin.outputs if number == choice.call.number}
-    left = [leaf for leaf in options(choice.call) if leaf.path in used]
-    rows = record.parts.count
-    if len({leaf.path for leaf in by_decision}) == 1:
-        choice.leaf = by_decision[0]
-    elif (
-        choice.loss.answer.shape[:1] != (rows,)
-        and len(left) == 1
-        and len(same_module) == 1
-        and left[0].shape[:1] == (rows,)
-    ):
-        choice.leaf = left[0]  # rows were left out before the loss: the call has one for each image
-    else:
-        choice.needs_step = True
+        decided = [one for one in exact if any(_is(one[1], decision) for decision in decisions)]
+        is_open = len({leaf.path for _, leaf, _ in exact}) > 1
+        is_decided = len({leaf.path for _, leaf, _ in decided}) == 1
+        call, leaf, loss = decided[0] if is_open and is_decided else exact[0]
+        others = tuple(one[1] for one in exact if one[0] is call and one[1] is not leaf)
+        return Choice(tuple(pool), call, leaf=leaf, loss=loss, others=others)
+    loss = next(one.loss for one in best if one.call is pool[0])
+    made_from = _only(_decided_on(pool[0], decisions))
+    if made_from is None and len(same_module) == 1:
+        made_from = _before_rows_were_left_out(pool[0], loss.answer, rows)
+    return Choice(tuple(pool), pool[0], leaf=made_from, loss=loss, needs_step=made_from is None)
 
 
-def _choose_without_loss(
-    choice: Choice, decisions: list[Answer], meetings: list[Meeting], preferences: Preferences
-) -> None:
-    call = choice.call
+def _exact(calls: list[Call], best: list[_Telling]) -> list[tuple[Call, OutputLeaf, SeenLoss]]:
+    """The outputs that a loss took as they were."""
+    found = []
+    for call in calls:
+        losses = [one.loss for one in best if one.call is call]
+        for leaf in options(call):
+            found += [(call, leaf, loss) for loss in losses if _is(leaf, loss.answer)]
+    return found
+
+
+def _only(leaves: list[OutputLeaf]) -> OutputLeaf | None:
+    return leaves[0] if len({leaf.path for leaf in leaves}) == 1 else None
+
+
+def _decided_on(call: Call, decisions: list[Answer]) -> list[OutputLeaf]:
+    return [leaf for leaf in options(call) if any(_is(leaf, decision) for decision in decisions)]
+
+
+def _used_for(call: Call, answer: Answer) -> list[OutputLeaf]:
+    used = {path for number, path in answer.origin.outputs if number == call.number}
+    return [leaf for leaf in options(call) if leaf.path in used]
+
+
+def _before_rows_were_left_out(call: Call, answer: Answer, rows: int | None) -> OutputLeaf | None:
+    """The output with a row for each image, where the loss took fewer."""
+    leaf = _only(_used_for(call, answer))
+    is_whole = leaf is not None and leaf.shape[:1] == (rows,)
+    return leaf if is_whole and answer.shape[:1] != (rows,) else None
+
+
+def _without_loss(
+    pool: list[Call], decisions: list[Answer], meetings: list[Meeting], classes: int | None
+) -> Choice:
+    call = pool[0]
     fitting = options(call)
-    choice.meeting = next((one for one in meetings if _feeds(call, one.answer)), None)
-    choice.decision = next((one for one in decisions if _feeds(call, one)), None)
-    by_decision = [leaf for leaf in fitting if any(_is(leaf, decision) for decision in decisions)]
-    met = choice.meeting.answer if choice.meeting else None
-    by_meeting = [leaf for leaf in fitting if met and _is(leaf, met)]
-    outputs = {path for number, path in met.origin.outputs if number == call.number} if met else set()
-    derived = [leaf for leaf in fitting if leaf.path in outputs]
-    by_width = [leaf for leaf in fitting if preferences.classes and leaf.shape[1:2] == (preferences.classes,)]
-    for ways in (by_decision, by_meeting, derived, fitting, by_width):
-        if len({leaf.path for leaf in ways}) == 1:
-            choice.leaf = ways[0]
-            break
-    else:
-        choice.asked = fitting
-        choice.leaf = fitting[0]
-    if not (by_decision or by_meeting) and choice.decision is not None:
-        choice.needs_step = True  # the step decides on what it made of this call
-    elif met is not None and not (by_decision or by_meeting) and met.shape != choice.leaf.shape:
-        choice.indirect, choice.meeting = choice.meeting, None
+    meeting = next((one for one in meetings if _feeds(call, one.answer)), None)
+    decision = next((one for one in decisions if _feeds(call, one)), None)
+    by_decision = _decided_on(call, decisions)
+    by_meeting = _decided_on(call, [meeting.answer] if meeting else [])
+    derived = _used_for(call, meeting.answer) if meeting else []
+    by_width = [leaf for leaf in fitting if classes and leaf.shape[1:2] == (classes,)]
+    ways = [_only(leaves) for leaves in (by_decision, by_meeting, derived, fitting, by_width)]
+    only = next((leaf for leaf in ways if leaf is not None), None)
+    leaf = only or fitting[0]
+    is_made = not by_decision and not by_meeting  # what the step goes on with is no output as it was
+    needs_step = is_made and decision is not None  # the step decides on what it made of this call
+    is_other = is_made and meeting is not None and meeting.answer.shape != leaf.shape
+    is_indirect = is_other and not needs_step
+    return Choice(
+        calls=tuple(pool),
+        call=call,
+        leaf=leaf,
+        asked=() if only else tuple(fitting),
+        decision=decision,
+        meeting=None if is_indirect else meeting,
+        indirect=meeting if is_indirect else None,
+        needs_step=needs_step,
+    )
 
 
-def _prefer(choice: Choice, preferences: Preferences, meetings: list[Meeting]) -> None:
+def _preferred(choice: Choice, preferences: Preferences, meetings: list[Meeting]) -> Choice:
     if preferences.scores is None or callable(preferences.scores):
-        return
+        return choice
     path = preferences.scores if isinstance(preferences.scores, tuple) else (preferences.scores,)
-    given = next((leaf for leaf in options(choice.call) if _same_path(leaf.path, path, choice.call)), None)
+    call = choice.call
+    given = next((leaf for leaf in options(call) if _same_path(leaf.path, path, call)), None)
     if given is None:
-        return
-    left = [leaf for leaf in [*choice.others, choice.leaf] if leaf is not None and leaf is not given]
-    choice.leaf, choice.others, choice.asked, choice.needs_step = given, left, [], False
-    choice.loss = next((loss for loss in choice.losses if _is(given, loss.answer)), None)
-    output = (choice.call.number, given.path)
-    met = (meeting for meeting in meetings if output in meeting.answer.origin.outputs)
-    choice.meeting = None if choice.loss else next(met, None)
-    choice.no_label = choice.no_label if choice.loss is None and choice.meeting is None else None
+        return choice
+    left = [leaf for leaf in (*choice.others, choice.leaf) if leaf is not None and leaf is not given]
+    loss = next((loss for loss in choice.losses if _is(given, loss.answer)), None)
+    met = (one for one in meetings if (call.number, given.path) in one.answer.origin.outputs)
+    meeting = None if loss else next(met, None)
+    return replace(
+        choice,
+        leaf=given,
+        others=tuple(left),
+        asked=(),
+        needs_step=False,
+        loss=loss,
+        meeting=meeting,
+        no_label=choice.no_label if loss is None and meeting is None else None,
+    )
 
 
 def _same_path(path: Path, given: Path, call: Call) -> bool:

@@ -58,6 +58,14 @@ class StepRecord:
         self.decisions: list[Answer] = []
         self.error: BaseException | None = None
 
+    def note_trouble(self, trouble: Exception | None) -> None:
+        """The recording is over; ``trouble`` is what ended it too early, if anything did."""
+        self.trouble = trouble
+
+    def note_error(self, error: BaseException) -> None:
+        """The step raised ``error``."""
+        self.error = error
+
 
 class StepObserver:
     """Observes the next call of ``validation_step`` of ``module``, any object that has one; off by itself
@@ -120,7 +128,7 @@ class StepObserver:
             with recording(self._module, record):
                 return step(*args, **kwargs)
         except BaseException as error:
-            record.error = error
+            record.note_error(error)
             raise
 
 
@@ -136,7 +144,7 @@ def recording(module: Any, record: StepRecord) -> Iterator[None]:
         try:
             yield
         finally:
-            record.trouble = listener.derivation.error
+            record.note_trouble(listener.derivation.error)
 
 
 class _Listener:

@@ -38,7 +38,7 @@ def alternatives(choice: Choice) -> tuple[Alternative, ...]:
     if choice.image is not None:
         parts = [image.part for image in _other_images(choice) if image.part is not None]
         found += [Alternative("images", part[0] if len(part) == 1 else part) for part in parts]
-    leaves = choice.others + [leaf for leaf in choice.asked if leaf is not choice.leaf]
+    leaves = [*choice.others, *(leaf for leaf in choice.asked if leaf is not choice.leaf)]
     found += [Alternative("scores", leaf.path[0] if len(leaf.path) == 1 else leaf.path) for leaf in leaves]
     return tuple(dict.fromkeys(found))
 

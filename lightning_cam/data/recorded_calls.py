@@ -79,6 +79,24 @@ class Call:
             yield call
             call = call.parent
 
+    def keep_arguments(self, arguments: tuple[tuple, dict[str, Any]]) -> None:
+        """With these it can be made again."""
+        self.arguments = arguments
+
+    def end(self, output: Any) -> None:
+        """It is over; None where it raised."""
+        self.done = output is not None
+        if self.parent is not None and self.has_parameters:
+            self.parent.note_parameters()
+
+    def note_parameters(self) -> None:
+        """A module with parameters ran within it."""
+        self.has_parameters = True
+
+    def keep_output(self, output: Any, outputs: list[OutputLeaf]) -> None:
+        """What it returned: the containers without their tensors, and what is to be known of each tensor."""
+        self.output, self.outputs = output, outputs
+
 
 class CallRecorder:
     """Hooks on every module that can be reached, of one thread."""
@@ -114,8 +132,13 @@ class CallRecorder:
         if threading.get_ident() != self._thread or self._derivation.error is not None:
             return  # a replica of DataParallel; or what is known is no longer whole
         parent = self.running[-1] if self.running else None
-        call = Call(len(self._calls), self._names.get(id(module), ""), module, parent)
-        call.has_parameters = next(module.parameters(), None) is not None
+        call = Call(
+            number=len(self._calls),
+            name=self._names.get(id(module), ""),
+            module=module,
+            parent=parent,
+            has_parameters=next(module.parameters(), None) is not None,
+        )
         self._calls.append(call)
         self.running.append(call)
         with self._derivation.noting():
@@ -146,7 +169,7 @@ class CallRecorder:
                 with torch.inference_mode(False):
                     return copied(tensor) if tensor.ndim <= 2 else tensor.detach()
 
-            call.arguments = mapped((args, kwargs), kept)
+            call.keep_arguments(mapped((args, kwargs), kept))
 
     def _leave(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         if threading.get_ident() != self._thread or self._derivation.error is not None:
@@ -156,15 +179,13 @@ class CallRecorder:
         if not self.running:
             return
         call = self.running.pop()
-        call.done = output is not None
-        if call.parent is not None and call.has_parameters:
-            call.parent.has_parameters = True
+        call.end(output)
         with self._derivation.noting():
             if call.has_parameters:
                 self._mark(call, args, kwargs, output)
             if call.images and call.has_parameters:
-                call.output = mapped(output, lambda place, tensor: None)
-                call.outputs = [self._leaf(call, path, tensor) for path, tensor in leaves(output)]
+                emptied = mapped(output, lambda place, tensor: None)
+                call.keep_output(emptied, [self._leaf(call, *one) for one in leaves(output)])
 
     def _mark(self, call: Call, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         # Also where the forward hides how: by numpy, or a function of autograd of its own.
