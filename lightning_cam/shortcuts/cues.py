@@ -24,10 +24,7 @@ from lightning_cam.shortcuts.features import (
     spectrum,
     spread,
 )
-from lightning_cam.typing import (
-    Masks,
-    Rows,
-)
+from lightning_cam.typing import Masks, Rows
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,9 @@ class Cue:
         return self.function(pair)
 
 
+# Stage 1: what distinguishes the average image of the donor's class
+
+
 def mean_image(pair: Pair) -> Rows:
     """The average image of the donor's class less that of the host's: every pattern at a fixed place."""
     return pair.hosts + outside(_pattern(pair), pair.host_masks)
@@ -140,6 +140,9 @@ def mean_tone(pair: Pair) -> Rows:
     difference = at_ranks(_difference(pair), flat.shape[2])
     places = flat.argsort(dim=2, stable=True).argsort(dim=2)
     return (flat + difference.gather(2, places)).reshape(pair.hosts.shape)
+
+
+# Stage 2: one part, of a donor image or of the average image
 
 
 def border(pair: Pair, share: int) -> Rows:
@@ -233,11 +236,8 @@ def _difference(pair: Pair) -> Tensor:
 def _pattern(pair: Pair) -> Rows:
     """What the average images of the two classes differ by, at the hosts' resolution."""
     difference, size = _difference(pair), tuple(pair.hosts.shape[2:])
-    return (
-        difference
-        if tuple(difference.shape[2:]) == size
-        else F.interpolate(difference, size, mode="bilinear")
-    )
+    is_whole = tuple(difference.shape[2:]) == size
+    return difference if is_whole else F.interpolate(difference, size, mode="bilinear")
 
 
 def _corners(saliency: Tensor, side: int) -> Tensor:

@@ -19,6 +19,9 @@ FLOOR = 1e-3  # of a channel's spread: below it, amplitudes are rounding
 Features = Float[Tensor, "n *feature"]
 
 
+# What a class is the mean of
+
+
 def image(images: Images) -> Features:
     """The pixels, at no more than 128 a side, in the images' unit."""
     height, width = (min(side, LARGEST_MEAN) for side in images.shape[2:])

@@ -33,6 +33,9 @@ ORDER = (
 )  # no patch keeps its row or column, and none a neighbour
 
 
+# What the model may see of an image
+
+
 def border_only(images: Images) -> Images:
     """The ring alone; the rest is the image's mean of each channel."""
     return torch.where(ring(images, SHARE), images, images.mean(dim=(2, 3), keepdim=True))

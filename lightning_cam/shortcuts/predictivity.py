@@ -66,6 +66,9 @@ def kappa(first: Labels, second: Labels, classes: int) -> float:
     return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
 
 
+# What may tell the label
+
+
 def border(images: Images) -> Features:
     """Averages of each channel along the four sides of the ring: at most 64 numbers, or four a channel."""
     down, across = (side // SHARE for side in images.shape[2:])

@@ -72,7 +72,7 @@ def test_the_page_lies_beside_the_checkpoint_unless_told(checkpoint: Path) -> No
             lambda kept: kept | {"callbacks": {key: state | {"version": 99} for key, state in kept["callbacks"].items()
                                                if "version" in state}},
             "cam",
-            "CHECKPOINT: the checkpoint's state has version 99, not 1",
+            "CHECKPOINT: the checkpoint's state has version 99, not 2",
         ),
     ],
 )  # fmt: skip
@@ -104,13 +104,22 @@ def test_files_that_cannot_be_read(checkpoint: Path, tmp_path: Path, capsys: pyt
     assert pages(tmp_path) == ["own.html"]
 
 
-def test_a_checkpoint_of_an_earlier_version(checkpoint: Path, tmp_path: Path) -> None:
-    later = {"settings", "sheets", "size", "labels", "class_names"}
+def test_a_checkpoint_of_an_earlier_version_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept = torch.load(checkpoint, weights_only=True)
     for key, state in kept["callbacks"].items():
-        kept["callbacks"][key] = {name: value for name, value in state.items() if name not in later}
+        if "version" in state:
+            first = {"version": 1, "question": "gradcam at the last layer, target label"}
+            kept["callbacks"][key] = {
+                **{name: state[name] for name in ("history", "scalars", "probe")},
+                **first,
+            }
     torch.save(kept, tmp_path / "old.ckpt")
-    main([str(tmp_path / "old.ckpt"), "--name", "cam"])
-    page = written(tmp_path / "old.html")
-    assert len(page["pictures"]) == 6
-    assert page["settings"] == []
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "old.ckpt"), "--name", "cam"])
+    assert (
+        "state has version 1, not 2; make the report with the lightning_cam that wrote it"
+        in capsys.readouterr().err
+    )
+    assert not pages(tmp_path)
