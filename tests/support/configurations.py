@@ -15,7 +15,7 @@ from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import VisionTransformer
 
-from lightning_cam import CAMMonitor
+from lightning_cam import CAMMonitor, Inputs
 from support.modules import (
     CLASSES,
     BackboneUnderNoGrad,
@@ -218,7 +218,7 @@ def combined(mode: str) -> dict[str, Any]:
     return {
         "module": TwoBatches,
         "val": val,
-        "monitor": {"images": lambda two: two["b"][0], "labels": lambda two: two["b"][1]},
+        "monitor": {"inputs": Inputs(images=lambda two: two["b"][0], labels=lambda two: two["b"][1])},
     }
 
 
@@ -237,7 +237,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "EMA before": {"callbacks": averaged(before=True, decay=0.5)},
     "EMA after": {"callbacks": averaged(before=False, decay=0.5)},
     "two validation loaders": {"val": two_loaders},
-    "two validation loaders, the second watched": {"val": two_loaders, "monitor": {"dataloader_idx": 1}},
+    "two validation loaders, the second watched": {
+        "val": two_loaders,
+        "monitor": {"inputs": Inputs(dataloader_idx=1)},
+    },
     "bf16-mixed": {"precision": "bf16-mixed"},
     "bf16-true": {"precision": "bf16-true"},
     "compiled submodule": {"module": compiled("submodule")},
