@@ -240,7 +240,7 @@ def test_another_thread_is_not_recorded() -> None:
     assert sum(call.name == "net" for call in observer.record.calls) == 1
 
 
-@pytest.mark.parametrize("kind", [torch.jit.trace, torch.jit.script])
+@pytest.mark.parametrize("kind", ["trace", "script"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_scripted_networks_are_left_alone(kind) -> None:
     class Scripted(Plain):
@@ -248,7 +248,7 @@ def test_scripted_networks_are_left_alone(kind) -> None:
             super().__init__()
             self.calls_itself = calls_itself
             net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)).eval()
-            self.net = kind(net, images(2)) if kind is torch.jit.trace else kind(net)
+            self.net = torch.jit.trace(net, images(2)) if kind == "trace" else torch.jit.script(net)
 
         def validation_step(self, batch, batch_idx):
             out = self(batch[0]) if self.calls_itself else self.net(batch[0])
