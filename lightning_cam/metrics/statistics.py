@@ -10,12 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_cam.typing import (
-    Cams,
-    Masks,
-    PerImage,
-    Saliency,
-)
+from lightning_cam.typing import Cams, Masks, PerImage, Saliency
 
 
 @dataclass(frozen=True)
@@ -252,10 +247,19 @@ def _drift(maps: MapContext, others: Cams | None) -> PerImage:
 
 
 def _ascending(rows: Float[Tensor, "n pixels"]) -> Float[Tensor, "n pixels"]:
-    """Each row sorted. On the CPU NumPy sorts three times as fast as torch, to the same values."""
+    """Each row sorted, of values from zero on; NaN last.
+
+    The dearest step of all statistics: on the CPU NumPy sorts three times as fast as torch, to the same values,
+    and the many pixels that are zero come first unsorted.
+    """
     if rows.device.type != "cpu":
         return rows.sort(dim=1).values
-    return torch.from_numpy(np.sort(rows.detach().numpy(), axis=1))
+    values = rows.detach().numpy()
+    found = np.zeros_like(values)
+    for row, ascending in zip(values, found, strict=True):
+        others = np.sort(row[row != 0])
+        ascending[len(row) - len(others) :] = others
+    return torch.from_numpy(found)
 
 
 def _total(values: Saliency) -> PerImage:
