@@ -249,7 +249,7 @@ def _drift(maps: MapContext, others: Cams | None) -> PerImage:
 def _ascending(rows: Float[Tensor, "n pixels"]) -> Float[Tensor, "n pixels"]:
     """Each row sorted, of values from zero on; NaN last.
 
-    The dearest step of all statistics: on the CPU NumPy sorts three times as fast as torch, to the same values,
+    The dearest step of all statistics: on the CPU NumPy sorts three times as fast as torch, to equal values,
     and the many pixels that are zero come first unsorted.
     """
     if rows.device.type != "cpu":
