@@ -105,7 +105,7 @@ class Collection:
         self._passed, self._facts = 0, facts
         if needs_probe:
             self._sampler.start_again(facts.dataset_size)
-        if wants_means and not self._means_are_complete:
+        if wants_means and self._features and not self._means_are_complete:
             self._means, self._adds_to_means = ClassMeans(self._features), True
 
     def end(self) -> None:

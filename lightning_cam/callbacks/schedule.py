@@ -45,8 +45,7 @@ class Budget:
     def __post_init__(self) -> None:
         remedy = (
             f"max_overhead: got {self.max_overhead!r}; give a share of the training time in (0, 1], such as "
-            "0.05, "
-            "or None."
+            "0.05, or None."
         )
         if isinstance(self.max_overhead, bool) or not isinstance(self.max_overhead, int | float):
             raise TypeError(remedy)

@@ -77,8 +77,7 @@ class Session:
                 raise
             self.switch_off(
                 f"switched itself off in epoch {self._trainer.current_epoch}; training goes on, without "
-                "further "
-                f"maps, and its scalars stay as they are ({type(error).__name__}: {error})"
+                f"further maps, and its scalars stay as they are ({type(error).__name__}: {error})"
             )
 
     def switch_off(self, why: str) -> None:

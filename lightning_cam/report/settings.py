@@ -17,7 +17,7 @@ PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
 
 
 def settings_of(
-    explanation: Explanation, question: ExplainConfig, probe: Probe, style: Style, epochs: int | None
+    explanation: Explanation, config: ExplainConfig, probe: Probe, style: Style, epochs: int | None
 ) -> dict[str, Any]:
     """What a look asked and how it is drawn, as primitives."""
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
@@ -27,7 +27,7 @@ def settings_of(
         "method": explanation.method,
         **part,
         "target layer": explanation.target_layer,
-        "target": target_words(question, probe) if question.has_target else "of no class",
+        "target": target_words(config, probe) if config.has_target else "of no class",
         "map": grid,
         "images": f"{len(explanation.images)} of {sides}",
         "epochs": "until stopped" if epochs in (None, -1) else epochs,
@@ -42,11 +42,11 @@ def settings_of(
     }
 
 
-def target_words(question: ExplainConfig, probe: Probe) -> str:
+def target_words(config: ExplainConfig, probe: Probe) -> str:
     """What the maps explain, in a few words: without labels it is the predicted class."""
-    if question.target == "label" and probe.labels is None:
+    if config.target == "label" and probe.labels is None:
         return "predicted class (no labels)"
-    return question.target_name
+    return config.target_name
 
 
 @cache

@@ -14,7 +14,7 @@ from support.modules import Classifier, data, loader
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_cam import CAMMonitor, Probe
+from lightning_cam import CAMMonitor, Inputs, Probe, ShortcutTests
 
 
 class Stream(IterableDataset):
@@ -226,3 +226,26 @@ def test_an_index_that_validation_never_reaches_is_said_and_training_goes_on(tmp
     with pytest.warns(UserWarning, match=r"probe: image 20 of the dataset of 24 images was not among"):
         fit(tmp_path, monitor, limit_val_batches=1)
     assert monitor.probe is None
+
+
+# --- what is read of batches
+
+
+@pytest.mark.parametrize(
+    ("shortcuts", "expected"),
+    # The sanity check's first batch tells the batch size; averages of classes take the first validation, too.
+    [(None, 1), (ShortcutTests(cues=["border_8"]), 1), (True, 4)],
+)
+def test_batches_are_read_only_while_something_is_wanted_of_them(
+    shortcuts: Any, expected: int, tmp_path: Path
+) -> None:
+    read = []
+
+    def images(batch: list) -> Tensor:
+        read.append(len(batch[0]))
+        return batch[0]
+
+    probe = Probe(*data(9, seed=1).tensors)
+    monitor = CAMMonitor(probe=probe, inputs=Inputs(images=images), shortcuts=shortcuts, report=False)
+    fit(tmp_path, monitor, num_sanity_val_steps=2)
+    assert len(read) == expected
