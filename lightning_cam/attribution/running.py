@@ -1,6 +1,7 @@
 """How a model is run: which function, which module, on which device and in which dtype."""
 
 import inspect
+import sys
 from typing import Any
 
 from torch import Tensor, nn
@@ -90,3 +91,18 @@ def takes_index(forward: Forward) -> bool:
         return False  # some built-in functions do not tell their arguments
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return sum(p.default is p.empty for p in positional) == 3
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether torch compiles the model, one of its submodules, or a method of it."""
+    if "torch._dynamo" not in sys.modules:
+        return False
+    for module in model.modules():
+        methods = (getattr(module, name, None) for name in ("forward", "training_step", "validation_step"))
+        if (
+            getattr(module, "_compiled_call_impl", None) is not None
+            or hasattr(module, "_orig_mod")
+            or any(hasattr(method, "_torchdynamo_orig_callable") for method in methods)
+        ):
+            return True
+    return False

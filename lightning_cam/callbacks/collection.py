@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from lightning_cam.callbacks.lightning import Trainer
+from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
-from lightning_cam.data.batch import Batch, read_batch
+from lightning_cam.data.batch import Batch
 from lightning_cam.data.dataset import class_names, dataset_size, known_places, normalization, nth_loader
 from lightning_cam.data.history import Look
 from lightning_cam.data.probe import Probe
@@ -71,11 +72,12 @@ class Collection:
     """What one fit takes from its validations.
 
     Args:
-        settings: How batches are read, how many images the probe has, which cues need averages of classes.
+        settings: How many images the probe has, which cues need averages of classes.
+        observation: Reads batches.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._inputs = settings.inputs
+    def __init__(self, settings: Settings, observation: Observation) -> None:
+        self._observation = observation
         probe = settings.probe
         self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
         self._features = tuple(dict.fromkeys(row.feature for row in settings.cues.values() if row.feature))
@@ -112,15 +114,29 @@ class Collection:
         """A validation, not the sanity check, has ended: its averages are complete on this rank."""
         self._adds_to_means, self._means_are_complete = False, self._means is not None
 
-    def take(self, batch: Any, probe: Probe | None) -> None:
-        """What is wanted of a batch, before the user's step can change it; nothing where nothing is wanted.
+    def begin_batch(self, batch: Any, probe: Probe | None) -> None:
+        """Takes what is wanted of a batch before the user's step can change it; of the first batch of a fit
+        the step is observed instead.
 
         Raises:
             ValueError: The batch cannot be read.
         """
-        if probe is not None and self.batch_size is not None and not self._adds_to_means:
+        if self._observation.begin_batch():
             return
-        found = read_batch(batch, self._inputs.images, self._inputs.labels, self._inputs.masks)
+        if probe is None or self.batch_size is None or self._adds_to_means:
+            self._take(self._observation.read(batch), probe)
+
+    def end_batch(self, probe: Probe | None) -> None:
+        """Takes what is wanted of the batch whose step was observed.
+
+        Raises:
+            ValueError: The batch cannot be read.
+        """
+        self._take(self._observation.end_batch(), probe)
+
+    def _take(self, found: Batch | None, probe: Probe | None) -> None:
+        if found is None:
+            return
         count = len(found.images)
         self.batch_size = max(self.batch_size or 1, count)
         if probe is None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
+from lightning_cam.data.reading import Reading
+
 LOG = logging.getLogger(__name__)
 ZERO_3 = (
     "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
@@ -41,6 +43,12 @@ class Messages:
             if self._trainer is None or self._trainer.sanity_checking:
                 raise
             LOG.warning("%s: %s", self.title, note)
+
+    def tell_reading(self, reading: Reading) -> None:
+        """What is explained, in a line, which is a warning where it was not seen; what to do, in warnings."""
+        (self.warn if reading.network is None else self.tell)(reading.line)
+        for caution in reading.cautions:
+            self.warn(caution)
 
     def tell(self, hint: str) -> None:
         """Each hint once; a module that cannot print costs the hint its place, not the training."""

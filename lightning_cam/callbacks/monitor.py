@@ -13,6 +13,7 @@ from lightning_cam.callbacks.settings import Inputs, Settings, ShortcutTests
 from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
+from lightning_cam.data.reading import Reading
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.style import Style
 
@@ -34,8 +35,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             ``(scores, labels) -> (n,)``.
         target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the
             maps are fused.
+        task: A key of ``TASKS``: "multiclass", "binary", "multilabel", "regression" or "none"; "auto" takes
+            what your ``validation_step`` shows, by the loss that it computes.
         network: Which part of the module is run: the name of a submodule, or a function ``(module, images) ->
-            output``; None calls the module itself.
+            output``; None runs what your ``validation_step`` runs.
         every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which
             it falls due.
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
@@ -74,6 +77,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         method: str | Callable = "gradcam",
         target: int | str | Callable = "label",
         target_layer: str | Sequence[str] | None = None,
+        task: str = "auto",
         network: str | Callable | None = None,
         every_n_epochs: int = 1,
         class_names: Sequence[str] | None = None,
@@ -93,6 +97,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             method=method,
             target=target,
             target_layer=target_layer,
+            task=task,
             network=network,
             every_n_epochs=every_n_epochs,
             class_names=class_names,
@@ -129,6 +134,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def findings(self) -> tuple[Finding, ...]:
         """Cues that decided against the object when they were last tested."""
         return self._run.record.tracker.findings
+
+    @property
+    def reading(self) -> Reading | None:
+        """What is explained, as your ``validation_step`` shows it, and how that was verified; None before the
+        first validation. ``print(monitor.reading)`` has one sentence a line.
+        """
+        return self._run.record.reading
 
     @property
     def state_key(self) -> str:
@@ -174,7 +186,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     ) -> None:
         """Takes images for the probe and for averages of classes, before the user's step can change them."""
         with self.session.guarded():
-            self.session.take(batch, dataloader_idx)
+            self.session.begin_batch(batch, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -187,7 +199,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     ) -> None:
         """Looks, once the probe is complete."""
         with self.session.guarded():
-            self.session.look_if_last(batch_idx, dataloader_idx)
+            self.session.end_batch(batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the scalars, at every validation but the sanity check."""

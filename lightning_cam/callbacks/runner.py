@@ -16,6 +16,7 @@ from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.attribution.targets import probabilities
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
 from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History, Look, remember
@@ -26,6 +27,7 @@ from lightning_cam.explainer import answer, find_layers
 from lightning_cam.explanation import Explanation
 from lightning_cam.metrics.statistics import MapContext, measure
 from lightning_cam.shortcuts.pairing import Ask
+from lightning_cam.typing import Images
 
 T = TypeVar("T")
 USUAL_BATCH = 16  # images at once, where neither the user nor the validation says
@@ -39,6 +41,7 @@ class Runner:
         trainer: Knows the precision, and how the strategy runs the module.
         pl_module: The module.
         ranks: The processes that look together.
+        observation: Knows how the user's validation step runs the module.
         messages: Takes notes for the user.
     """
 
@@ -48,10 +51,11 @@ class Runner:
         trainer: Trainer,
         pl_module: LightningModule,
         ranks: Ranks,
+        observation: Observation,
         messages: Messages,
     ) -> None:
         self._settings, self._trainer, self._module = settings, trainer, pl_module
-        self._ranks, self._messages = ranks, messages
+        self._ranks, self._observation, self._messages = ranks, observation, messages
         self._layers: list[TargetLayer] | None = None
         self._room = sys.maxsize  # the largest batch that memory has room for, once it ran out
 
@@ -74,7 +78,10 @@ class Runner:
         ranks.
         """
         while True:
-            batch = min(self._settings.max_batch or batch_size or USUAL_BATCH, self._room)
+            batch = min(
+                self._observation.batch_size or self._settings.max_batch or batch_size or USUAL_BATCH,
+                self._room,
+            )
             try:
                 return self._ranks.together(partial(work, batch))
             except (RuntimeError, MemoryError) as error:
@@ -89,16 +96,16 @@ class Runner:
             )
 
     @contextmanager
-    def asking(self, count: int, batch: int) -> Iterator[Ask]:
+    def asking(self, images: Images, batch: int) -> Iterator[Ask]:
         """The module as a function ``(images, index) -> scores``, in the precision of the training.
 
         Args:
-            count: How many probe images there are, of which ``index`` says to which each row belongs.
+            images: The probe's, of which ``index`` says to which each row belongs.
         """
         with (
             self._trainer.precision_plugin.forward_context(),
             unlogged(self._module),
-            predicting(self._module, count, self._model(batch)) as ask,
+            predicting(self._module, len(images), self._model(images, batch)) as ask,
         ):
             yield ask
 
@@ -114,9 +121,9 @@ class Runner:
         confidence, predicted = probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
-    def _model(self, batch: int) -> ModelConfig:
-        """How to run the module: as the strategy wants it."""
-        config = self._settings.config.model
+    def _model(self, images: Images, batch: int) -> ModelConfig:
+        """How to run the module: as the validation step does, and as the strategy wants it."""
+        config = self._observation.model_config(self._settings.config.model, images)
         own = None if config.network is None else runner(self._module, config.network)
         through = forward_through(self._trainer, own)
         return replace(config, network=config.network if through is own else through, max_batch=batch)
@@ -128,13 +135,14 @@ class Runner:
         images = like(probe.images, module) if own else probe.images.to(module.device)
         images = self._trainer.precision_plugin.convert_input(images)
         labels = None if probe.labels is None else probe.labels.to(images.device)
-        config = replace(settings.config, model=self._model(batch), normalization=normalization)
+        config = replace(settings.config, model=self._model(images, batch), normalization=normalization)
         if config.target == "label" and labels is None:
             config = replace(config, target="predicted")
-            self._messages.warn(
-                "no labels found (one whole number per image), so the maps explain the predicted class; "
-                "say where they are with Inputs(labels=...)"
-            )
+            if not self._observation.has_seen:  # else it was said in which way there are none
+                self._messages.warn(
+                    "no labels found (one whole number per image), so the maps explain the predicted class; "
+                    "say where they are with Inputs(labels=...)"
+                )
         with self._trainer.precision_plugin.forward_context(), unlogged(module):
             if self._layers is None:
                 self._layers = find_layers(config, module, images)

@@ -10,6 +10,7 @@ from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.collection import Collection, read_loader
 from lightning_cam.callbacks.lightning import LightningModule, Trainer
 from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint, untrained_hint
+from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.runner import Runner
 from lightning_cam.callbacks.schedule import Schedule, Work
@@ -47,8 +48,9 @@ class Session:
         self._ranks: Ranks = ranks_of(trainer)
         self.messages = Messages(settings.name, trainer, pl_module)
         self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
-        self._collection = Collection(settings)
-        self._runner = Runner(settings, trainer, pl_module, self._ranks, self.messages)
+        self._observation = Observation(settings, trainer, pl_module)
+        self._collection = Collection(settings, self._observation)
+        self._runner = Runner(settings, trainer, pl_module, self._ranks, self._observation, self.messages)
         self.publisher = Publisher(settings, run, self.messages)
         self._watch = ShortcutWatch(
             settings, trainer, self._ranks, self._collection, self._runner, self.publisher, self.messages
@@ -119,19 +121,23 @@ class Session:
             record.take(replace(record.probe, class_names=facts.class_names))
         self._share_probe()
 
-    def take(self, batch: Any, dataloader_idx: int) -> None:
-        """Takes images for the probe and for averages of classes, before the user's step can change them."""
+    def begin_batch(self, batch: Any, dataloader_idx: int) -> None:
+        """Takes what is wanted of a batch before the user's step can change it."""
         validation, probe = self._validation, self._run.record.probe
         if self.is_off or validation is None or validation.has_failed or not self._is_watched(dataloader_idx):
             return
-        try:
-            self._collection.take(batch, probe)
-        except Exception as error:  # noqa: BLE001 - raised at the look, as other ranks may have met none
-            # A probe of the user's own need not resemble the batch.
-            if probe is None or not isinstance(error, ValueError):
-                validation.fail(error)
+        with validation.keeping_failure(has_probe=probe is not None):
+            self._collection.begin_batch(batch, probe)
 
-    def look_if_last(self, batch_idx: int, dataloader_idx: int) -> None:
+    def end_batch(self, batch_idx: int, dataloader_idx: int) -> None:
+        """Takes what is known once the step is over; looks, once the probe is complete."""
+        validation, probe = self._validation, self._run.record.probe
+        if not (self.is_off or validation is None) and self._is_watched(dataloader_idx):
+            with validation.keeping_failure(has_probe=probe is not None):
+                self._collection.end_batch(probe)
+        self._look_if_last(batch_idx, dataloader_idx)
+
+    def _look_if_last(self, batch_idx: int, dataloader_idx: int) -> None:
         """Looks, once the probe is complete.
 
         Only the batch hooks see the weights that are validated, whatever averages them.
@@ -146,6 +152,7 @@ class Session:
             return
         validation.look()
         self._ranks.together(validation.raise_failure)
+        self._tell_reading()
         self._collection.share_batch_size(self._ranks)
         if self._trainer.sanity_checking:
             self._rehearse(validation)
@@ -197,6 +204,13 @@ class Session:
 
     def _is_watched(self, dataloader_idx: int) -> bool:
         return dataloader_idx == self._settings.inputs.dataloader_idx
+
+    def _tell_reading(self) -> None:
+        """Says once what is explained, as rank zero saw it."""
+        reading = self._ranks.from_zero(lambda: self._observation.reading)
+        if reading is not None and reading != self._run.record.reading:
+            self._run.record.read(reading)
+            self.messages.tell_reading(reading)
 
     def _share_probe(self) -> None:
         """Rank zero's probe for all, once: each rank may have made its own."""

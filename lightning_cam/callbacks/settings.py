@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_cam.attribution.config import ExplainConfig, ModelConfig
+from lightning_cam.attribution.task import check_task
 from lightning_cam.callbacks.schedule import Budget
 from lightning_cam.checks import Normalization, check_class_names, check_normalization, check_whole
 from lightning_cam.data.probe import Probe
@@ -107,6 +108,7 @@ class Settings:
     method: str | Callable
     target: int | str | Callable
     target_layer: str | Sequence[str] | None
+    task: str
     network: str | Callable | None
     every_n_epochs: int
     class_names: Sequence[str] | None
@@ -125,6 +127,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.probe, Probe):
             sampler_for(self.probe)
+        check_task(self.task)
         check_whole("every_n_epochs", self.every_n_epochs, 1)
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"name: got {self.name!r}; give a prefix for tags and keys, such as 'cam'.")

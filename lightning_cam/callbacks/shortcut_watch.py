@@ -98,7 +98,7 @@ class ShortcutWatch:
         classes = explanation.scores.shape[1]
 
         def report_with(batch: int) -> ShortcutReport:
-            with self._runner.asking(len(images), batch) as ask:
+            with self._runner.asking(images, batch) as ask:
                 report = examine(
                     subjects,
                     ask,

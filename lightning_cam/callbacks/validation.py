@@ -1,5 +1,8 @@
 """One pass over the validation loaders."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lightning_cam.callbacks.collection import LoaderFacts
 
 
@@ -21,9 +24,18 @@ class Validation:
         """Whether a batch could not be read on this rank."""
         return self._error is not None
 
-    def fail(self, error: Exception) -> None:
-        """A batch could not be read: kept, as other ranks may have met nothing."""
-        self._error = error
+    @contextmanager
+    def keeping_failure(self, *, has_probe: bool) -> Iterator[None]:
+        """A batch that cannot be read: kept, as other ranks may have met nothing.
+
+        Args:
+            has_probe: Whether the probe is known; then a batch need not resemble it.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised when all ranks are asked
+            if not (has_probe and isinstance(error, ValueError)):
+                self._error = error
 
     def raise_failure(self) -> None:
         """Raises what was kept."""

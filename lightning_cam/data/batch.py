@@ -49,7 +49,7 @@ def read_batch(batch: Any, images: Selector = None, labels: Selector = None, mas
             "say where they are with images=, a key, an index or a function of the batch."
         )
     others = [(name, part) for name, part in parts if part is not found]
-    count, size = len(found), found.shape[2:]
+    count = len(found)
     if labels is None:
         found_labels = _only(others, LABEL_KEYS, lambda part: _are_labels(part, count))
         if found_labels is None:
@@ -61,25 +61,40 @@ def read_batch(batch: Any, images: Selector = None, labels: Selector = None, mas
                 f"labels: got {describe(found_labels)} for {count} images; "
                 f"give whole numbers of shape ({count},)."
             )
+    found_masks = read_masks(batch, found, masks)
+    return Batch(
+        found.detach(),
+        None if found_labels is None else found_labels.detach().reshape(count).long(),
+        found_masks,
+    )
+
+
+def read_masks(batch: Any, images: Images, masks: Selector = None) -> Masks | None:
+    """The masks of these images, or None: truth values of the images' size, one for each.
+
+    Args:
+        images: The batch's, (n, c, *size), as they were found.
+        masks: A key, an index or a function of the batch; None finds them.
+
+    Raises:
+        ValueError: What ``masks`` finds has another shape.
+    """
+    count, size = len(images), images.shape[2:]
     if masks is None:
-        found_masks = _only(
-            others,
+        found = _only(
+            [part for part in parts_of(batch) if part[1] is not images],
             MASK_KEYS,
             lambda part: _are_masks(part, count, size) and not part.is_floating_point(),
             _of_two_values,
         )
     else:
-        found_masks = pick(batch, masks, "masks")
-        if not _are_masks(found_masks, count, size):
+        found = pick(batch, masks, "masks")
+        if not _are_masks(found, count, size):
             raise ValueError(
-                f"masks: got {describe(found_masks)} for images {tuple(found.shape)}; "
+                f"masks: got {describe(found)} for images {tuple(images.shape)}; "
                 f"give truth values of shape {(count, *size)}."
             )
-    return Batch(
-        found.detach(),
-        None if found_labels is None else found_labels.detach().reshape(count).long(),
-        None if found_masks is None else found_masks.detach().reshape(count, *size) != 0,
-    )
+    return None if found is None else found.detach().reshape(count, *size) != 0
 
 
 def _only(

@@ -25,7 +25,7 @@ def sentences(seen: ObservedCall, choice: Choice | None) -> tuple[str, ...]:
     if seen.call is None or choice is None:
         return (_explained(seen, choice) if seen.way == STEP else _unseen(record),)
     said = [_explained(seen, choice)]
-    said += _of_images(record, seen.image, seen)
+    said += image_facts(seen)
     said += _of_networks(choice)
     said += _of_outputs(choice)
     said += _of_labels(seen, choice)
@@ -103,7 +103,9 @@ def _output_words(path: Path) -> str:
     return f"output {shown} of "
 
 
-def _of_images(record: StepRecord, image: ImageArgument | None, seen: ObservedCall) -> list[str]:
+def image_facts(seen: ObservedCall) -> list[str]:
+    """What the step does to the batch's images before the network gets them."""
+    record, image = seen.record, seen.image
     if image is None or image.part is not None or seen.way == STEP:
         return []
     if seen.image_part is None:

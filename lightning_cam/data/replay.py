@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_cam.data.call_again import replay_call
 from lightning_cam.data.losses import Moment
 from lightning_cam.data.nested import Path, mapped, part_at, placed
 from lightning_cam.data.observed_facts import STEP, ObservedCall
@@ -18,16 +19,17 @@ TOLERANCE = 1e-4  # of the scores' spread; sound halves of a batch differ by at 
 QUIET = ("log", "log_dict", "print")  # what a replayed step must not tell the user's logger again
 
 
-class _ReachedError(BaseException):
+class ReachedError(BaseException):
     """Ends a replayed step; no Exception, so that the user's own handlers let it pass."""
 
 
-class _Stop(TorchFunctionMode):
+class Stop(TorchFunctionMode):
     """Ends the step when a certain call of a function is reached, and keeps what it was given."""
 
     def __init__(self, moment: Moment) -> None:
         super().__init__()
         self.found: Tensor | None = None
+        self.arguments: tuple[tuple, dict[str, Any]] | None = None  # all that it was given
         self._moment = moment
         self._count = 0
 
@@ -38,36 +40,11 @@ class _Stop(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") == self._moment.function:
             if self._count == self._moment.index:
-                self.found = part_at((args, kwargs), self._moment.argument)
-                raise _ReachedError
+                self.arguments = args, kwargs
+                self.found = part_at(self.arguments, self._moment.argument)
+                raise ReachedError
             self._count += 1
         return func(*args, **kwargs)
-
-
-def replay_call(seen: ObservedCall, images: Tensor, rows: Tensor | None = None) -> Any:
-    """The output of the observed call with other images; all other arguments as they were.
-
-    Args:
-        rows: For each image, the row of the observed batch whose other arguments go with it; None where the
-            images are as many as then, or nothing else has rows.
-
-    Raises:
-        ValueError: The call's arguments were not kept.
-    """
-    call, image = seen.call, seen.image
-    if call is None or image is None or call.arguments is None:
-        raise ValueError("replay: the observed call cannot be run again; its arguments were not kept.")
-    count = image.shape[0]
-
-    def put(place: Path, tensor: Tensor) -> Tensor:
-        if place == image.place:
-            return images
-        if rows is not None and tensor.ndim and len(tensor) == count:
-            return tensor[rows.to(tensor.device)]
-        return tensor.clone()  # a forward that writes into it would change the next replay
-
-    args, kwargs = mapped(call.arguments, put)
-    return call.module(*args, **kwargs)
 
 
 def replay_step(seen: ObservedCall, module: Any, images: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -75,7 +52,7 @@ def replay_step(seen: ObservedCall, module: Any, images: Tensor, rows: Tensor | 
     ended there.
 
     Args:
-        rows: As in :func:`replay_call`.
+        rows: As in ``replay_call``.
 
     Raises:
         ValueError: The step never came to that loss, or the observed batch was written into.
@@ -101,11 +78,11 @@ def replay_step(seen: ObservedCall, module: Any, images: Tensor, rows: Tensor | 
         )
     args = (rest, *record.args[1:]) if record.args else ()
     kwargs = dict(record.kwargs) if record.args else {**record.kwargs, "batch": rest}
-    stop = _Stop(seen.answer.moment)
+    stop = Stop(seen.answer.moment)
     try:
         with quiet(module), stop:
             record.step(*args, **kwargs)
-    except _ReachedError:
+    except ReachedError:
         pass
     if stop.found is None:
         raise ValueError(f"replay: the step ended before its {seen.answer.moment.function}.")

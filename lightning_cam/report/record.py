@@ -10,6 +10,7 @@ from typing import Any
 from lightning_cam.checks import class_name
 from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
+from lightning_cam.data.reading import Reading
 from lightning_cam.report.evidence_images import EvidenceImages
 from lightning_cam.shortcuts.findings import (
     UNTESTED,
@@ -22,7 +23,7 @@ from lightning_cam.shortcuts.findings import (
 )
 from lightning_cam.typing import Labels
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class RunRecord:
         tests: At how many looks shortcuts were looked for.
         tested: On how many images they were last looked for, those that are answered rightly, and of how
             many.
+        reading: What is explained, and how that was verified.
     """
 
     probe: Probe | None = None
@@ -70,6 +72,7 @@ class RunRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     tests: int = 0
     tested: tuple[int, int] | None = None
+    reading: Reading | None = None
 
     @property
     def subject(self) -> Probe | Unseen:
@@ -84,6 +87,10 @@ class RunRecord:
     def take(self, probe: Probe) -> None:
         """The probe that is looked at from now on."""
         self.probe = probe
+
+    def read(self, reading: Reading) -> None:
+        """What was seen of the user's validation step."""
+        self.reading = reading
 
     def forget_looks(self) -> None:
         """Past looks are of other images, or asked something else."""
@@ -154,6 +161,7 @@ class RunRecord:
             "labels": None if subject.labels is None else subject.labels.cpu(),
             "class_names": subject.class_names,
             "tracker": tracker_state(self.tracker),
+            "reading": None if self.reading is None else vars(self.reading),
         }
 
 
@@ -170,6 +178,7 @@ def record_from(state: Mapping[str, Any], with_images: bool = True) -> RunRecord
         settings=dict(state["settings"]),
         tests=state["tests"],
         tested=state["tested"],
+        reading=None if state["reading"] is None else Reading(**state["reading"]),
     )
 
 

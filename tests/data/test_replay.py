@@ -12,11 +12,12 @@ from support.observed_steps_rare import CASES
 from torch import nn
 
 from lightning_cam.attribution.preserve import leaving_no_trace
+from lightning_cam.data.call_again import replay_call
 from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_facts import STEP
 from lightning_cam.data.observed_normalization import normalization_between
 from lightning_cam.data.observed_step import StepObserver
-from lightning_cam.data.replay import check_replay, observed_images, quiet, replay_call, replayed_scores
+from lightning_cam.data.replay import check_replay, observed_images, quiet, replayed_scores
 
 
 def observe(module, batch):
