@@ -121,10 +121,13 @@ class Collection:
         Raises:
             ValueError: The batch cannot be read.
         """
-        if self._observation.begin_batch():
+        is_wanted = probe is None or self.batch_size is None or self._adds_to_means
+        if self._observation.begin_batch(is_wanted=is_wanted):
             return
-        if probe is None or self.batch_size is None or self._adds_to_means:
+        if is_wanted:
             self._take(self._observation.read(batch), probe)
+        else:
+            self._observation.release()
 
     def end_batch(self, probe: Probe | None) -> None:
         """Takes what is wanted of the batch whose step was observed.

@@ -9,6 +9,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from lightning_cam.data.reading import Reading
 
 LOG = logging.getLogger(__name__)
+WORTH_A_WORD = 10_000_000  # bytes
 ZERO_3 = (
     "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
     "(ModelParallelStrategy)"
@@ -71,16 +72,10 @@ def title_of(name: str) -> str:
     return "CAMMonitor" if name == "cam" else f"CAMMonitor {name!r}"
 
 
-def untrained_hint(seen: int, count: int) -> str:
-    """Why the untrained model's column is not full."""
-    return (
-        f"the sanity check showed {seen} of the probe's {count} images, so the first column of the picture "
-        "evolution is not full (Trainer(num_sanity_val_steps=-1) shows all)"
-    )
-
-
 def size_hint(count: int, size: int) -> str:
-    """What the probe adds to each checkpoint, in bytes ``size``."""
+    """What the probe adds to each checkpoint, in bytes ``size``; "" where that is little."""
+    if size < WORTH_A_WORD:
+        return ""
     return (
         f"the probe's {count} images add {size / 1e6:.2f} MB to each checkpoint "
         "(persist_probe=False leaves them out)"

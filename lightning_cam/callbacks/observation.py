@@ -7,22 +7,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.preserve import leaving_no_trace
-from lightning_cam.attribution.running import is_compiled
+from lightning_cam.attribution.running import is_compiled, runner, takes_index
 from lightning_cam.attribution.submodule import plain, submodule_paths
 from lightning_cam.attribution.task import AUTO
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, unlogged
 from lightning_cam.callbacks.settings import Settings
+from lightning_cam.checks import Normalization
 from lightning_cam.data.batch import Batch, read_batch, read_masks
 from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_choice import Preferences
 from lightning_cam.data.observed_facts import UNSEEN, ObservedCall
 from lightning_cam.data.observed_step import StepObserver
 from lightning_cam.data.observed_words import UNSEEN_NETWORK, disagreement
-from lightning_cam.data.reading import Reading, reading_of
+from lightning_cam.data.reading import Reading, reading_of, reading_of_function
 from lightning_cam.data.received import (
     as_labels,
     batch_before,
@@ -32,7 +34,7 @@ from lightning_cam.data.received import (
     of_step,
     reads_parts,
 )
-from lightning_cam.data.replay import ReplayCheck, check_replay
+from lightning_cam.data.replay import ReplayCheck, check_replay, check_scores, observed_scores
 from lightning_cam.data.run_again import RunAgain, run_again
 from lightning_cam.selectors import pick
 from lightning_cam.typing import Images
@@ -55,14 +57,23 @@ class Observation:
     def __init__(self, settings: Settings, trainer: Trainer, pl_module: LightningModule) -> None:
         self._settings, self._trainer, self._module = settings, trainer, pl_module
         self._observer: StepObserver | None = None
-        self._seen: ObservedCall | None = None  # holds one batch
-        self._check: ReplayCheck | None = None
+        self._seen: ObservedCall | None = None  # holds one batch, as long as others are read like it
         self._run: RunAgain | None = None
+        self._normalization: Normalization | None = None  # that of the step itself
+        self.has_seen = False  # which network runs on which images
+        self.task = settings.task  # a key of TASKS, or "auto" where nothing tells
+        self.batch_size: int | None = None  # of images whose answers depend on each other; else None
         self.reading: Reading | None = None  # None until a batch was observed
 
-    def begin_batch(self) -> bool:
-        """Whether this is the batch that is observed; then it is read when its step is over."""
-        if self.reading is not None or self._observer is not None:
+    def begin_batch(self, *, is_wanted: bool) -> bool:
+        """Whether this batch is observed; then it is read when its step is over.
+
+        Args:
+            is_wanted: Whether it is to be read: else one batch a session is enough.
+        """
+        if self._observer is not None or self._seen is not None:
+            return False
+        if self.reading is not None and (not is_wanted or self.reading.explained == COMPILED):
             return False
         if is_compiled(self._module) and not self._trainer.sanity_checking:
             self.reading = Reading(COMPILED)
@@ -84,14 +95,25 @@ class Observation:
         if observer.record is None:  # the step was not called
             return None
         seen = observed_call(observer.record, self._preferences())
-        self._seen = seen
-        if self._runs_own:
-            self._check = check_replay(seen, self._module, self._context)
+        self._seen, self.has_seen = seen, seen.way != UNSEEN
+        if self.task == AUTO and (self.has_seen or seen.label is not None):
+            self.task = seen.task
+        self._normalization = _normalization(seen)
         found = self._batch(batch_before(seen), *of_observed_batch(seen))
-        if self._runs_own:
+        said = [] if self._settings.inputs.labels is None else [disagreement(seen, found.labels)]
+        if self._has_function:
+            self.reading = reading_of_function(seen, self._compared(seen, found.images), self.task, said)
+            return found
+        check = check_replay(seen, self._module, self._context) if self.has_seen else None
+        if check is not None:
             self._run = run_again(seen, found.images)
-        self.reading = reading_of(seen, self._check, self.task, self._comparisons(seen, found))
+            self.batch_size = None if check.rows_are_independent else check.count
+        self.reading = reading_of(seen, check, self.task, said)
         return found
+
+    def release(self) -> None:
+        """No other batch will be read."""
+        self._seen = None
 
     def read(self, batch: Any) -> Batch | None:
         """Images, labels and masks of another batch; None where only the observed one will do.
@@ -116,14 +138,6 @@ class Observation:
             ) from None
         return self._batch(batch, *of_step(seen, self._module, batch, self._context))
 
-    @property
-    def task(self) -> str:
-        """A key of ``TASKS``: the user's own word, else what was observed; "auto" where nothing was."""
-        seen, own = self._seen, self._settings.task
-        return (
-            own if own != AUTO or seen is None or (seen.way == UNSEEN and seen.label is None) else seen.task
-        )
-
     def model_config(self, config: ModelConfig, images: Images) -> ModelConfig:
         """How the model is run and read.
 
@@ -135,21 +149,13 @@ class Observation:
             return config
         return replace(config, network=run.network(images), scores=run.read if own is None else own)
 
-    @property
-    def has_seen(self) -> bool:
-        """Whether it was seen which network runs on which images."""
-        return self._seen is not None and self._seen.way != UNSEEN
+    def normalization(self, of_loader: Normalization | None) -> Normalization | None:
+        """How to undo, for display, what lies between a file and the network.
 
-    @property
-    def batch_size(self) -> int | None:
-        """How many images have to be sent at once, where their answers depend on each other; else None."""
-        check = self._check
-        return None if check is None or check.rows_are_independent else check.count
-
-    @property
-    def _runs_own(self) -> bool:
-        """Whether what was observed is run, and no function or name of the user's own."""
-        return self.has_seen and not self._has_function
+        Args:
+            of_loader: What the dataset's transforms do, before the step.
+        """
+        return of_loader if self._normalization is None else composed(self._normalization, of_loader)
 
     @property
     def _has_function(self) -> bool:
@@ -194,9 +200,37 @@ class Observation:
             read_masks(batch, images, inputs.masks),
         )
 
-    def _comparisons(self, seen: ObservedCall, found: Batch) -> tuple[str, ...]:
-        """Where the user's own arguments differ from what was seen."""
-        said = []
-        if self._settings.inputs.labels is not None:
-            said.append(disagreement(seen, found.labels))
-        return tuple(filter(None, said))
+    def _compared(self, seen: ObservedCall, images: Images) -> ReplayCheck | None:
+        """The user's own function beside what the step gave; None where that cannot be compared."""
+        if observed_scores(seen) is None:
+            return None
+        own = runner(self._module, self._settings.network)
+        index = torch.arange(len(images), device=images.device)
+        how = self._settings.inputs.scores
+
+        def scores(some: Images, rows: Tensor | None) -> Tensor:
+            arguments = (some, index[: len(some)]) if takes_index(own) else (some,)
+            output = own(self._module, *arguments)
+            return output if how is None else pick(output, how, "scores")
+
+        return check_scores(seen, scores, images, self._context)
+
+
+def _normalization(seen: ObservedCall) -> Normalization | None:
+    """Of images in [0, 1], or of bytes."""
+    if seen.normalization is None or seen.image_part is None:
+        return None
+    levels = 1.0 if seen.record.parts.originals[seen.image_part].is_floating_point() else 255.0
+    mean, std = ((each / levels).tolist() for each in seen.normalization)
+    return tuple(mean), tuple(std)
+
+
+def composed(later: Normalization, earlier: Normalization | None) -> Normalization:
+    """Mean and standard deviation of two normalizations, one after the other: ``(x - m) / s`` of both."""
+    if earlier is None:
+        return later
+    (mean, std), (first_mean, first_std) = later, earlier
+    if len(first_mean) == 1:
+        first_mean, first_std = first_mean * len(mean), first_std * len(std)
+    means = tuple(m * s + f for m, s, f in zip(mean, first_std, first_mean, strict=True))
+    return means, tuple(s * f for s, f in zip(std, first_std, strict=True))

@@ -52,6 +52,7 @@ class Publisher:
         self._last: Scene | None = None  # of the fit
         self._displayed: Displayed | None = None  # the probe's images, as they were drawn last
         self._report: Path | None = None  # where the report goes, once there is a look to be shown
+        self._places = ""  # where pictures are, told together with the report
 
     def rehearse(self, scene: Scene) -> None:
         """Draws what a look draws, and shows it to nobody."""
@@ -114,7 +115,7 @@ class Publisher:
         """Says where to find what was written, and what could not be."""
         for what, came in self._worker.ended():
             if not isinstance(came, Exception):
-                self._messages.tell(came or "")
+                self._tell_where(came or "")
                 continue
             lost, cause = f"{what} is lost ({type(came).__name__}: {came})", repr(came)
             if isinstance(came, PublishError):
@@ -133,6 +134,13 @@ class Publisher:
         if path is not None:
             self._worker.add(self._tag("report"), partial(write_record, self._run.record, path), here=True)
             self.flush()
+
+    def _tell_where(self, place: str) -> None:
+        """Where to find what was written: one line at the end, where there is a report."""
+        if self._report is not None:
+            self._places = self._places or place
+            return
+        self._messages.tell("; ".join(dict.fromkeys(filter(None, [place, self._places]))))
 
     def _with_known_images(self, scene: Scene) -> Scene:
         """The scene with the images as they were made for an earlier look, where they are the same."""

@@ -121,6 +121,10 @@ class Runner:
         confidence, predicted = probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
+    def untrained(self, explanation: Explanation, probe: Probe) -> Look:
+        """The look at a model before any training, the first of a history."""
+        return self.measured(-1, 0, explanation, probe, History())
+
     def _model(self, images: Images, batch: int) -> ModelConfig:
         """How to run the module: as the validation step does, and as the strategy wants it."""
         config = self._observation.model_config(self._settings.config.model, images)

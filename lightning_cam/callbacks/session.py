@@ -9,9 +9,10 @@ from typing import Any
 from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.collection import Collection, read_loader
 from lightning_cam.callbacks.lightning import LightningModule, Trainer
-from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint, untrained_hint
+from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
+from lightning_cam.callbacks.rehearsal import Rehearsal
 from lightning_cam.callbacks.runner import Runner
 from lightning_cam.callbacks.schedule import Schedule, Work
 from lightning_cam.callbacks.settings import Settings
@@ -19,7 +20,6 @@ from lightning_cam.callbacks.shortcut_watch import ShortcutWatch
 from lightning_cam.callbacks.state import Run
 from lightning_cam.callbacks.validation import Validation
 from lightning_cam.checks import Normalization
-from lightning_cam.data.history import History, Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.distributed import Ranks, ranks_of
 from lightning_cam.explanation import Explanation
@@ -55,6 +55,9 @@ class Session:
         self._watch = ShortcutWatch(
             settings, trainer, self._ranks, self._collection, self._runner, self.publisher, self.messages
         )
+        self._rehearsal = Rehearsal(
+            settings, run, self._ranks, self._collection, self._runner, self.publisher
+        )
         self._validation: Validation | None = None
         self._is_shared = False  # whether all ranks have rank zero's probe
         self._is_endless = False  # whether a validation ended unexpectedly: then a full probe need not wait
@@ -66,7 +69,9 @@ class Session:
     def normalization(self) -> Normalization | None:
         """How to undo it for display, as far as it is known."""
         known = self._settings.known_normalization
-        return known if self._validation is None else self._validation.facts.normalization
+        if self._validation is None or known is not None:
+            return known
+        return self._observation.normalization(self._validation.facts.normalization)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -97,7 +102,8 @@ class Session:
             self._share_probe()
             probe = self._run.record.probe or probe
             explanation = self._runner.explain(probe, None, self._settings.known_normalization)
-            self._run.record.start(self._ranks.from_zero(lambda: self._untrained(explanation, probe)))
+            untrained = self._ranks.from_zero(lambda: self._runner.untrained(explanation, probe))
+            self._run.record.start(untrained)
 
     def begin_validation(self) -> None:
         """A new validation: nothing was looked at yet."""
@@ -155,17 +161,18 @@ class Session:
         self._tell_reading()
         self._collection.share_batch_size(self._ranks)
         if self._trainer.sanity_checking:
-            self._rehearse(validation)
+            names, normalization = validation.facts.class_names, self.normalization
+            self._rehearsal.hold(names, normalization, is_untrained=self._is_untrained)
             return
         probe = probe or self._choose_probe(validation)
         if not self._in_fit:
-            self._look(validation, probe, [Work.LOOK])
+            self._look(probe, [Work.LOOK])
         elif self._schedule.is_due(self._run.record.history, self._trainer.current_epoch):
             works, note = self._schedule.affordable(self._works, self._ranks, perf_counter())
             if note:
                 self.messages.warn(note)
             if works:
-                self._look(validation, probe, works)
+                self._look(probe, works)
 
     def end_validation(self) -> None:
         """Chooses the probe where the loader's end was not known before."""
@@ -206,8 +213,19 @@ class Session:
         return dataloader_idx == self._settings.inputs.dataloader_idx
 
     def _tell_reading(self) -> None:
-        """Says once what is explained, as rank zero saw it."""
-        reading = self._ranks.from_zero(lambda: self._observation.reading)
+        """Says once what is explained, as rank zero saw it.
+
+        Raises:
+            ValueError: Another rank saw something else.
+        """
+        own = self._observation.reading
+        reading = self._ranks.from_zero(lambda: own)
+        differs = (own and own.explained) != (reading and reading.explained)
+        if self._ranks.count > 1 and self._ranks.largest(int(differs))[0]:
+            raise ValueError(
+                "validation_step: the processes saw it run different networks, images or labels, so they "
+                "cannot look together; name what is explained: network=, Inputs(images=, labels=, scores=)."
+            )
         if reading is not None and reading != self._run.record.reading:
             self._run.record.read(reading)
             self.messages.tell_reading(reading)
@@ -220,40 +238,6 @@ class Session:
             record.take(self._ranks.from_zero(lambda: probe))
             self._is_shared = True
 
-    def _rehearse(self, validation: Validation) -> None:
-        """The whole way on the sanity check's images; nothing is logged, but the untrained look is kept."""
-        record, names = self._run.record, validation.facts.class_names
-        known = record.probe
-        probe, serials = (
-            (known, [])
-            if known is not None
-            else self._collection.candidates(self._ranks, names, rehearsal=True)
-        )
-        explanation = self._runner.explain(probe, self._collection.batch_size, validation.facts.normalization)
-        untrained = self._ranks.from_zero(lambda: self._drawn_rehearsal(explanation, probe))
-        if not self._is_untrained:
-            return
-        if record.probe is None:
-            self._collection.rehearse(untrained, serials)
-        else:
-            record.start(untrained)
-
-    def _drawn_rehearsal(self, explanation: Explanation, probe: Probe) -> Look:
-        names, classes = self._settings.names, explanation.scores.shape[1]
-        if names is not None and len(names) != classes:
-            raise ValueError(
-                f"class_names: got {len(names)} names for the model's {classes} classes; give one per class."
-            )
-        untrained = self._untrained(explanation, probe)
-        history = History().added(untrained)
-        self.publisher.rehearse(
-            scene_of(explanation, probe, history, self._settings, when="rehearsal", in_fit=True)
-        )
-        return untrained
-
-    def _untrained(self, explanation: Explanation, probe: Probe) -> Look:
-        return self._runner.measured(-1, 0, explanation, probe, History())
-
     def _choose_probe(self, validation: Validation) -> Probe:
         ranks, facts = self._ranks, validation.facts
         probe, serials = self._collection.candidates(ranks, facts.class_names, rehearsal=False)
@@ -261,26 +245,20 @@ class Session:
         untrained, notes = self._collection.end_choice(serials)
         for note in (*notes, *ranks.together(lambda: self._run.choose(probe, untrained))):
             self.messages.warn(note)
-        looks = self._run.record.history.looks
-        seen = int((looks[0].predicted >= 0).sum()) if looks else len(probe)
-        if seen < len(probe) / 2:
-            self.messages.tell(untrained_hint(seen, len(probe)))
         is_kept = self._in_fit and self._trainer.is_global_zero
-        packed = self._run.packed(facts.normalization) if is_kept else None
+        packed = self._run.packed(self.normalization) if is_kept else None
         if packed is not None:
             self.messages.tell(size_hint(len(probe), packed["images"].nbytes))
         return probe
 
-    def _look(self, validation: Validation, probe: Probe, works: list[Work]) -> None:
+    def _look(self, probe: Probe, works: list[Work]) -> None:
         """One look: statistics, pictures, and in a fit the history and shortcut tests."""
         trainer, ranks, record = self._trainer, self._ranks, self._run.record
         epoch, step = trainer.current_epoch, validation_step(trainer)
         when = f"epoch {epoch} · step {step}" if self._in_fit else f"{trainer.state.fn.value} · step {step}"
         try:
             with self._schedule.timed(Work.LOOK, self._module.device):
-                explanation = self._runner.explain(
-                    probe, self._collection.batch_size, validation.facts.normalization
-                )
+                explanation = self._runner.explain(probe, self._collection.batch_size, self.normalization)
                 destination = ranks.together(lambda: where_to(trainer))
                 # Rank zero's: others may differ in rounding, and in what their batch norms have seen.
                 look = ranks.from_zero(

@@ -1,5 +1,6 @@
 """What a monitor explains, and how that was verified: plain facts that the user reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_cam.data.observed_facts import ObservedCall
@@ -46,7 +47,7 @@ class Reading:
 
 
 def reading_of(
-    seen: ObservedCall, check: ReplayCheck | None, task: str, cautions: tuple[str, ...] = ()
+    seen: ObservedCall, check: ReplayCheck | None, task: str, cautions: Sequence[str] = ()
 ) -> Reading:
     """What was observed, in words.
 
@@ -67,5 +68,34 @@ def reading_of(
         loss=seen.loss or "",
         is_verified=check is not None and check.is_equal,
         facts=facts,
-        cautions=(*said, *cautions),
+        cautions=tuple(filter(None, (*said, *cautions))),
+    )
+
+
+def reading_of_function(
+    seen: ObservedCall, check: ReplayCheck | None, task: str, cautions: Sequence[str] = ()
+) -> Reading:
+    """Likewise where a function of the user's own is run, and not what was observed.
+
+    Args:
+        check: Of its scores beside the observed ones; None where they cannot be compared.
+    """
+    said = list(cautions)
+    if check is not None and not check.is_equal:
+        how = (
+            f"its scores differ by {check.whole:.2g} of a spread of {check.spread:.2g}"
+            if check.whole
+            else check.error
+        )
+        said.append(f"network: your function gives other scores than your validation_step: {how}")
+    label = "" if seen.label is None else seen.label.name
+    compared = f", which is compared with {label}" if label else ""
+    return Reading(
+        explained=f"explains what your function network= gives{compared}",
+        task=task,
+        network=seen.network,
+        label=label,
+        loss=seen.loss or "",
+        is_verified=check is not None and check.is_equal,
+        cautions=tuple(filter(None, said)),
     )

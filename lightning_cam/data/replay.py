@@ -155,6 +155,9 @@ class ReplayCheck:
         return ""
 
 
+Scoring = Callable[[Tensor, Tensor | None], Any]  # (images, rows) -> scores; rows of the observed batch
+
+
 def check_replay(
     seen: ObservedCall, module: Any, context: Callable[[], AbstractContextManager[Any]]
 ) -> ReplayCheck:
@@ -163,17 +166,30 @@ def check_replay(
     Args:
         context: Made anew around each replay: eval mode, precision, and no trace afterwards.
     """
-    observed, images = observed_scores(seen), observed_images(seen)
-    if observed is None or images is None:
+    images = observed_images(seen)
+    if observed_scores(seen) is None or images is None:
         return ReplayCheck(None, None, 0.0, 0.0, 0, "the images were not kept")
+    return check_scores(seen, lambda some, rows: replayed_scores(seen, module, some, rows), images, context)
+
+
+def check_scores(
+    seen: ObservedCall,
+    scores: Scoring,
+    images: Tensor,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> ReplayCheck:
+    """Compares what ``scores`` gives for the observed batch, and for half of it, with what was observed."""
+    observed = observed_scores(seen)
+    if observed is None:
+        raise ValueError("replay: no scores were observed.")
     count = len(images)
     spread, tolerance = _scale(observed)
-    whole, error = _difference(seen, module, context, images, None, observed)
+    whole, error = _difference(scores, context, images, None, observed)
     half = None
     if whole is not None and count > 1:
         rows = torch.arange(count // 2)
         rows_seen = len(observed) // 2 if observed.ndim else 0
-        half, error = _difference(seen, module, context, images[: count // 2], rows, observed[:rows_seen])
+        half, error = _difference(scores, context, images[: count // 2], rows, observed[:rows_seen])
     return ReplayCheck(whole, half, spread, tolerance, count, error)
 
 
@@ -207,8 +223,7 @@ def replayed_scores(seen: ObservedCall, module: Any, images: Tensor, rows: Tenso
 
 
 def _difference(
-    seen: ObservedCall,
-    module: Any,
+    scoring: Scoring,
     context: Callable[[], AbstractContextManager[Any]],
     images: Tensor,
     rows: Tensor | None,
@@ -216,7 +231,7 @@ def _difference(
 ) -> tuple[float | None, str]:
     try:
         with context(), torch.no_grad():
-            scores = sampled(replayed_scores(seen, module, images.clone(), rows))
+            scores = sampled(scoring(images.clone(), rows))
         if scores.shape != observed.shape:
             return None, f"scores {tuple(scores.shape)}, not {tuple(observed.shape)}"
         difference = (scores.double() - observed.double()).abs().nan_to_num(nan=0.0)

@@ -20,7 +20,16 @@ def test_a_failure_is_kept_until_all_ranks_are_asked() -> None:
     validation = Validation(3, FACTS)
     validation.raise_failure()
     assert not validation.has_failed
-    validation.fail(KeyError("planted"))
+    with validation.keeping_failure(has_probe=False):
+        raise KeyError("planted")
     assert validation.has_failed
     with pytest.raises(KeyError, match="planted"):
         validation.raise_failure()
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(ValueError("planted"), False), (KeyError("planted"), True)])
+def test_a_batch_need_not_resemble_a_probe_that_is_known(error: Exception, is_kept: bool) -> None:
+    validation = Validation(3, FACTS)
+    with validation.keeping_failure(has_probe=True):
+        raise error
+    assert validation.has_failed == is_kept
