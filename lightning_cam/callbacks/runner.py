@@ -13,7 +13,7 @@ from lightning_cam.attribution.capture import predicting
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.settings import Settings
@@ -111,7 +111,7 @@ class Runner:
         last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
         masks = None if probe.masks is None else probe.masks.to(cams.device)
         statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
-        confidence, predicted = probabilities(explanation.scores).max(dim=1)
+        confidence, predicted = class_probabilities(explanation.scores).max(dim=1)
         return remember(epoch, step, cams, predicted, confidence, statistics)
 
     def _model(self, batch: int) -> ModelConfig:

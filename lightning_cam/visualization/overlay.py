@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lightning_cam.attribution.maps import BLANK_REASONS, NO_EVIDENCE
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.typing import ColorTable, Labels, Rgb, Tiles
 from lightning_cam.visualization.blend import overlay_parts, signed_bar
 from lightning_cam.visualization.canvas import (
@@ -203,7 +203,7 @@ def draw_overlay(scene: Scene) -> Draw | None:
 
 
 def _captions(scene: Scene, reasons: Labels) -> list[Caption]:
-    shares, answers = probabilities(scene.scores[scene.shown]).max(dim=1)
+    shares, answers = class_probabilities(scene.scores[scene.shown]).max(dim=1)
     explained = [None] * len(reasons) if scene.target_classes is None else scene.target_classes.tolist()
     captions = []
     for row, (share, answer, reason) in enumerate(
