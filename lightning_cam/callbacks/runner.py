@@ -13,7 +13,7 @@ from lightning_cam.attribution.capture import predicting
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
-from lightning_cam.attribution.task import class_probabilities
+from lightning_cam.attribution.task import NONE, REGRESSION, TASKS, Reading
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.settings import Settings
@@ -28,6 +28,7 @@ from lightning_cam.metrics.statistics import MapContext, measure
 from lightning_cam.shortcuts.pairing import Ask
 
 T = TypeVar("T")
+UNLABELED = (NONE.name, REGRESSION.name)  # tasks whose maps need no label
 USUAL_BATCH = 16  # images at once, where neither the user nor the validation says
 
 
@@ -53,6 +54,7 @@ class Runner:
         self._settings, self._trainer, self._module = settings, trainer, pl_module
         self._ranks, self._messages = ranks, messages
         self._layers: list[TargetLayer] | None = None
+        self._reading: Reading | None = None  # how the first look read the network's outputs
         self._room = sys.maxsize  # the largest batch that memory has room for, once it ran out
 
     def explain(
@@ -111,12 +113,17 @@ class Runner:
         last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
         masks = None if probe.masks is None else probe.masks.to(cams.device)
         statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
-        confidence, predicted = class_probabilities(explanation.scores).max(dim=1)
-        return remember(epoch, step, cams, predicted, confidence, statistics)
+        task, scores = TASKS[explanation.task], explanation.scores
+        predicted, confidence = task.answers(scores)
+        right = task.share_right(scores, explanation.labels)
+        confidences = task.shares(scores) if task.several else None
+        return remember(epoch, step, cams, predicted, confidence, statistics, right, confidences)
 
     def _model(self, batch: int) -> ModelConfig:
-        """How to run the module: as the strategy wants it."""
+        """How to run the module: as the strategy wants it, and its outputs read as at the first look."""
         config = self._settings.config.model
+        if self._reading is not None:
+            config = replace(config, task=self._reading.task, activation=self._reading.activation)
         own = None if config.network is None else runner(self._module, config.network)
         through = forward_through(self._trainer, own)
         return replace(config, network=config.network if through is own else through, max_batch=batch)
@@ -129,8 +136,11 @@ class Runner:
         images = self._trainer.precision_plugin.convert_input(images)
         labels = None if probe.labels is None else probe.labels.to(images.device)
         config = replace(settings.config, model=self._model(batch), normalization=normalization)
+        config = config.named(probe.class_names or settings.names)
         if config.target == "label" and labels is None:
             config = replace(config, target="predicted")
+        is_asked_for = self._settings.config.target == "label" and config.model.task not in UNLABELED
+        if is_asked_for and labels is None:
             self._messages.warn(
                 "no labels found (one whole number per image), so the maps explain the predicted class; "
                 "say where they are with Inputs(labels=...)"
@@ -139,4 +149,5 @@ class Runner:
             if self._layers is None:
                 self._layers = find_layers(config, module, images)
             (explanation,) = answer(config, module, images, labels, self._layers).values()
+        self._reading = Reading(explanation.task, explanation.activation)
         return explanation

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from support.looks import SMALL_HEADER, looks
+from support.looks import SMALL_HEADER, judged, looks
 from support.scenes import scene
 from support.sheets import ALPHABETS, BAR, FIRST_ROW, HEADER, LONG, NAMES, SIZES, Pixels, Place, colors, plain
 from torch import nn
@@ -62,6 +62,7 @@ def strip(
         history = history.added(look)
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
+    history = judged(history, probe.labels)
     return np.asarray(draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))())
 
 
@@ -204,7 +205,11 @@ def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
     drawn = [
         np.asarray(
             draw_evolution(
-                scene(Probe(images, labels, None, ("cat", "dog", "cow", "hen")), history=history, in_fit=True)
+                scene(
+                    Probe(images, labels, None, ("cat", "dog", "cow", "hen")),
+                    history=judged(history, labels),
+                    in_fit=True,
+                )
             )()
         )
         for labels in (torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]))
