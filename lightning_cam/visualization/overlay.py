@@ -234,7 +234,9 @@ def _captions(scene: Scene, reasons: Labels) -> list[Caption]:
     for row, reason in enumerate(reasons.tolist()):
         label, target = scene.labels[row], explained[row]
         blank = (f"blank: {BLANK_REASONS[reason]}", "") if reason else ("", "")
-        if reason == NO_CLASS_EVIDENCE and scene.row.has_classes:
+        if reason and scene.row.several and target is None and not scene.has_labels(row):
+            blank = ("no label is present, so none is explained", "")
+        elif reason == NO_CLASS_EVIDENCE and scene.row.has_classes:
             blank = ("no evidence for ", "the class" if target is None else scene.name(target))
         captions.append(
             Caption(

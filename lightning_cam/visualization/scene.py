@@ -154,6 +154,10 @@ class Scene:
         """What is known of an image, in words; empty where nothing is."""
         return truth_words(self.truth, row, self.name)
 
+    def has_labels(self, row: int) -> bool:
+        """Whether an image has any of several labels."""
+        return self.truth is not None and self.truth.ndim == 2 and bool((self.truth[row] > 0.5).any())
+
     @cached_property
     def predicted(self) -> list[int]:
         """The class that the model answered to each image; 0 for a regression."""

@@ -74,7 +74,7 @@ def test_state_of_another_version_and_of_nothing(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     assert monitor.state_dict() == {}
     monitor.load_state_dict({})
-    with pytest.warns(UserWarning, match="state has version 99, not 2; looks start anew"):
+    with pytest.warns(UserWarning, match="state has version 99, not 3; looks start anew"):
         monitor.load_state_dict({"version": 99})
     fit(tmp_path, monitor)
     assert epochs(monitor) == [0, 1]
