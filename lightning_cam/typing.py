@@ -9,7 +9,7 @@ from torch import Tensor
 
 Images = Num[Tensor, "n c *size"]
 Labels = Int[Tensor, " n"]
-Truth = Int[Tensor, "n *C"]  # labels (n,), or several per image (n, C) as zeros and ones
+Truth = Num[Tensor, "n *C"]  # labels (n,), several per image (n, C), or numbers of a regression
 Masks = Bool[Tensor, "n *size"]
 Scores = Float[Tensor, "n C"]
 Outputs = Float[

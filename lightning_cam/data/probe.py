@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.checks import Normalization, check_class_names, check_images, check_labels, class_name
+from lightning_cam.checks import (
+    Normalization,
+    check_class_names,
+    check_images,
+    check_labels,
+    class_name,
+    plain_labels,
+)
 from lightning_cam.selectors import describe
-from lightning_cam.typing import Images, Labels, Masks
+from lightning_cam.typing import Images, Masks, Truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +26,13 @@ class Probe:
 
     Args:
         images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
-        labels: (n,) true classes, or None.
+        labels: (n,) true classes; (n, C) zeros and ones where an image has several, NaN where nobody knows;
+            (n,) or (n, C) numbers of a regression; or None. Kept as int64 (n,), else as float32.
         masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
         class_names: One name per class, or None.
 
     Raises:
-        ValueError: A shape does not fit, there are no images, or an image is not finite.
+        ValueError: A shape does not fit, labels are infinite, there are no images, or an image is not finite.
         TypeError: Something is not a tensor.
 
     Example:
@@ -35,14 +43,14 @@ class Probe:
     """
 
     images: Images
-    labels: Labels | None = None
+    labels: Truth | None = None
     masks: Masks | None = None
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_images(self.images)
         count, size = len(self.images), tuple(self.images.shape[2:])
-        check_labels(self.labels, count)
+        check_labels(self.labels, count, several=True)
         if self.masks is not None and not (
             isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)
         ):
@@ -53,7 +61,7 @@ class Probe:
         names = check_class_names(self.class_names)
         # Frozen: plain forms are set once, here.
         if self.labels is not None:
-            object.__setattr__(self, "labels", self.labels.long())
+            object.__setattr__(self, "labels", plain_labels(self.labels))
         if self.masks is not None:
             object.__setattr__(self, "masks", self.masks != 0)
         object.__setattr__(self, "class_names", names)

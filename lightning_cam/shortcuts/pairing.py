@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.class_means import ClassMeans, Weighted, weighted
 from lightning_cam.shortcuts.cues import Cue, Pair
@@ -157,7 +157,7 @@ def answers(
 
     def answered() -> tuple[Labels, PerRow]:
         found = [
-            probabilities(ask(made, hosts)).max(dim=1)
+            class_probabilities(ask(made, hosts)).max(dim=1)
             for made, hosts in transplants(cue, subjects, own, max_batch, sham)
         ]
         return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])

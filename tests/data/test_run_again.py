@@ -1,7 +1,5 @@
 """What was observed, as a function of images and of the rows that they belong to."""
 
-import math
-
 import pytest
 import torch
 from support.observed_steps import images
@@ -10,7 +8,7 @@ from support.observed_steps_rare import CASES
 from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_step import StepObserver
 from lightning_cam.data.received import of_observed_batch
-from lightning_cam.data.run_again import logits, run_again
+from lightning_cam.data.run_again import run_again
 
 NEEDS_ROWS = ("Siamese", "DepthAndPicture", "LateFusion", "LateFusionInTheStep", "ArcFace")
 FREE = ("Control", "HeadInTheLoss", "NormalizesInTheStep", "SecondView", "FiveCrops")
@@ -48,21 +46,6 @@ def test_images_in_another_order_keep_their_scores(name: str) -> None:
     torch.testing.assert_close(after, before[order], rtol=1e-6, atol=1e-6)
 
 
-def test_probabilities_are_read_as_logits() -> None:
-    module, seen, known, run = run_of("SigmoidInForward")
-    assert seen.form == "probabilities"
-    with torch.no_grad():
-        output = run.network(known)(module, known, torch.arange(len(known)))
-        torch.testing.assert_close(run.read(output).sigmoid(), output)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_logits_by_the_book_and_finite_at_both_ends(dtype: torch.dtype) -> None:
-    shares = [0.0, 0.25, 0.5, 0.75, 1.0]
-    found = logits(torch.tensor(shares, dtype=dtype))
-    expected = [math.log(share / (1 - share)) for share in shares[1:-1]]
-    tolerance = 8 * torch.finfo(dtype).eps
-    assert found[1:-1].tolist() == pytest.approx(expected, rel=tolerance, abs=tolerance)
-    assert found.isfinite().all()
-    assert found[0] < -4
-    assert found[4] > 4
+def test_probabilities_are_told() -> None:
+    assert run_of("SigmoidInForward")[3].are_probabilities
+    assert not run_of("Control")[3].are_probabilities
