@@ -16,7 +16,8 @@ from lightning_cam.report.record import RunRecord
 from lightning_cam.shortcuts.examine import check_subjects, examine
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.pairing import TestedProbe
-from lightning_cam.shortcuts.partial_input import observe
+from lightning_cam.shortcuts.partial_input import PARTS, observe
+from lightning_cam.shortcuts.predictivity import OFFERS
 from lightning_cam.shortcuts.report import ShortcutReport
 
 
@@ -50,6 +51,7 @@ class ShortcutWatch:
             publisher,
             messages,
         )
+        self.is_off = False
 
     def test(
         self,
@@ -60,15 +62,37 @@ class ShortcutWatch:
         thorough: bool,
         destination: Destination,
     ) -> None:
-        """One look's tests: a collective, which fails together."""
+        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else."""
         tests = self._settings.tests
-        if tests is None:
+        if tests is None or self.is_off:
             return
         try:
             check_subjects(probe)
         except ValueError as error:
             self._messages.warn(f"no shortcut tests: {error}")
             return
+        try:
+            self._test(record, probe, explanation, when, thorough, destination, tests)
+        # Whatever one rank alone may meet runs in ``Ranks.together``, so that all ranks come here.
+        except Exception as error:  # noqa: BLE001 - the user's network answers the tests, and may raise anything
+            self.is_off = True
+            record.keep(dict.fromkeys(self._awaited(probe, explanation), math.nan))
+            self._messages.warn(
+                f"shortcut tests are switched off in epoch {self._trainer.current_epoch}; maps, pictures and "
+                f"scalars go on, and the scalars of cues stay as they are ({type(error).__name__}: {error}). "
+                "Mend what it names, or leave the tests out with shortcuts=None"
+            )
+
+    def _test(
+        self,
+        record: RunRecord,
+        probe: Probe,
+        explanation: Explanation,
+        when: str,
+        thorough: bool,
+        destination: Destination,
+        tests: ShortcutTests,
+    ) -> None:
         report = self._report(record, probe, explanation, thorough)
         before = {finding.key for finding in record.tracker.findings if finding.level == "warning"}
         self._keep(record, report, probe, explanation, thorough, tests)
@@ -92,9 +116,8 @@ class ShortcutWatch:
         # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
         predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
         means = self._collection.class_means(ranks, probe, images, masks)
-        subjects = TestedProbe(
-            images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks
-        )
+        saliency = ranks.together(lambda: explanation.saliency)
+        subjects = TestedProbe(images, labels, predicted, masks, saliency, means, among=False, ranks=ranks)
         classes = explanation.scores.shape[1]
 
         def report_with(batch: int) -> ShortcutReport:
@@ -126,9 +149,7 @@ class ShortcutWatch:
     ) -> None:
         # What watches the scalar of a cue that is tested at a later look only must find it from the first
         # look on.
-        rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
-        later = [cue for cue, row in rows if row.needs != "masks" or probe.masks is not None]
-        record.keep({f"shortcut/{cue}": math.nan for cue in later})
+        record.keep(dict.fromkeys(self._of_cues(probe, explanation), math.nan))
         record.judge(
             report.dominances,
             report.findings,
@@ -141,6 +162,16 @@ class ShortcutWatch:
         )
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             record.keep({f"{kind}/{name}": value for name, value in values.items()})
+
+    def _of_cues(self, probe: Probe, explanation: Explanation) -> list[str]:
+        """The scalars of cues that can be tested on this probe."""
+        rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
+        return [f"shortcut/{cue}" for cue, row in rows if row.needs != "masks" or probe.masks is not None]
+
+    def _awaited(self, probe: Probe, explanation: Explanation) -> list[str]:
+        """All scalars that tests bring, as others may watch them."""
+        observed = [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
+        return [*self._of_cues(probe, explanation), *observed]
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(
