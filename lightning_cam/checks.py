@@ -64,25 +64,36 @@ def check_images(images: Any) -> None:
 
 
 def check_labels(labels: Any, count: int, several: bool = False) -> None:
-    """Accepts None, or whole numbers (n,), one per image.
+    """Accepts None, or one number per image (n,): a class, or what a regression shall yield.
 
     Args:
-        several: Whether zeros and ones (n, C) will do, for images with several labels.
+        several: Whether (n, C) will do, one number per image and column: zeros and ones for images with
+            several labels, or numbers. NaN says that nobody knows.
 
     Raises:
-        ValueError: Another shape or dtype, or no tensor.
+        ValueError: Another shape, no real numbers, infinite ones, or no tensor.
     """
-    whole = isinstance(labels, Tensor) and labels.shape == (count,) and not labels.is_floating_point()
-    multi_hot = (
-        isinstance(labels, Tensor)
-        and labels.ndim == 2
-        and len(labels) == count
-        and bool(((labels == 0) | (labels == 1)).all())
-    )
-    if labels is not None and not whole and not (several and multi_hot):
+    if labels is None:
+        return
+    fits = isinstance(labels, Tensor) and not labels.is_complex() and labels.shape[:1] == (count,)
+    if not (fits and (labels.ndim == 1 or (several and labels.ndim == 2))):
+        columns = f", or one per class ({count}, C)" if several else ""
         raise ValueError(
-            f"labels: got {describe(labels)} for {count} images; give whole numbers of shape ({count},)."
+            f"labels: got {describe(labels)} for {count} images; give one number per image, of shape "
+            f"({count},){columns}."
         )
+    if bool(labels.isinf().any()):
+        raise ValueError("labels: got infinite numbers; mend them, or give NaN where a label is not known.")
+
+
+def plain_labels(labels: Tensor) -> Tensor:
+    """Labels in one form: (n,) whole numbers as int64, all others as float32.
+
+    Floating zeros and ones (n,), as a loss on logits wants them, are whole numbers too; (n, 1) is (n,).
+    """
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    are_whole = not labels.is_floating_point() or bool(((labels == 0) | (labels == 1)).all())
+    return labels.long() if labels.ndim == 1 and are_whole else labels.float()
 
 
 def check_class_names(names: Any, classes: int | None = None) -> tuple[str, ...] | None:

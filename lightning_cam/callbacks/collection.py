@@ -248,4 +248,6 @@ class Collection:
     def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
         if self._means is None or not self._adds_to_means or found.labels is None or found.images.ndim != 4:
             return
+        if found.labels.ndim != 1 or found.labels.is_floating_point():
+            return  # averages are of classes; what each of several labels adds is fitted on the probe
         self._means.add(found.images, found.labels, found.masks, self.classes(probe), MOST_IMAGES)

@@ -2,6 +2,7 @@
 
 import math
 
+from lightning_cam.attribution.task import MULTICLASS, REGRESSION, TASKS
 from lightning_cam.callbacks.collection import Collection
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.messages import Messages
@@ -13,12 +14,18 @@ from lightning_cam.distributed import Ranks
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import Destination
 from lightning_cam.report.record import RunRecord
-from lightning_cam.shortcuts.examine import check_subjects, examine
+from lightning_cam.shortcuts.examine import check_subjects
+from lightning_cam.shortcuts.examine_labels import examine_task, label_subjects
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import PARTS, observe
 from lightning_cam.shortcuts.predictivity import OFFERS
 from lightning_cam.shortcuts.report import ShortcutReport
+
+NO_CLASSES = (
+    "no shortcut tests, as your network answers a number, and they count classes. "
+    "Maps, pictures and scalars are made as ever"
+)
 
 
 class ShortcutWatch:
@@ -61,18 +68,26 @@ class ShortcutWatch:
         when: str,
         thorough: bool,
         destination: Destination,
+        task: str = MULTICLASS.name,
     ) -> None:
-        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else."""
+        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else.
+
+        Args:
+            task: A key of ``TASKS``, how the look read scores and labels.
+        """
         tests = self._settings.tests
         if tests is None or self.is_off:
             return
+        if task == REGRESSION.name:
+            self._messages.tell(NO_CLASSES)
+            return
         try:
-            check_subjects(probe)
+            check_subjects(probe, task)
         except ValueError as error:
             self._messages.warn(f"no shortcut tests: {error}")
             return
         try:
-            self._test(record, probe, explanation, when, thorough, destination, tests)
+            self._test(record, probe, explanation, when, thorough, destination, tests, task)
         # Whatever one rank alone may meet runs in ``Ranks.together``, so that all ranks come here.
         except Exception as error:  # noqa: BLE001 - the user's network answers the tests, and may raise anything
             self.is_off = True
@@ -92,8 +107,9 @@ class ShortcutWatch:
         thorough: bool,
         destination: Destination,
         tests: ShortcutTests,
+        task: str,
     ) -> None:
-        report = self._report(record, probe, explanation, thorough)
+        report = self._report(record, probe, explanation, thorough, task)
         before = {finding.key for finding in record.tracker.findings if finding.level == "warning"}
         self._keep(record, report, probe, explanation, thorough, tests)
         for note in report.notes:
@@ -108,24 +124,32 @@ class ShortcutWatch:
                 self._alert(finding, tests)
 
     def _report(
-        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool
+        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool, task: str
     ) -> ShortcutReport:
-        images, ranks = explanation.images, self._ranks
-        labels = check_subjects(probe).to(images.device)
+        images, ranks, cues = explanation.images, self._ranks, self._settings.cues
+        labels = check_subjects(probe, task).to(images.device)
         masks = None if probe.masks is None else probe.masks.to(images.device)
-        # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
-        predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
-        means = self._collection.class_means(ranks, probe, images, masks)
         saliency = ranks.together(lambda: explanation.saliency)
-        subjects = TestedProbe(images, labels, predicted, masks, saliency, means, among=False, ranks=ranks)
         classes = explanation.scores.shape[1]
+        if TASKS[task].several:
+            # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
+            scores = ranks.from_zero(lambda: explanation.scores.cpu()).to(images.device)
+            subjects = ranks.together(
+                lambda: label_subjects(images, labels, scores, masks, saliency, cues, ranks)
+            )
+        else:
+            predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
+            means = self._collection.class_means(ranks, probe, images, masks)
+            subjects = TestedProbe(
+                images, labels, predicted, masks, saliency, means, among=False, ranks=ranks
+            )
 
         def report_with(batch: int) -> ShortcutReport:
             with self._runner.asking(images, batch) as ask:
-                report = examine(
+                report = examine_task(
                     subjects,
                     ask,
-                    self._settings.cues,
+                    cues,
                     classes=classes,
                     max_batch=batch,
                     class_names=probe.class_names,

@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.checks import Normalization, check_class_names, check_images, check_labels, class_name
+from lightning_cam.checks import (
+    Normalization,
+    check_class_names,
+    check_images,
+    check_labels,
+    class_name,
+    plain_labels,
+)
 from lightning_cam.selectors import describe
-from lightning_cam.typing import Images, Labels, Masks
+from lightning_cam.typing import Images, Masks, Truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +26,8 @@ class Probe:
 
     Args:
         images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
-        labels: (n,) true classes, or None.
+        labels: (n,) true classes; (n, C) zeros and ones where an image may have several, NaN where one is not
+            known; or None.
         masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
         class_names: One name per class, or None.
 
@@ -35,14 +43,14 @@ class Probe:
     """
 
     images: Images
-    labels: Labels | None = None
+    labels: Truth | None = None
     masks: Masks | None = None
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_images(self.images)
         count, size = len(self.images), tuple(self.images.shape[2:])
-        check_labels(self.labels, count)
+        check_labels(self.labels, count, several=True)
         if self.masks is not None and not (
             isinstance(self.masks, Tensor) and tuple(self.masks.shape) == (count, *size)
         ):
@@ -53,7 +61,7 @@ class Probe:
         names = check_class_names(self.class_names)
         # Frozen: plain forms are set once, here.
         if self.labels is not None:
-            object.__setattr__(self, "labels", self.labels.long())
+            object.__setattr__(self, "labels", plain_labels(self.labels))
         if self.masks is not None:
             object.__setattr__(self, "masks", self.masks != 0)
         object.__setattr__(self, "class_names", names)
