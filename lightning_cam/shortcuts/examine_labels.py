@@ -237,8 +237,9 @@ def _left_out(subjects: TestedProbe, tests: int, names: Sequence[str] | None) ->
         return []
     said = [repr(names[column]) if names else str(column) for column in subjects.left_out[:MOST_NAMED]]
     further = len(subjects.left_out) - len(said)
-    least = fewest_images(tests * max(1, len(subjects.columns or ())))
+    least = fewest_images(tests * min(MOST_LABELS, len(subjects.columns or ()) + 1))  # with one more of them
     return [
         f"labels that are not tested: {', '.join(said)}{f' and {further} more' if further else ''}; "
-        f"a probe can tell at most {MOST_LABELS}, each of which {least} images have and {least} lack"
+        f"of a probe at most {MOST_LABELS} are, and one more would need {least} images with it and as many "
+        "without"
     ]

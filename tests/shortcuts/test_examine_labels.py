@@ -201,6 +201,18 @@ def test_labels_that_are_left_out_are_named() -> None:
     assert "'e'" in named.notes[0]
 
 
+def test_a_label_joins_with_as_many_images_as_the_note_asks_for() -> None:
+    labels = flags()
+    for images, columns in ((fewest_images(3 * 2) - 1, (0, 1)), (fewest_images(3 * 3), (0, 1, 2))):
+        labels[:, 2] = (torch.arange(60) < images).float()
+        report, _ = examined(
+            labels, cues={name: CUES[name] for name in ("border_8", "border_16", "cell_0_0")}
+        )
+        assert report.subjects.columns == columns
+        if columns == (0, 1):
+            assert f"one more would need {fewest_images(3 * 3)} images with it" in report.notes[0]
+
+
 def test_where_no_label_can_be_told_that_is_said() -> None:
     report, ask = examined(flags(count=6))
     assert report.results == ()
