@@ -16,14 +16,15 @@ def plan_for_labels(subjects: TestedProbe, per_host: int) -> Pairing:
     donors it is the one that was used least, then the one that differs in most labels. A host is whichever
     image is answered rightly for a label.
     """
-    everyone = torch.arange(len(subjects.labels), device=subjects.labels.device)
-    count, places = len(everyone), range(subjects.labels.shape[1])
-    differing: list[
-        dict[int, list[int]]
-    ] = []  # by host, of each donor the labels in which they are in conflict
-    for host in everyone:
-        found = conflicts(subjects.labels, subjects.right, host.expand(count), everyone).nonzero().tolist()
-        differing.append({donor: [place for one, place in found if one == donor] for donor, _ in found})
+    labels, right = subjects.labels.cpu(), subjects.right.cpu()
+    count, places = len(labels), range(labels.shape[1])
+    everyone = torch.arange(count)
+    # By host, of each donor the labels in which they are in conflict.
+    differing: list[dict[int, list[int]]] = [{} for _ in everyone]
+    for host, others in enumerate(differing):
+        found = conflicts(labels, right, torch.full_like(everyone, host), everyone)
+        for donor, place in found.nonzero().tolist():
+            others.setdefault(donor, []).append(place)
     total, used = dict.fromkeys(places, 0), [0] * count
     own: list[Counter[int]] = [Counter() for _ in everyone]
     pairs: dict[tuple[int, int], None] = {}
