@@ -250,4 +250,6 @@ class Collection:
             return
         if found.labels is None or found.labels.is_floating_point():
             return
+        if found.labels.ndim != 1 or found.labels.is_floating_point():
+            return  # averages are of classes; what each of several labels adds is fitted on the probe
         self._means.add(found.images, found.labels, found.masks, self.classes(probe), MOST_IMAGES)

@@ -205,7 +205,7 @@ class Session:
     @property
     def _works(self) -> list[Work]:
         """What a look in the fit does."""
-        if self._settings.tests is None or not self._settings.cues:
+        if self._settings.tests is None or not self._settings.cues or self._watch.is_off:
             return [Work.LOOK]
         return [Work.LOOK, Work.ALL_TESTS if self._run.record.tracker.is_thorough else Work.TESTS]
 

@@ -2,6 +2,7 @@
 
 import math
 
+from lightning_cam.attribution.task import REGRESSION, TASKS
 from lightning_cam.callbacks.collection import Collection
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.messages import Messages
@@ -13,11 +14,18 @@ from lightning_cam.distributed import Ranks
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import Destination
 from lightning_cam.report.record import RunRecord
-from lightning_cam.shortcuts.examine import check_subjects, examine
+from lightning_cam.shortcuts.examine import check_subjects
+from lightning_cam.shortcuts.examine_labels import examine_task, label_subjects
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.pairing import TestedProbe
-from lightning_cam.shortcuts.partial_input import observe
+from lightning_cam.shortcuts.partial_input import PARTS, observe
+from lightning_cam.shortcuts.predictivity import OFFERS
 from lightning_cam.shortcuts.report import ShortcutReport
+
+NO_CLASSES = (
+    "no shortcut tests, as your network answers a number, and they count classes. "
+    "Maps, pictures and scalars are made as ever"
+)
 
 
 class ShortcutWatch:
@@ -50,6 +58,7 @@ class ShortcutWatch:
             publisher,
             messages,
         )
+        self.is_off = False
 
     def test(
         self,
@@ -60,16 +69,42 @@ class ShortcutWatch:
         thorough: bool,
         destination: Destination,
     ) -> None:
-        """One look's tests: a collective, which fails together."""
-        tests = self._settings.tests
-        if tests is None:
+        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else."""
+        tests, task = self._settings.tests, explanation.task
+        if tests is None or self.is_off:
+            return
+        if task == REGRESSION.name:
+            self._messages.tell(NO_CLASSES)
             return
         try:
-            check_subjects(probe)
+            check_subjects(probe, task)
         except ValueError as error:
             self._messages.warn(f"no shortcut tests: {error}")
             return
-        report = self._report(record, probe, explanation, thorough)
+        try:
+            self._test(record, probe, explanation, when, thorough, destination, tests, task)
+        # Whatever one rank alone may meet runs in ``Ranks.together``, so that all ranks come here.
+        except Exception as error:  # noqa: BLE001 - the user's network answers the tests, and may raise anything
+            self.is_off = True
+            record.keep(dict.fromkeys(self._awaited(probe, explanation), math.nan))
+            self._messages.warn(
+                f"shortcut tests are switched off in epoch {self._trainer.current_epoch}; maps, pictures and "
+                f"scalars go on, and the scalars of cues stay as they are ({type(error).__name__}: {error}). "
+                "Mend what it names, or leave the tests out with shortcuts=None"
+            )
+
+    def _test(
+        self,
+        record: RunRecord,
+        probe: Probe,
+        explanation: Explanation,
+        when: str,
+        thorough: bool,
+        destination: Destination,
+        tests: ShortcutTests,
+        task: str,
+    ) -> None:
+        report = self._report(record, probe, explanation, thorough, task)
         before = {finding.key for finding in record.tracker.findings if finding.level == "warning"}
         self._keep(record, report, probe, explanation, thorough, tests)
         for note in report.notes:
@@ -84,25 +119,32 @@ class ShortcutWatch:
                 self._alert(finding, tests)
 
     def _report(
-        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool
+        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool, task: str
     ) -> ShortcutReport:
-        images, ranks = explanation.images, self._ranks
-        labels = check_subjects(probe).to(images.device)
+        images, ranks, cues = explanation.images, self._ranks, self._settings.cues
+        labels = check_subjects(probe, task).to(images.device)
         masks = None if probe.masks is None else probe.masks.to(images.device)
-        # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
-        predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
-        means = self._collection.class_means(ranks, probe, images, masks)
-        subjects = TestedProbe(
-            images, labels, predicted, masks, explanation.saliency, means, among=False, ranks=ranks
-        )
+        saliency = ranks.together(lambda: explanation.saliency)
         classes = explanation.scores.shape[1]
+        if TASKS[task].several:
+            # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
+            scores = ranks.from_zero(lambda: explanation.scores.cpu()).to(images.device)
+            subjects = ranks.together(
+                lambda: label_subjects(images, labels, scores, masks, saliency, cues, ranks)
+            )
+        else:
+            predicted = ranks.from_zero(lambda: explanation.scores.argmax(dim=1).cpu()).to(images.device)
+            means = self._collection.class_means(ranks, probe, images, masks)
+            subjects = TestedProbe(
+                images, labels, predicted, masks, saliency, means, among=False, ranks=ranks
+            )
 
         def report_with(batch: int) -> ShortcutReport:
             with self._runner.asking(images, batch) as ask:
-                report = examine(
+                report = examine_task(
                     subjects,
                     ask,
-                    self._settings.cues,
+                    cues,
                     classes=classes,
                     max_batch=batch,
                     class_names=probe.class_names,
@@ -126,9 +168,7 @@ class ShortcutWatch:
     ) -> None:
         # What watches the scalar of a cue that is tested at a later look only must find it from the first
         # look on.
-        rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
-        later = [cue for cue, row in rows if row.needs != "masks" or probe.masks is not None]
-        record.keep({f"shortcut/{cue}": math.nan for cue in later})
+        record.keep(dict.fromkeys(self._of_cues(probe, explanation), math.nan))
         record.judge(
             report.dominances,
             report.findings,
@@ -141,6 +181,16 @@ class ShortcutWatch:
         )
         for kind, values in (("offer", report.offers), ("agreement", report.agreement)):
             record.keep({f"{kind}/{name}": value for name, value in values.items()})
+
+    def _of_cues(self, probe: Probe, explanation: Explanation) -> list[str]:
+        """The scalars of cues that can be tested on this probe."""
+        rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
+        return [f"shortcut/{cue}" for cue, row in rows if row.needs != "masks" or probe.masks is not None]
+
+    def _awaited(self, probe: Probe, explanation: Explanation) -> list[str]:
+        """All scalars that tests bring, as others may watch them."""
+        observed = [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
+        return [*self._of_cues(probe, explanation), *observed]
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from lightning_cam.typing import Index, Labels
+from lightning_cam.typing import Conflicts, Flags, Index, Labels, Scores
 
 ALPHA = 0.01  # per look, over all cues tested
 LEAST_EFFECT = 0.10
@@ -97,6 +98,29 @@ def tally(
     )
     wins, votes = int((lead > 0).sum().item()), int((lead != 0).sum().item())
     return Counts(donor, host, len(predicted) - donor - host, wins, votes, classes, null)
+
+
+def label_flags(labels: Tensor) -> Flags:
+    """Labels (n, K) of zeros and ones as whole numbers; -1 where one is not known: NaN, or negative."""
+    return torch.where(labels.isfinite() & (labels >= 0), (labels > 0.5).long(), -1)
+
+
+def label_answers(scores: Scores) -> tuple[Flags, Scores]:
+    """Whether each label is answered to be there, 1 or 0, by the sign of its logit, and that answer's
+    probability, in [0.5, 1]; -1 and NaN where the logit is NaN.
+    """
+    return torch.where(scores.isnan(), -1, (scores > 0).long()), scores.abs().sigmoid()
+
+
+def conflicts(labels: Flags, right: Tensor, hosts: Index, donors: Index) -> Conflicts:
+    """(m, K) in which labels host and donor of each pair differ, where both are known and the host is
+    answered rightly: of these each label counts whom the answer follows.
+
+    Args:
+        labels: (n, K) zeros and ones; -1 where one is not known.
+        right: (n, K) which labels of which images are answered rightly; none that is not known.
+    """
+    return right[hosts] & (labels[donors] >= 0) & (labels[hosts] != labels[donors])
 
 
 def binomial_tail(wins: int, trials: int, share: float = 0.5) -> float:

@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from lightning_cam.attribution.task import MULTICLASS, REGRESSION, TASKS
 from lightning_cam.data.probe import Probe
 from lightning_cam.registry import did_you_mean
-from lightning_cam.shortcuts.class_means import FEWEST_IMAGES, MOST_CLASSES
-from lightning_cam.shortcuts.counts import ALPHA, holm, tally
+from lightning_cam.shortcuts.class_means import FEWEST_IMAGES, MOST_CLASSES, ClassMeans
+from lightning_cam.shortcuts.counts import ALPHA, holm, label_flags, tally
 from lightning_cam.shortcuts.cues import CUES, Cue
 from lightning_cam.shortcuts.findings import UNTESTED, FindingKey, FindingTracker
 from lightning_cam.shortcuts.pairing import Ask, Pairing, TestedProbe, answers, plan, shams
-from lightning_cam.shortcuts.report import Result, ShortcutReport
-from lightning_cam.typing import Labels, PerRow
+from lightning_cam.shortcuts.report import ShortcutReport
+from lightning_cam.shortcuts.result import Result
+from lightning_cam.typing import Labels, PerRow, Truth
 
 MOST_SUSPECTS = 2  # classes that are tested one by one at a look
 LEAST_RIGHT = 0.5
@@ -21,6 +23,11 @@ CLOSER, WORTH_A_CLOSER_LOOK = (
     4,
     0.2,
 )  # so many times the donors, where a p-value of stage 1, not yet adjusted, leaves it open
+NUMBERS = (
+    "'regression' has no shortcut tests, as these count answers of one class or another; ask whether the "
+    "number is above a limit, with labels=(labels > limit).long(), scores=lambda output: output - limit and "
+    "task='binary'."
+)
 WORTH_NAMING = (
     0.05  # the clearest p-value of stage 1, before it is adjusted, at which stage 2 looks for a name
 )
@@ -68,7 +75,7 @@ def examine(
         pairs = plan(subjects, able, donors * row.donors, only)
         if reason or not len(pairs.hosts):
             return None
-        result = _counted(name, row, only, subjects, pairs, *asked(row, pairs), classes)
+        result = counted(name, row, only, subjects, pairs, *asked(row, pairs), classes)
         if classes == 2 and result.tally.dominance > row.null:
             sham = shams(row, subjects, pairs)
             flipped = asked(row, sham, sham=True)[0] != subjects.labels[sham.hosts]
@@ -86,41 +93,46 @@ def examine(
     ]
     suspects = list(dict.fromkeys([*again, *suspects]))
     alone = [result for name, label in suspects if (result := test(name, label)) is not None]
-    clearest = _clearest(first, ALPHA) or _clearest([*first, *alone], WORTH_NAMING)
+    named = clearest(first, ALPHA) or clearest([*first, *alone], WORTH_NAMING)
     unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
-    closer = tested([found.cue] if (found := _clearest(unsure, 1.0)) else [], donors=CLOSER)
+    closer = tested([found.cue] if (found := clearest(unsure, 1.0)) else [], donors=CLOSER)
     second: list[Result] = []
-    pointed = clearest.key if clearest else None
+    pointed = named.key if named else None
     if thorough or pointed not in (None, tracker.pointed):
         second = tested(
-            (name for name, row in cues.items() if row.stage == 2), clearest.label if clearest else None
+            (name for name, row in cues.items() if row.stage == 2), named.label if named else None
         )
     if not subjects.right.any():
         notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
     surpassed = {result.cue for result in closer}
     together = [
         result
-        for i, result in enumerate(_adjusted([*first, *closer], known))
+        for i, result in enumerate(adjusted([*first, *closer], known))
         if i >= len(first) or result.cue not in surpassed
     ]
-    results = (*together, *_adjusted(alone, known, possible - len(alone)), *_adjusted(second, known))
+    results = (*together, *adjusted(alone, known, possible - len(alone)), *adjusted(second, known))
     return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes), pointed)
+
+
+def unfit(row: Cue, subjects: TestedProbe) -> str:
+    """Why the images do not suit a cue, in words; nothing where they do."""
+    side = min(subjects.images.shape[2:])
+    if subjects.images.ndim != 4:
+        return "cues are made for images (n, c, H, W), not for signals or volumes"
+    if side < row.smallest:
+        return f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}"
+    return ""
 
 
 def testable(row: Cue, subjects: TestedProbe) -> tuple[Collection[int], str]:
     """The classes that a cue can be tested on, and why it cannot be tested, in words, where it cannot."""
     present = sorted(set(subjects.labels.tolist()))
-    side = min(subjects.images.shape[2:])
-    if subjects.images.ndim != 4:
-        return present, "cues are made for images (n, c, H, W), not for signals or volumes"
-    if side < row.smallest:
-        return (
-            present,
-            f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}",
-        )
+    reason = unfit(row, subjects)
+    if reason:
+        return present, reason
     if len(present) < 2:
         return present, f"all images of the probe are of class {present[0]}; conflicts need two classes"
-    if row.feature:
+    if row.feature and isinstance(subjects.means, ClassMeans):
         known = [label for label in present if label in set(subjects.means.known(int(subjects.among)))]
         if len(known) < 2:
             needed = FEWEST_IMAGES + subjects.among
@@ -152,18 +164,37 @@ def choose_cues(cues: str | Collection[str], argument: str = "cues") -> dict[str
     return {name: row for name, row in CUES.items() if any(name.startswith(key) for key in cues)}
 
 
-def check_subjects(probe: Probe) -> Labels:
+def check_subjects(probe: Probe, task: str = MULTICLASS.name) -> Truth:
     """The probe's labels.
 
+    Args:
+        task: A key of ``TASKS``.
+
     Raises:
-        ValueError: There are none, or only those of one class; or a mask holds no object.
+        ValueError: There are none, or only those of one class, or they do not fit the task; or the task is
+            "regression".
     """
+    if task == REGRESSION.name:
+        raise ValueError(f"task: {NUMBERS}")
     if probe.labels is None:
         raise ValueError(
             "labels: the probe has none; shortcut tests need the true class of each image: "
             "Probe(images, labels)."
         )
-    if len(probe.labels.unique()) < 2:
+    are_several = TASKS[task].several
+    if are_several != (probe.labels.ndim == 2):
+        raise ValueError(
+            f"labels: got {tuple(probe.labels.shape)} and task={task!r}, which needs {TASKS[task].label}; "
+            f"give task={'multiclass' if are_several else 'multilabel'!r}."
+        )
+    if are_several:
+        flags = label_flags(probe.labels)
+        if not ((flags == 0).any(dim=0) & (flags == 1).any(dim=0)).any():
+            raise ValueError(
+                f"labels: of {flags.shape[1]} labels none is there in one image and missing in another; "
+                "a conflict needs both in the probe."
+            )
+    elif len(probe.labels.unique()) < 2:
         raise ValueError(
             f"labels: all {len(probe)} images are of class {int(probe.labels[0])}; "
             "a conflict needs two classes in the probe."
@@ -177,7 +208,7 @@ def most_common(labels: Labels) -> list[int]:
     return sorted(counts, key=lambda label: (-counts[label], label))[:MOST_CLASSES]
 
 
-def _counted(
+def counted(
     name: str,
     row: Cue,
     only: int | None,
@@ -187,6 +218,12 @@ def _counted(
     confidence: PerRow,
     classes: int,
 ) -> Result:
+    """A cue's answers (m,), counted.
+
+    Args:
+        only: The only class that gave the cue; None where all did.
+        classes: How many the model tells apart.
+    """
     hosts, donors = subjects.labels[pairs.hosts], subjects.labels[pairs.donors]
     # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what
     # was sampled.
@@ -233,13 +270,13 @@ def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[li
     return [(cue, label) for _, cue, label in sorted(winning, reverse=True)[:MOST_SUSPECTS]], len(single)
 
 
-def _clearest(results: Sequence[Result], most: float) -> Result | None:
+def clearest(results: Sequence[Result], most: float) -> Result | None:
     """The smallest p-value, not adjusted, if it is at most ``most``."""
     best = min(results, key=lambda result: result.tally.p_value, default=None)
     return best if best is not None and best.tally.p_value <= most else None
 
 
-def _adjusted(results: Sequence[Result], known: Collection[FindingKey], untested: int = 0) -> list[Result]:
+def adjusted(results: Sequence[Result], known: Collection[FindingKey], untested: int = 0) -> list[Result]:
     """p-values adjusted for how many tests their family made or, to choose which, left; and for how many
     families there are.
     """

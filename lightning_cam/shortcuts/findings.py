@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-FindingKey = tuple[str, int | None]  # a cue, and the only class that gave it; None where all did
+# A cue, and the only class that gave it, or the label that was tested; None where all classes gave it.
+FindingKey = tuple[str, int | None]
 LOOKS_TO_WARN = 2
 REST = 2  # looks without stage 2, after one with it, unless stage 1 finds something new
 
@@ -26,9 +27,11 @@ class Finding:
         p_value: Of cues that win no more than their row's ``null``, adjusted for all that were tested at this
             look.
         classes: Names of the classes whose cue wins more of its conflicts than the cue's row allows.
-        label: The only class that was tested as donor; None where all were.
+        label: The only class that was tested as donor, or the label that was tested against the rest; None
+            where all classes were.
         looks: At how many looks in a row the rule held.
         since: The epoch of the first of them; None outside a fit.
+        of: Of several labels per image, the name of the one that was tested; else empty.
     """
 
     cue: str
@@ -42,6 +45,7 @@ class Finding:
     label: int | None = None
     looks: int = 1
     since: int | None = None
+    of: str = ""
 
     @property
     def key(self) -> FindingKey:
@@ -56,12 +60,14 @@ class Finding:
     @property
     def statement(self) -> str:
         """What was measured, in a sentence, and no more."""
-        whose = f" of class {self.classes[0]!r}" if self.label is not None and self.classes else ""
+        is_one_class = self.label is not None and self.classes and not self.of
+        whose = f" of class {self.classes[0]!r}" if is_one_class else ""
         when = [f"{self.looks} looks in a row"] if self.looks > 1 else []
         if self.since is not None:
             when.append(f"since epoch {self.since}")
         counted = f"donor {self.donor}, host {self.host}" + (f"; {', '.join(when)}" if when else "")
-        return f"cue {self.cue!r}{whose} decides {100 * self.dominance:.0f} % of conflicts ({counted})"
+        of = f"{self.of}: " if self.of else ""
+        return f"{of}cue {self.cue!r}{whose} decides {100 * self.dominance:.0f} % of conflicts ({counted})"
 
     def same(self, other: "Finding") -> bool:
         """Whether both name the same cue, of the same class where only one was tested."""

@@ -10,9 +10,11 @@ from torch import Tensor
 from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.class_means import ClassMeans, Weighted, weighted
+from lightning_cam.shortcuts.counts import label_answers
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import dilated
-from lightning_cam.typing import Images, Index, Labels, Masks, Outputs, PerRow, Rows, Saliency
+from lightning_cam.shortcuts.label_effects import LabelEffects
+from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, Rows, Saliency
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
 
@@ -22,28 +24,51 @@ class TestedProbe:
     """The probe, on the model's device, with all that cues may need.
 
     Args:
-        predicted: The classes that the model answers to the images as they are.
-        means: Class means, over the validation or over the probe.
+        labels: (n,) true classes; or, of several labels per image, those that are tested: (n, K) zeros and
+            ones, -1 where one is not known.
+        predicted: What the model answers to the images as they are, likewise.
+        means: Class means, over the validation or over the probe; of several labels what each adds.
         among: Whether the probe's images are all that is behind the means: then each host is left out of its
             own class.
         ranks: The processes among which transplants are shared.
+        columns: Of several labels per image, which columns of the scores are tested; None where an image has
+            one class.
+        left_out: Those that are not.
     """
 
     images: Images
-    labels: Labels
-    predicted: Labels
+    labels: Labels | Flags
+    predicted: Labels | Flags
     masks: Masks | None
     saliency: Saliency | None
-    means: ClassMeans
+    means: ClassMeans | LabelEffects
     among: bool
     ranks: Ranks = ALONE
+    columns: tuple[int, ...] | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def right(self) -> Tensor:
-        """(n,) which images the model gets right: only these are hosts, as a weak model would seem to follow
-        anything.
+        """(n,) which images the model gets right, or (n, K) for which labels: only these are hosts, as a weak
+        model would seem to follow anything.
         """
-        return self.predicted == self.labels
+        return (self.predicted == self.labels) & (self.labels >= 0)
+
+    @property
+    def hosts(self) -> int:
+        """How many images are hosts, of several labels for one of them at least."""
+        return int((self.right if self.columns is None else self.right.any(dim=1)).sum())
+
+    def read(self, scores: Outputs) -> tuple[Tensor, Tensor]:
+        """What scores (m, C) answer, and the probability of it: (m,) classes, or (m, K) labels."""
+        if self.columns is None:
+            best = class_probabilities(scores).max(dim=1)
+            return best.indices, best.values
+        return label_answers(scores[:, list(self.columns)])
+
+    def of_label(self, place: int) -> "TestedProbe":
+        """The label in column ``place`` of the tested ones against the rest, as two classes."""
+        return replace(self, labels=self.labels[:, place], predicted=self.predicted[:, place], columns=None)
 
     @cached_property
     def precise(self) -> Images:
@@ -136,7 +161,8 @@ def transplants(
         sham: Take class means the other way round: a change as large, away from the donor's class.
     """
     lowest, highest = subjects.range
-    own = weighted(cue.feature, subjects.images, subjects.masks) if cue.feature and subjects.among else None
+    is_left_out = cue.feature and subjects.among and isinstance(subjects.means, ClassMeans)
+    own = weighted(cue.feature, subjects.images, subjects.masks) if is_left_out else None
     for hosts, donors in zip(pairs.hosts.split(max_batch), pairs.donors.split(max_batch), strict=True):
         pair = _pair(cue, subjects, hosts, donors, own)
         if sham and cue.feature:
@@ -147,20 +173,22 @@ def transplants(
 
 def answers(
     cue: Cue, subjects: TestedProbe, pairs: Pairing, ask: Ask, max_batch: int, sham: bool = False
-) -> tuple[Labels, PerRow]:
-    """(m,) the classes that the model answers to the transplants, and (m,) their probabilities, in [0, 1]."""
+) -> tuple[Tensor, Tensor]:
+    """What the model answers to the transplants, and the probabilities of it, in [0, 1]: (m,) classes, or of
+    several labels (m, K).
+    """
     count, ranks = len(pairs.hosts), subjects.ranks
     if not count:
-        return pairs.hosts, subjects.precise.new_zeros(0)
+        return subjects.labels[:0], subjects.precise.new_zeros(subjects.labels[:0].shape)
     rows = ranks.share(count, pairs.hosts.device)
     own = Pairing(pairs.hosts[rows], pairs.donors[rows])
 
-    def answered() -> tuple[Labels, PerRow]:
+    def answered() -> tuple[Tensor, Tensor]:
         found = [
-            class_probabilities(ask(made, hosts)).max(dim=1)
+            subjects.read(ask(made, hosts))
             for made, hosts in transplants(cue, subjects, own, max_batch, sham)
         ]
-        return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+        return torch.cat([predicted for predicted, _ in found]), torch.cat([sure for _, sure in found])
 
     predicted, confidence = ranks.together(answered)
     return ranks.whole(predicted, count), ranks.whole(confidence, count)
@@ -171,11 +199,14 @@ def _pair(cue: Cue, subjects: TestedProbe, hosts: Index, donors: Index, own: Wei
         return (None, None) if part is None else (part[hosts], part[donors])
 
     means: tuple[Tensor | None, Tensor | None] = (None, None)
-    if cue.feature:
+    average = subjects.means
+    if cue.feature and isinstance(average, ClassMeans):
         without = None if own is None else (own[0][hosts], own[1][hosts])
         means = (
-            subjects.means.of(cue.feature, subjects.labels[hosts], without),
-            subjects.means.of(cue.feature, subjects.labels[donors]),
+            average.of(cue.feature, subjects.labels[hosts], without),
+            average.of(cue.feature, subjects.labels[donors]),
         )
+    elif cue.feature and isinstance(average, LabelEffects):
+        means = average.of(cue.feature, hosts, donors)
     images = subjects.precise
     return Pair(images[hosts], images[donors], *means, *both(subjects.objects), *both(subjects.saliency))

@@ -1,6 +1,7 @@
 """How the model answers a part of each image: its border alone, its patches shuffled."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -58,26 +59,58 @@ PARTS: dict[str, Callable[[Images], Images]] = {"border_only": border_only, "shu
 
 
 def observe(report: ShortcutReport, ask: Ask, *, classes: int, max_batch: int) -> ShortcutReport:
-    """The report with its ``offers`` and its ``agreement``; as it was where the images are no pictures, or
-    too small.
+    """The report with its ``offers`` and its ``agreement``, of several labels each one's too; as it was where
+    the images are no pictures, or too small, or no label is tested.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
         classes: How many the model tells apart.
     """
     subjects = report.subjects
-    if subjects.images.ndim != 4 or min(subjects.images.shape[2:]) < SMALLEST:
+    if subjects.images.ndim != 4 or min(subjects.images.shape[2:]) < SMALLEST or subjects.columns == ():
         return report
     everyone = torch.arange(len(subjects.images), device=subjects.images.device)
-    agreement = {}
+    answered = {}
     for name, part in PARTS.items():
         seen = Cue(partial(_of_hosts, part=part), 2, "B", name)
-        predicted, _ = answers(seen, subjects, Pairing(everyone, everyone), ask, max_batch)
-        agreement[name] = kappa(subjects.predicted, predicted, classes)
-    offers = {
-        name: label_skill(features(subjects.precise), subjects.labels) for name, features in OFFERS.items()
-    }
-    return replace(report, offers=offers, agreement=agreement, passes=report.passes + len(PARTS))
+        answered[name], _ = answers(seen, subjects, Pairing(everyone, everyone), ask, max_batch)
+    features = {name: feature(subjects.precise) for name, feature in OFFERS.items()}
+    passes = report.passes + len(PARTS)
+    if subjects.columns is None:
+        offers = {name: label_skill(values, subjects.labels) for name, values in features.items()}
+        agreement = {name: kappa(subjects.predicted, found, classes) for name, found in answered.items()}
+        return replace(report, offers=offers, agreement=agreement, passes=passes)
+    label_offers: dict[int, dict[str, float]] = {}
+    label_agreement: dict[int, dict[str, float]] = {}
+    for place, column in enumerate(subjects.columns):
+        labels, predicted = subjects.labels[:, place], subjects.predicted[:, place]
+        known, told = labels >= 0, predicted >= 0
+        label_offers[column] = {
+            name: label_skill(values[known], labels[known]) for name, values in features.items()
+        }
+        both = {name: told & (found[:, place] >= 0) for name, found in answered.items()}
+        label_agreement[column] = {
+            name: kappa(predicted[both[name]], found[both[name], place], classes=2)
+            for name, found in answered.items()
+        }
+    return replace(
+        report,
+        offers=_largest(label_offers),
+        agreement=_largest(label_agreement),
+        label_offers=label_offers,
+        label_agreement=label_agreement,
+        passes=passes,
+    )
+
+
+def _largest(by_label: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """Of each name the largest value over labels; none that is not finite."""
+    found: dict[str, float] = {}
+    for values in by_label.values():
+        for name, value in values.items():
+            if math.isfinite(value):
+                found[name] = max(value, found.get(name, value))
+    return found
 
 
 def _of_hosts(pair: Pair, part: Callable[[Images], Images]) -> Images:

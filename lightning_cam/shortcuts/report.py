@@ -1,5 +1,6 @@
 """What transplants showed: every test, findings, a table, and pictures of the evidence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -7,58 +8,16 @@ from PIL.Image import Image
 from torch import Tensor
 
 from lightning_cam.checks import Normalization, class_name
-from lightning_cam.shortcuts.counts import Counts
-from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.features import GRID
 from lightning_cam.shortcuts.findings import Finding, FindingKey
+from lightning_cam.shortcuts.label_effects import LabelEffects
 from lightning_cam.shortcuts.pairing import Pairing, TestedProbe, transplants
+from lightning_cam.shortcuts.result import Result
 from lightning_cam.visualization.canvas import DrawOne, drawable
 from lightning_cam.visualization.shortcut import ClassRow, Triple, draw_sheet
 
 TRIPLES = 4
 MOST_FOLLOWED = 8  # classes that a finding's text names
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One cue's test.
-
-    Args:
-        cue: A key of ``CUES``.
-        row: Its row.
-        label: The only class that gave the cue; None where all did.
-        tally: The counts.
-        pairs: Who received from whom.
-        predicted: (m,) what the model answered.
-        confidence: (m,) the probabilities of these answers, in [0, 1].
-        by_class: The counts of each class that gave the cue.
-        p_value: Adjusted for all tests of the look.
-    """
-
-    cue: str
-    row: Cue
-    label: int | None
-    tally: Counts
-    pairs: Pairing
-    predicted: Tensor
-    confidence: Tensor
-    by_class: dict[int, Counts]
-    p_value: float = 1.0
-
-    @property
-    def key(self) -> FindingKey:
-        """What tells the tests of one look apart."""
-        return self.cue, self.label
-
-    @property
-    def winning(self) -> list[int]:
-        """The classes whose cue wins more of its conflicts than the row allows."""
-        return [label for label, own in self.by_class.items() if own.dominance > own.null]
-
-    @property
-    def holds(self) -> bool:
-        """Whether the rule holds."""
-        return self.tally.holds(self.p_value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +36,8 @@ class ShortcutReport:
             Empty if not measured.
         agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not
             measured.
+        label_offers: Of several labels per image each one's, by label and name; ``offers`` has the largest.
+        label_agreement: Likewise.
     """
 
     results: tuple[Result, ...]
@@ -87,6 +48,8 @@ class ShortcutReport:
     pointed: FindingKey | None = None
     offers: dict[str, float] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
+    label_offers: dict[int, dict[str, float]] = field(default_factory=dict)
+    label_agreement: dict[int, dict[str, float]] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -100,9 +63,12 @@ class ShortcutReport:
 
     @property
     def dominances(self) -> dict[str, float]:
-        """Each cue's dominance, the larger where one class was tested too; NaN where there was no
-        conflict.
+        """Each cue's dominance, the larger where one class was tested too, and of several labels that of the
+        clearest test; NaN where there was no conflict.
         """
+        if self.subjects.columns is not None:
+            order = sorted(self.results, key=lambda result: (-result.tally.p_value, result.tally.donor))
+            return {result.cue: result.tally.dominance for result in order}
         found: dict[str, float] = {}
         for result in self.results:
             known = found.get(result.cue, float("nan"))
@@ -116,15 +82,16 @@ class ShortcutReport:
 
     @property
     def hosts(self) -> int:
-        """How many images the model gets right."""
-        return int(self.subjects.right.sum())
+        """How many images the model gets right, of several labels in one of them at least."""
+        return self.subjects.hosts
 
     @property
     def cells(self) -> list[list[float]] | None:
-        """The 4 x 4 map of dominance; None where no cell was tested."""
-        found = {
-            result.cue: result.tally.dominance for result in self.results if result.cue.startswith("cell_")
-        }
+        """The 4 x 4 map of dominance; None where no cell was tested, or each label has a map of its own."""
+        return self._cells([result for result in self.results if self.subjects.columns is None])
+
+    def _cells(self, results: Sequence[Result]) -> list[list[float]] | None:
+        found = {result.cue: result.tally.dominance for result in results if result.cue.startswith("cell_")}
         if not found:
             return None
         return [
@@ -134,6 +101,12 @@ class ShortcutReport:
     def name(self, label: int) -> str:
         """The class' name, or its number."""
         return class_name(self.class_names, label)
+
+    def name_of(self, result: Result, key: int) -> str:
+        """What a key of ``result.by_class`` is called."""
+        if self.subjects.columns is None or result.label is None:
+            return self.name(key)
+        return f"{'with' if key else 'without'} {self.name(result.label)}"
 
     def table(self) -> str:
         """Every test, as text."""
@@ -155,13 +128,22 @@ class ShortcutReport:
             f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; "
             f"{self.passes:.1f} forward passes"
         )
-        observed = {
-            "the data alone tell the label by": self.offers,
-            "the model agrees with itself (kappa) on": self.agreement,
-        }
+        observed = [
+            ("the data alone tell the label by", self.offers),
+            ("the model agrees with itself (kappa) on", self.agreement),
+        ]
+        if self.subjects.columns is not None:
+            tell, agree = self.label_offers.items(), self.label_agreement.items()
+            observed = [
+                *((f"the data alone tell {self.name(label)} by", values) for label, values in tell),
+                *(
+                    (f"of {self.name(label)} the model agrees with itself (kappa) on", values)
+                    for label, values in agree
+                ),
+            ]
         without_alarm = [
             f"without alarm: {what} {', '.join(f'{name} {value:.2f}' for name, value in values.items())}"
-            for what, values in observed.items()
+            for what, values in observed
             if values
         ]
         return "\n".join([*lines, f"{tested} of the probe.", *self.notes, *without_alarm])
@@ -170,11 +152,12 @@ class ShortcutReport:
         """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share
         first.
         """
-        classes = [
-            (label, own) for label, own in self.result_of(finding).by_class.items() if own.donor + own.host
-        ]
+        result = self.result_of(finding)
+        classes = [(label, own) for label, own in result.by_class.items() if own.donor + own.host]
         first = sorted(classes, key=lambda row: -row[1].dominance)[:MOST_FOLLOWED]
-        return "; ".join(f"{self.name(label)}: donor {own.donor}, host {own.host}" for label, own in first)
+        return "; ".join(
+            f"{self.name_of(result, label)}: donor {own.donor}, host {own.host}" for label, own in first
+        )
 
     def result_of(self, finding: Finding) -> Result:
         """The test behind a finding."""
@@ -190,61 +173,74 @@ class ShortcutReport:
         """
         result, subjects = self.result_of(finding), self.subjects
         hosts, donors = result.pairs.hosts, result.pairs.donors
-        wins = result.predicted == subjects.labels[donors]
+        columns = subjects.columns
+        place = None if columns is None or result.label is None else columns.index(result.label)
+        known = subjects.labels if place is None else subjects.labels[:, place]
+        wins = result.predicted == known[donors]
         # The clearest first, each of another donor class where there are as many.
         order = sorted(wins.nonzero()[:, 0].tolist(), key=lambda i: -float(result.confidence[i]))
-        by_class = {int(subjects.labels[donors[i]]): i for i in reversed(order)}
+        by_class = {int(known[donors[i]]): i for i in reversed(order)}
         chosen = torch.tensor(
             list(dict.fromkeys([*reversed(by_class.values()), *order]))[:TRIPLES], device=hosts.device
         )
         shown = Pairing(hosts[chosen], donors[chosen])
         made = torch.cat([rows for rows, _ in transplants(result.row, subjects, shown, len(chosen))])
-        given = subjects.images[shown.donors]
-        pattern, names = subjects.images[:0].float(), []
-        if result.row.feature == "image":
-            classes = subjects.labels[shown.donors].unique().tolist()
-            means = {
-                label: subjects.means.of("image", subjects.labels.new_tensor([label]))
-                for label in subjects.means.counts
-            }
-            everyone = torch.cat(list(means.values())).nanmean(dim=0, keepdim=True)
-            pattern = torch.cat([(means[label] - everyone).nan_to_num(0.0) for label in classes])
-            names = [f"{self._drawn(label)} less the mean of all" for label in classes]
+        pattern, names = self._pattern(result, shown, place)
         triples = [
             Triple(
-                self._drawn(int(subjects.labels[hosts[i]])),
-                self._drawn(int(subjects.labels[donors[i]])),
-                self._drawn(int(result.predicted[i])),
+                self._drawn(result, int(known[hosts[i]])),
+                self._drawn(result, int(known[donors[i]])),
+                self._drawn(result, int(result.predicted[i])),
                 float(result.confidence[i]),
                 follows=True,
             )
             for i in chosen.tolist()
         ]
         rows = [
-            ClassRow(self._drawn(label), own.dominance, own.donor, own.host, label in result.winning)
+            ClassRow(self._drawn(result, label), own.dominance, own.donor, own.host, label in result.winning)
             for label, own in result.by_class.items()
         ]
         header = (f"shortcut · {when} · {finding.level}", f"{finding.statement}: {result.row.meaning}.")
+        cells = self._cells([other for other in self.results if other.label == result.label or place is None])
         return draw_sheet(
             subjects.images[shown.hosts],
-            given,
+            subjects.images[shown.donors],
             made,
             triples,
             pattern,
             names,
-            self.cells,
+            cells,
             rows,
             header,
             normalization,
         )
 
-    def _drawn(self, label: int) -> str:
-        name = self.name(label)
-        return name if drawable(name) else f"class {label}"
+    def _pattern(self, result: Result, shown: Pairing, place: int | None) -> tuple[Tensor, list[str]]:
+        """What average images differ by, and what it is called; nothing where the cue is of another kind."""
+        subjects = self.subjects
+        means = subjects.means
+        if result.row.feature != "image":
+            return subjects.images[:0].float(), []
+        if isinstance(means, LabelEffects):
+            label = self._drawn(result, 1).removeprefix("with ")
+            return means.effect("image", place or 0).nan_to_num(0.0), [f"what {label} adds"]
+        classes = subjects.labels[shown.donors].unique().tolist()
+        each = {label: means.of("image", subjects.labels.new_tensor([label])) for label in means.counts}
+        everyone = torch.cat(list(each.values())).nanmean(dim=0, keepdim=True)
+        pattern = torch.cat([(each[label] - everyone).nan_to_num(0.0) for label in classes])
+        return pattern, [f"{self._drawn(result, label)} less the mean of all" for label in classes]
+
+    def _drawn(self, result: Result, key: int) -> str:
+        name = self.name_of(result, key)
+        if drawable(name):
+            return name
+        is_label = self.subjects.columns is not None
+        return f"{'with' if key else 'without'} label {result.label}" if is_label else f"class {key}"
 
     def _finding(self, result: Result) -> Finding:
         count = result.tally
-        classes = tuple(self.name(label) for label in result.winning)
+        classes = tuple(self.name_of(result, label) for label in result.winning)
+        is_label = self.subjects.columns is not None and result.label is not None
         return Finding(
             result.cue,
             result.row.tier,
@@ -255,4 +251,5 @@ class ShortcutReport:
             result.p_value,
             classes,
             result.label,
+            of=self.name(result.label) if is_label and result.label is not None else "",
         )

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from support.planted import fit, tagged
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugin_util import markdown_to_safe_html
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_cam import CAMMonitor, Probe, ShortcutTests
@@ -105,6 +106,79 @@ def test_one_class_says_what_is_missing(tmp_path: Path) -> None:
 def test_no_labels_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no shortcut tests: labels: the probe has none"):
         fit(tmp_path, CAMMonitor(probe=Probe(tagged().tensors[0])))
+
+
+def takes_twelve(module: Any, images: Tensor) -> Tensor:
+    if len(images) not in (1, 12):  # the layer is found with one
+        raise RuntimeError(f"12 images at once, not {len(images)}")
+    return module(images)
+
+
+def knows(dataset: TensorDataset, since: int = 0) -> Any:
+    """A network that refuses images that are not in the data set, from an epoch on."""
+    known = dataset.tensors[0]
+
+    def answer(module: Any, images: Tensor) -> Tensor:
+        is_known = (images[:, None] == known).flatten(2).all(dim=2).any(dim=1)
+        if module.current_epoch >= since and not is_known.all():
+            raise LookupError("an image that nobody gave me")
+        return module(images)
+
+    return answer
+
+
+def one_is_wrong() -> TensorDataset:
+    """24 images, of which the model, which reads the tag, gets 23 right: so there are 23 hosts."""
+    images, labels = tagged(24).tensors
+    return TensorDataset(images, torch.cat([(labels[:1] + 1) % 3, labels[1:]]))
+
+
+def looked_at(logger: TensorBoardLogger) -> EventAccumulator:
+    found = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
+    found.Reload()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("network", "cause"),
+    [
+        (takes_twelve, r"RuntimeError: 12 images at once, not \d+"),
+        (knows(one_is_wrong()), "LookupError: an image that nobody gave me"),
+    ],
+    ids=["a fixed batch", "no other images"],
+)
+def test_an_error_in_the_tests_switches_off_the_tests_alone(network: Any, cause: str, tmp_path: Path) -> None:
+    logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=24, network=network)
+    watching = EarlyStopping("cam/shortcut/cell_0_0", patience=9)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = fit(tmp_path, monitor, one_is_wrong(), logger=logger, callbacks=[monitor, watching])
+    said = [str(warning.message) for warning in caught if "CAMMonitor" in str(warning.message)]
+    off = [words for words in said if "switched" in words]
+    assert len(off) == 1
+    assert re.search(rf"shortcut tests are switched off in epoch 0; .*\({cause}\)\. .*shortcuts=None", off[0])
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
+    found = looked_at(logger)
+    assert [image.step for image in found.Images("cam/overlay")] == [1, 3, 5]
+    assert [event.step for event in found.Scalars("cam/entropy")] == [1, 3, 5]
+    assert [event.value for event in found.Scalars("cam/shortcut/cell_0_0")] == [0.0] * 3
+    assert {"cam/offer/corners", "cam/agreement/shuffled"} <= set(fitted.callback_metrics)
+    # The remedy that it names: nothing is said any more.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, CAMMonitor(probe=24, network=network, shortcuts=None), one_is_wrong())
+    assert not [warning for warning in caught if "switched" in str(warning.message)]
+
+
+def test_what_was_found_before_an_error_stays(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    monitor = CAMMonitor(probe=24, network=knows(tagged(), since=2))
+    with pytest.warns(UserWarning, match="shortcut tests are switched off in epoch 2"):
+        fit(tmp_path, monitor, logger=logger, max_epochs=4)
+    assert [event.value for event in looked_at(logger).Scalars("cam/shortcut/cell_0_0")] == [1.0] * 4
+    (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]
+    assert (cell.level, cell.looks) == ("warning", 2)
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

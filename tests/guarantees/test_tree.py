@@ -33,6 +33,7 @@ ELSEWHERE = {
     "report/record.py": "a run is told from a checkpoint in report/test_main.py and callbacks/test_report.py",
     "report/settings.py": "what a page says of settings is read in report/test_page.py",
     "report/template.py": "the page is read in report/test_page.py and used in report/test_browser.py",
+    "shortcuts/result.py": "what a test counts and holds is compared in shortcuts/test_examine.py and test_report.py",
     "typing.py": "names of shapes, which are checked at every call in every test",
     "visualization/prepared.py": "images under maps are compared pixel by pixel in visualization/test_overlay.py",
     "visualization/canvas.py": "its constants and letters are found again in the pixels of every sheet",

@@ -83,6 +83,17 @@ def test_shared_transplants_count_as_those_of_one_process(tmp_path: Path) -> Non
     assert max(tests.values()) == 1.0
 
 
+def test_shortcut_tests_that_fail_on_one_rank_end_on_both_and_looks_go_on(tmp_path: Path) -> None:
+    pair = two_ranks(tmp_path, "tests fail on rank 1")["tests fail on rank 1"]
+    alike(pair)
+    (off,) = [words for words in pair[0]["warnings"] if "switched" in words]
+    assert "shortcut tests are switched off in epoch 0" in off
+    assert "RankError: rank 1: LookupError: planted" in off
+    assert epochs(pair[0]) == [-1, 0, 1, 2]
+    assert pair[0]["findings"] == []
+    assert pair[0]["scalars"]["cam/shortcut/cell_0_0"] == 0.0
+
+
 def test_class_means_are_summed_over_ranks(tmp_path: Path) -> None:
     pair = two_ranks(tmp_path, "means")["means"]
     monitor = CAMMonitor(probe=24)

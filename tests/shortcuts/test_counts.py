@@ -8,7 +8,15 @@ import pytest
 import torch
 from reference import cues as book
 
-from lightning_cam.shortcuts.counts import Counts, binomial_tail, holm, tally
+from lightning_cam.shortcuts.counts import (
+    Counts,
+    binomial_tail,
+    conflicts,
+    holm,
+    label_answers,
+    label_flags,
+    tally,
+)
 
 COUNTS = [(9, 1, 2), (30, 10, 5), (0, 7, 3), (5, 0, 0), (0, 0, 4), (0, 0, 0), (210, 90, 60)]
 SHARES = [Fraction(1, 2), Fraction(1, 3)]
@@ -121,3 +129,28 @@ def test_holm_keeps_the_order_and_never_lowers():
     adjusted = holm(p_values)
     assert adjusted == sorted(adjusted)
     assert all(before <= after <= 1 for before, after in zip(p_values, adjusted, strict=True))
+
+
+def test_labels_that_are_not_known_are_marked():
+    given = torch.tensor([[0.0, 1.0, torch.nan], [1.0, -1.0, 0.0]])
+    assert label_flags(given).tolist() == [[0, 1, -1], [1, -1, 0]]
+    assert label_flags(torch.tensor([[True, False]])).tolist() == [[1, 0]]
+
+
+def test_the_sign_of_a_logit_answers_a_label():
+    answers, sure = label_answers(torch.tensor([[2.0, -2.0, 0.0, torch.nan, torch.inf]]))
+    assert answers.tolist() == [[1, 0, 0, -1, 1]]
+    one = 1 / (1 + math.exp(-2))
+    assert sure[0].tolist() == pytest.approx([one, one, 0.5, math.nan, 1.0], nan_ok=True)
+
+
+def test_a_conflict_needs_two_known_labels_that_differ_and_a_host_that_is_right():
+    labels = torch.tensor([[0, 0, 1], [1, -1, 1], [1, 1, 0]])
+    right = torch.tensor([[True, True, False], [True, False, True], [False, True, True]])
+    hosts, donors = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 2, 0])
+    assert conflicts(labels, right, hosts, donors).tolist() == [
+        [True, False, False],  # not known of the donor; alike
+        [True, True, False],  # answered wrongly
+        [False, False, True],  # alike; not known of the host, so not right
+        [False, True, True],  # answered wrongly
+    ]

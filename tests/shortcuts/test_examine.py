@@ -16,7 +16,7 @@ from lightning_cam.shortcuts.findings import (
     FindingKey,
     FindingTracker,
 )
-from lightning_cam.shortcuts.report import Result
+from lightning_cam.shortcuts.result import Result
 
 
 def levels(count: int = 72, classes: int = 9) -> tuple[pairing.TestedProbe, ClassMeans]:

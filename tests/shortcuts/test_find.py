@@ -137,6 +137,95 @@ def test_several_labels_are_one_against_the_rest() -> None:
         assert "cell_0_0" in found(report)
 
 
+def two_each() -> tuple[Tensor, Tensor]:
+    """Images with two of three tags in the corner; labels (36, 3)."""
+    images, labels = tagged()
+    images[torch.arange(36), (labels + 1) % 3, :4, :4] += 3
+    one_hot = torch.nn.functional.one_hot
+    return images, one_hot(labels, 3) | one_hot((labels + 1) % 3, 3)
+
+
+class Present(Corner):
+    """Of each label whether it is there, as logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) - 1.5
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32, torch.bool, torch.uint8], ids=str)
+def test_zeros_and_ones_are_several_labels(kind: torch.dtype) -> None:
+    images, labels = two_each()
+    report = find_shortcuts(Present(), images, cues=["cell", "colour"], labels=labels.to(kind))
+    assert {(finding.cue, finding.label) for finding in report.findings} >= {
+        ("cell_0_0", label) for label in range(3)
+    }
+    (first, *_) = [finding for finding in report.findings if finding.label == 0]
+    assert first.statement.startswith("0: cue 'cell_0_0' decides 100 % of conflicts (donor ")
+    assert report.hosts == 36
+    same = find_shortcuts(Present(), Probe(images, labels), ["cell", "colour"], task="multilabel")
+    assert same.findings == report.findings
+
+
+def test_labels_that_nobody_knows_are_not_counted() -> None:
+    images, labels = two_each()
+    known = labels.float()
+    known[::4, 0] = torch.nan
+    report = find_shortcuts(Present(), images, cues=["colour_mean"], labels=known)
+    assert report.subjects.labels[::4, 0].tolist() == [-1] * 9
+    (first,) = [result for result in report.results if result.label == 0]
+    rows = torch.cat([first.pairs.hosts, first.pairs.donors])
+    assert len(rows) > 20
+    assert not set(rows.tolist()) & set(range(0, 36, 4))
+
+
+def test_masks_keep_the_objects_of_several_labels() -> None:
+    images, labels = two_each()
+    masks = torch.zeros(36, 16, 16, dtype=torch.bool)
+    masks[:, :4, :4] = True
+    report = find_shortcuts(Present(), Probe(images, labels, masks))
+    assert not {"background", "mean_image", "cell_0_0"} & found(report)
+    assert "background" in {result.cue for result in report.results}
+
+
+def test_several_labels_of_signals_are_no_pictures() -> None:
+    class Loud(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Conv1d(3, 3, 1)
+
+        def forward(self, signals: Tensor) -> Tensor:
+            return self.features(signals).mean(dim=2)
+
+    report = find_shortcuts(Loud(), torch.rand(36, 3, 32), labels=two_each()[1])
+    assert "cues are made for images (n, c, H, W), not for signals or volumes" in report.notes
+    assert not report.results
+
+
+def test_a_regression_is_refused_and_the_remedy_works() -> None:
+    """The number is how bright the corner is."""
+
+    class Brightness(Corner):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.features(images)[:, 0, :4, :4].mean(dim=(1, 2))
+
+    images, _ = tagged()
+    numbers = Brightness()(images).detach()
+    words = r"'regression' has no shortcut tests.* labels=\(labels > limit\).long\(\), scores=.*task='binary'"
+    for task in ("auto", "regression"):
+        with pytest.raises(ValueError, match=words):
+            find_shortcuts(Brightness(), images, labels=numbers, task=task)
+    limit = 1.5
+    report = find_shortcuts(
+        Brightness(),
+        images,
+        labels=(numbers > limit).long(),
+        scores=lambda output: output - limit,
+        task="binary",
+    )
+    assert report.hosts == 36
+    assert "cell_0_0" in found(report)
+
+
 def test_a_thousand_classes() -> None:
     images, labels = tagged()
     assert "cell_0_0" in found(find_shortcuts(Corner(classes=1000), Probe(images, labels)))
@@ -189,5 +278,18 @@ def test_bad_input_is_refused() -> None:
         find_shortcuts(Corner(), Probe(images, labels * 0))
     with pytest.raises(ValueError, match="not finite"):
         Probe(images * torch.nan, labels)
+    with pytest.raises(ValueError, match=r"task: no task 'multilable'; did you mean 'multilabel'"):
+        find_shortcuts(Corner(), images, labels=labels, task="multilable")
+    with pytest.raises(ValueError, match="labels: the probe has labels of its own"):
+        find_shortcuts(Corner(), Probe(images, labels), labels=labels)
+    several = two_each()[1]
+    with pytest.raises(ValueError, match=r"task='multiclass', which needs .*give task='multilabel'"):
+        find_shortcuts(Corner(), images, labels=several, task="multiclass")
+    with pytest.raises(ValueError, match=r"task='multilabel', which needs .*give task='multiclass'"):
+        find_shortcuts(Corner(), images, labels=labels, task="multilabel")
+    with pytest.raises(ValueError, match="labels: got 2 per image for a network with 3 scores"):
+        find_shortcuts(Corner(), images, labels=several[:, :2])
+    with pytest.raises(ValueError, match="of 3 labels none is there in one image and missing in another"):
+        find_shortcuts(Corner(), images, labels=several * 0)
     with pytest.raises(ValueError, match="did you mean 'border_8'"):
         find_shortcuts(Corner(), Probe(images, labels), cues=["bordr_8"])

@@ -1,8 +1,10 @@
 """Findings over several looks."""
 
+from dataclasses import replace
+
 from support.findings import finding
 
-from lightning_cam.shortcuts.findings import UNTESTED, follow, tracker_from, tracker_state
+from lightning_cam.shortcuts.findings import UNTESTED, FindingTracker, follow, tracker_from, tracker_state
 
 
 def test_one_look_is_a_notice_two_are_a_warning() -> None:
@@ -34,3 +36,15 @@ def test_stage_two_rests_where_it_would_tell_nothing_new() -> None:
     assert confirmed.pointed == ("mean_image", None)
     assert tracker_from(tracker_state(confirmed)) == confirmed
     assert tracker_from(tracker_state(UNTESTED)) == UNTESTED
+
+
+def test_a_label_is_named_before_its_cue() -> None:
+    found = replace(finding(label=4), of="Pneumonia", classes=("with Pneumonia",))
+    assert found.statement == "Pneumonia: cue 'border_8' decides 97 % of conflicts (donor 121, host 4)"
+    other = replace(found, label=5, of="Edema")
+    assert not found.same(other)
+    before = follow((), [found, other], ["border_8"], epoch=0)
+    after = follow(before, [found], ["border_8"], epoch=1)
+    assert [(one.of, one.level, one.looks) for one in after] == [("Pneumonia", "warning", 2)]
+    kept = tracker_from(tracker_state(FindingTracker(after)))
+    assert kept.findings == after
