@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_cam.checks import (
     Normalization,
+    as_plain,
     check_class_names,
     check_images,
     check_labels,
@@ -22,29 +23,24 @@ from lightning_cam.typing import Images, Masks, Truth
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The probe batch: images as the network gets them, normalized already.
+    """The probe batch: images as the network gets them, normalized already. Plain tensors, whatever came.
 
     Args:
-            images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
-    <<<<<<< HEAD
-            labels: (n,) true classes; (n, C) zeros and ones where an image has several, NaN where nobody knows;
-                (n,) or (n, C) numbers of a regression; or None. Kept as int64 (n,), else as float32.
-    =======
-            labels: (n,) true classes; (n, C) zeros and ones where an image may have several, NaN where one is not
-                known; or None.
-    >>>>>>> shortcuts
-            masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
-            class_names: One name per class, or None.
+        images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
+        labels: (n,) true classes; (n, C) zeros and ones where an image may have several, NaN where one is not
+            known; (n,) or (n, C) numbers of a regression; or None. Kept as int64 (n,), else as float32.
+        masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
+        class_names: One name per class, or None.
 
     Raises:
-            ValueError: A shape does not fit, labels are infinite, there are no images, or an image is not finite.
-            TypeError: Something is not a tensor.
+        ValueError: A shape does not fit, labels are infinite, there are no images, or an image is not finite.
+        TypeError: Something is not a tensor.
 
     Example:
-            >>> import torch
-            >>> probe = Probe(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]), class_names=("cat", "dog"))
-            >>> len(probe), probe.name(1)
-            (4, 'dog')
+        >>> import torch
+        >>> probe = Probe(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]), class_names=("cat", "dog"))
+        >>> len(probe), probe.name(1)
+        (4, 'dog')
     """
 
     images: Images
@@ -65,10 +61,11 @@ class Probe:
             )
         names = check_class_names(self.class_names)
         # Frozen: plain forms are set once, here.
+        object.__setattr__(self, "images", as_plain(self.images))
         if self.labels is not None:
-            object.__setattr__(self, "labels", plain_labels(self.labels))
+            object.__setattr__(self, "labels", plain_labels(as_plain(self.labels)))
         if self.masks is not None:
-            object.__setattr__(self, "masks", self.masks != 0)
+            object.__setattr__(self, "masks", as_plain(self.masks) != 0)
         object.__setattr__(self, "class_names", names)
 
     def __len__(self) -> int:
