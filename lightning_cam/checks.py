@@ -12,6 +12,15 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def as_plain(tensor: Tensor) -> Tensor:
+    """The same numbers as a plain tensor, without a copy.
+
+    Classes of the user's own, such as MONAI's MetaTensor, would stand in the checkpoint, which could then not
+    be loaded where their package is missing.
+    """
+    return tensor.as_subclass(Tensor)
+
+
 def class_name(names: Sequence[str] | None, label: int) -> str:
     """The class' name, or its number where it has none."""
     return names[label] if names is not None and 0 <= label < len(names) else str(label)

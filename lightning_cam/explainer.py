@@ -32,12 +32,13 @@ from lightning_cam.attribution.mapping import (
     together,
 )
 from lightning_cam.attribution.resolved_target import check_one_per_image
-from lightning_cam.attribution.running import check_runnable, like, watched
+from lightning_cam.attribution.running import check_runnable, check_still, like, watched
 from lightning_cam.attribution.target_layer import SMALLEST_MAP, TargetLayer, dimensions
 from lightning_cam.attribution.task import AUTO, TASKS
 from lightning_cam.attribution.task_decision import assumed_task, check_truth
 from lightning_cam.checks import (
     Normalization,
+    as_plain,
     check_class_names,
     check_images,
     check_labels,
@@ -117,14 +118,15 @@ def explain(
     if isinstance(images, Tensor) and images.ndim == expected - 1:
         images = images[None]
     check_images(images)
+    check_still(watched(model, reading), images)
     if images.ndim != expected:
         raise ValueError(
             f"images: got {describe(images)}; "
             f"the model's first convolution takes tensors of {expected} dimensions."
         )
     check_labels(labels, len(images), several=True)
-    images = like(images, watched(model, reading))
-    labels = None if labels is None else plain_labels(labels.to(images.device))
+    images = like(as_plain(images), watched(model, reading))
+    labels = None if labels is None else plain_labels(as_plain(labels).to(images.device))
     found = answer(config, model, images, labels, find_layers(config, model, images))
     found = {name: replace(explanation, class_names=names) for name, explanation in found.items()}
     for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):

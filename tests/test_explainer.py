@@ -609,7 +609,7 @@ NAN[2, 0, 3, 3] = float("nan")
         (
             {"images": pictures()[None]},
             ValueError,
-            r"images: got a float32 tensor \(1, 4, 3, 16, 16\); .* of 4 dim",
+            r"images: got a float32 tensor \(1, 4, 3, 16, 16\), clips or volumes, for a network of two-dim",
         ),
         (
             {"images": pictures()[None, None]},
@@ -804,3 +804,28 @@ def test_several_labels_of_any_dtype(dtype: torch.dtype) -> None:
     assert_close(found.labels, several.float())
     assert_close(found.cams, explain(net(), pictures(), target="label", labels=several).cams)
     assert found.cams[3].abs().max() == 0  # nothing is there to be explained
+
+
+def test_what_comes_back_is_of_plain_tensors() -> None:
+    class Theirs(Tensor):
+        pass
+
+    model, images = net(classes=3), pictures()
+    labels = torch.tensor([0, 1, 2, 0])
+    found = explain(model, images.as_subclass(Theirs), labels=labels.as_subclass(Theirs), target="label")
+    expected = explain(model, images, labels=labels, target="label")
+    kept = (found.images, found.cams, found.scores, found.target_classes, found.saliency)
+    assert {type(one) for one in kept} == {Tensor}
+    torch.testing.assert_close(found.cams, expected.cams, rtol=0, atol=0)
+
+    class Wraps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net(classes=3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.net(images.as_subclass(Theirs))
+
+    found = explain(Wraps(), images, labels=labels, target="label")
+    assert {type(one) for one in (found.cams, found.scores, found.saliency)} == {Tensor}
+    torch.testing.assert_close(found.cams, expected.cams, rtol=0, atol=0)

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from lightning_cam.attribution.config import ModelConfig, TargetLike
 from lightning_cam.attribution.evidence import Evidence
+from lightning_cam.attribution.fixed_batch import first_that_runs
 from lightning_cam.attribution.network import Cut, Network, precise
 from lightning_cam.attribution.preserve import in_full_precision, leaving_no_trace
 from lightning_cam.attribution.resolved_target import (
@@ -20,7 +21,7 @@ from lightning_cam.attribution.resolved_target import (
     check_target,
     resolve_target,
 )
-from lightning_cam.attribution.running import check_runnable, watched
+from lightning_cam.attribution.running import check_runnable, check_still, watched
 from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, named_layer
 from lightning_cam.devices import device_of
 from lightning_cam.selectors import describe
@@ -47,7 +48,7 @@ def find_layer(
     target_layer: str | None = None,
     config: ModelConfig = PLAIN,
 ) -> TargetLayer:
-    """The target layer: the one named, or the automatic one, found by forwards of the first image.
+    """The target layer: the one named, or the automatic one, found by forwards of one image, or of a batch.
 
     Names are those of the whole model, also where ``config.network`` says that a submodule runs alone.
 
@@ -61,16 +62,21 @@ def find_layer(
             f"model: {type(model).__name__} has lazy layers without weights; "
             "run it once before looking at it."
         )
+    check_still(watched(model, config), images)
     if target_layer is not None:
         return named_layer(model, target_layer)
-    network = Network(model, replace(config, max_batch=1), any_shape=True)
-    index = torch.zeros(1, dtype=torch.int64, device=images.device)
 
-    def answer() -> Outputs:
-        with leaving_no_trace(model):  # each time: what one question leaves behind would answer the next
-            return network.scores(images[:1].clone(), index)
+    def found_with(count: int) -> TargetLayer:
+        network = Network(model, replace(config, max_batch=count), any_shape=True)
+        index = torch.arange(count, device=images.device) % len(images)
 
-    return automatic_layer(model, answer, tuple(images.shape[2:]))
+        def answer() -> Outputs:  # each time without a trace: what is left would answer the next question
+            with leaving_no_trace(model):
+                return network.scores(images[index].clone(), index)
+
+        return automatic_layer(model, answer, tuple(images.shape[2:]), count)
+
+    return first_that_runs(found_with, config.max_batch or max(2, len(images)))
 
 
 @contextmanager
@@ -151,7 +157,7 @@ def scoring(
         parts = network.batches(images.clone(), everyone)
         outputs = torch.cat([network.scores(some, which) for some, which in parts])
         known = None if labels is None else labels.clone()
-        yield _scorer(network, resolve_target(target, outputs, known, network.task))
+        yield _scorer(network, resolve_target(target, outputs, known, network.reading.task))
 
 
 @contextmanager
@@ -237,7 +243,7 @@ def _evidences(
     settled = (
         target
         if isinstance(target, ResolvedTarget)
-        else resolve_target(target, outputs, labels, network.task)
+        else resolve_target(target, outputs, labels, network.reading.task)
     )
 
     # A model that runs its backbone under its own no_grad answers without a gradient although there is one:

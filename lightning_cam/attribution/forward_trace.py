@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_cam.attribution.layout import Layout, Size, first_tensor, layout
+from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_tensor, layout
+from lightning_cam.attribution.submodule import is_closed
+from lightning_cam.attribution.tokens import placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +48,32 @@ class Run:
 
 
 @contextmanager
-def recording(model: nn.Module, size: Size) -> Iterator[list[Run]]:
-    """Every submodule that yields a tensor for one image while the block runs, in the order in which they
-    finish.
+def recording(model: nn.Module, size: Size, count: int = 1) -> Iterator[list[Run]]:
+    """Every submodule that yields a tensor for so many images while the block runs, in the order in which
+    they finish.
     """
     trace: list[Run] = []
     handles = []
     try:
         for name, module in model.named_modules():
-            if name:
-                handles.append(module.register_forward_hook(_recorder(name, trace, size)))
+            if name and not is_closed(module):
+                handles.append(module.register_forward_hook(_recorder(name, trace, size, count, model)))
         yield trace
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _recorder(name: str, trace: list[Run], size: Size) -> Callable[..., None]:
+def _recorder(name: str, trace: list[Run], size: Size, count: int, model: nn.Module) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, output: Any) -> None:
         output = first_tensor(output)
         if isinstance(output, Tensor) and output.is_floating_point():
             shape = tuple(output.shape)
-            # Of one image: windows, heads and tokens that come first are no images.
-            trace.append(Run(name, module, shape, layout(module, shape, size) if shape[:1] == (1,) else None))
+            # Of the images: windows, heads and tokens that come first are none.
+            own = layout(module, shape, size) if shape[:1] == (count,) else None
+            if shape[:1] == (count,):
+                known = [run.shape[2:] for run in trace if isinstance(run.module, CONVOLUTIONS)]
+                own = placed(own, module, shape, known, model) or own
+            trace.append(Run(name, module, shape, own))
 
     return record

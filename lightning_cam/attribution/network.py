@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam.attribution.config import ModelConfig
-from lightning_cam.attribution.last_operation import last_operation
-from lightning_cam.attribution.layout import Layout, first_tensor, layout
+from lightning_cam.attribution.fixed_batch import BatchSize, FixedBatchError, RowsError
+from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_tensor
+from lightning_cam.attribution.output_reader import OutputReader
 from lightning_cam.attribution.outputs import find_scores
 from lightning_cam.attribution.running import runner, takes_index
-from lightning_cam.attribution.target_layer import TargetLayer
-from lightning_cam.attribution.task import AUTO, SIGMOID, TASKS, OutputReading, before_sigmoid
-from lightning_cam.attribution.task_decision import decide_task
+from lightning_cam.attribution.target_layer import RUN_ONCE, TargetLayer
+from lightning_cam.attribution.task import OutputReading
+from lightning_cam.attribution.tokens import layout_of
+from lightning_cam.checks import as_plain
 from lightning_cam.devices import is_out_of_memory
-from lightning_cam.selectors import describe
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, RowActivations
 
 
@@ -63,13 +64,14 @@ class Network:
         self.max_batch, self.first = config.max_batch or rows, first
         self.forward = runner(model, config.network)
         self.any_shape, self.precision = any_shape, precision
-        self.target, self.truth = target, truth
         self.takes_index = takes_index(self.forward)
         # What is learnt about the model while it runs, each at the first run that shows it:
         self.outer_grad = False  # grad must be on before the forward starts, not only behind the layer
         self.obstacle = ""  # why there can be no gradient, in words
         self.fixed_batch = False  # it takes no more rows at a layer than it got images
-        self.task, self.activation = config.task, config.activation  # where they are "auto"
+        self.reader = OutputReader(config, target, truth)
+        self.batch = BatchSize(self.max_batch)  # it may take just so many images at once
+        self.known: dict[str, tuple[Size, ...]] = {}  # by layer: grids of the convolutions before it
 
     def batches(self, images: Images, index: Labels) -> list[tuple[Tensor, Tensor]]:
         """Rows that go through the model at once."""
@@ -78,7 +80,7 @@ class Network:
     def scores(self, images: Images, index: Labels) -> Outputs:
         """(m, C), at least float32, without gradients."""
         with torch.no_grad():
-            return self._read(images, index)
+            return self.batch.ask(len(images), lambda: self._read(images, index))
 
     def from_layer(
         self, layer: TargetLayer, images: Images, activations: RowActivations, index: Index
@@ -90,7 +92,7 @@ class Network:
         its rows; where the model fixes the size of its batch before the layer, the image is repeated.
         """
         parts = []
-        several = not self.fixed_batch and len(index.unique()) < len(index)
+        several = not (self.fixed_batch or self.batch.is_fixed) and len(index.unique()) < len(index)
         # The cheap way. A method such as Ablation-CAM asks for hundreds of rows of one image, which differ
         # only at the layer: one image goes in, and the hook at the layer puts all its rows in its place.
         for image in index.unique().tolist() if several else []:
@@ -100,7 +102,7 @@ class Network:
                 parts.append(
                     (self._tail(layer, images[image : image + 1], own, index[rows]), rows, index[rows])
                 )
-            except (RuntimeError, _FixedBatchError) as error:
+            except (RuntimeError, FixedBatchError) as error:
                 # Some models keep what depends on the size of the batch from before the layer: a reshape
                 # to len(images), a positional table, a skip connection around it. Their shapes then clash
                 # (RuntimeError), or they answer for one image only. That is so for every image.
@@ -174,6 +176,19 @@ class Network:
         activations in their place.
         """
         rows = len(images) if activations is None else len(activations)
+        if rows != len(images):
+            return self._cut(images, index, layers, activations, rows)
+        return self.batch.ask(len(images), lambda: self._cut(images, index, layers, activations, rows))
+
+    def _cut(
+        self,
+        images: Images,
+        index: Labels,
+        layers: list[TargetLayer],
+        activations: RowActivations | None,
+        rows: int,
+    ) -> Cut:
+        count = len(images)
         leaves: dict[str, Tensor] = {}
         layouts: dict[str, Layout] = {}
 
@@ -181,12 +196,16 @@ class Network:
         # before runs without grad and costs no memory, and what follows starts from a leaf that is ours.
         def replace_output(layer: TargetLayer, module: nn.Module, output: Any) -> Any:
             whole = first_tensor(output)
-            own = self._layout(layer, module, whole, images)
+            self.known.setdefault(layer.path, tuple(grids))
+            rows_sent, size = self.batch.rows(count), tuple(images.shape[2:])
+            own = layout_of(layer.name, module, whole, rows_sent, size, self.known[layer.path], self.model)
+            others = whole[count:]  # of images that are repeated to fill the batch
+            whole = whole[:count]
             # A layer that runs twice has two outputs, and no single map.
             if layer.path in leaves:
                 raise ValueError(
                     f"target_layer: {layer.name!r} runs more than once in one forward; "
-                    "name one that runs once."
+                    f"name one that runs once. {RUN_ONCE}"
                 )
             # Lightning validates in inference mode, whose tensors autograd refuses: the leaf is made outside.
             with torch.inference_mode(False):
@@ -200,14 +219,24 @@ class Network:
             # From here on grad is on, and stays so until the forward ends: what follows is differentiated.
             torch.set_grad_enabled(not self.obstacle and (activations is None or activations.requires_grad))
             # Downstream sees a clone: an in-place ReLU would edit the evidence.
-            return (leaf.clone(), *output[1:]) if isinstance(output, tuple) else leaf.clone()
+            onwards = torch.cat([leaf, others.detach()]) if len(others) else leaf.clone()
+            return (onwards, *output[1:]) if isinstance(output, tuple) else onwards
+
+        def note_grid(module: nn.Module, args: Any, output: Any) -> None:
+            grids.append(tuple(output.shape[2:]))
 
         outputs = None
+        grids: list[Size] = []
+        is_known = all(layer.path in self.known for layer in layers)
+        convolutions = [] if is_known else [m for m in self.model.modules() if isinstance(m, CONVOLUTIONS)]
         handles = [
-            self.model.get_submodule(layer.path).register_forward_hook(
-                lambda module, args, output, layer=layer: replace_output(layer, module, output)
-            )
-            for layer in layers
+            *(module.register_forward_hook(note_grid) for module in convolutions),
+            *(
+                self.model.get_submodule(layer.path).register_forward_hook(
+                    lambda module, args, output, layer=layer: replace_output(layer, module, output)
+                )
+                for layer in layers
+            ),
         ]
         # On from the start only where an earlier forward showed that it must be; the hook switches it on, and
         # this block back.
@@ -227,7 +256,7 @@ class Network:
             for handle in handles:
                 handle.remove()
         if outputs is None:
-            return self.cut(images, index, layers, activations)
+            return self._cut(images, index, layers, activations, rows)
         for layer in layers:
             if layer.path not in leaves:
                 raise ValueError(
@@ -238,6 +267,8 @@ class Network:
         return Cut(outputs, [leaves[path] for path in paths], [layouts[path] for path in paths])
 
     def _read(self, images: Images, index: Labels, rows: int | None = None) -> Tensor:
+        count = len(images)
+        images, index = self.batch.filled(images, index)
         with self.precision():
             answer = (
                 self.forward(self.model, images, index + self.first)
@@ -245,49 +276,22 @@ class Network:
                 else self.forward(self.model, images)
             )
         found = find_scores(answer, self.how, self.any_shape)
-        if len(found) != (rows or len(images)):
-            if rows is not None and rows != len(images):
-                raise _FixedBatchError
-            raise ValueError(
+        if rows is not None and rows != count:
+            if len(found) != rows:
+                raise FixedBatchError
+        elif len(found) != len(images):
+            raise RowsError(
                 f"scores: the model gave {len(found)} rows for {len(images)} images; "
                 "say how to read them with scores=."
             )
-        return precise(self._scores_of(found))
-
-    def _scores_of(self, found: Tensor) -> Outputs:
-        """What the network yields as scores, a sigmoid undone."""
-        if self.activation == AUTO and found.requires_grad:
-            self.activation = last_operation(found)
-        if self.task == AUTO:
-            self.task = decide_task(found, self.truth, self.activation, self.target)
-        return TASKS[self.task].columns(before_sigmoid(found) if self._undoes_sigmoid(found) else found)
-
-    def _undoes_sigmoid(self, found: Tensor) -> bool:
-        """Of classes; a function of the user's own reads several columns as they are."""
-        is_single = found.ndim == 1 or found.shape[1:] == (1,)
-        is_plain = is_single or (found.ndim == 2 and not callable(self.target))
-        return self.activation == SIGMOID and is_plain and TASKS[self.task].has_classes
+        return precise(self.reader.scores_of(as_plain(found)[: rows or count]))
 
     @property
     def reading(self) -> OutputReading:
         """How the outputs are read, once they were."""
-        return OutputReading(self.task, SIGMOID if self.activation == SIGMOID else "")
-
-    def _layout(self, layer: TargetLayer, module: nn.Module, output: Any, images: Images) -> Layout:
-        is_map = isinstance(output, Tensor) and output.is_floating_point() and len(output) == len(images)
-        own = layout(module, tuple(output.shape), tuple(images.shape[2:])) if is_map else None
-        if own is None:
-            raise ValueError(
-                f"target_layer: {layer.name!r} yields {describe(output)} for {len(images)} images; "
-                "name a layer that yields one map (n, k, h, w), or tokens (n, t, k) on a grid."
-            )
-        return own
-
-
-class _FixedBatchError(Exception):
-    """The model does not take more rows at the layer than it got images."""
+        return self.reader.reading
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """At least float32."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    """At least float32, and a plain tensor: what is kept of a look stands in checkpoints."""
+    return as_plain(tensor).to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,5 +1,6 @@
 """Class scores in a model's output."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,8 @@ def read_scores(output: Any, scores: Selector = None, any_shape: bool = False, t
     """Scores (n, C) of a model's output: the output itself, or its first floating (n, C), ``logits`` first.
 
     What one score per image, (n,) or (n, 1), becomes, the task says: a binary head's logit is (n, 2), its
-    negative for class 0 and itself for 1; a number is (n, 1). "auto" takes it as a logit.
+    negative for class 0 and itself for 1; a number is (n, 1). "auto" takes it as a logit. One number () is
+    one image's score, as ``squeeze`` leaves it.
 
     Args:
         scores: A key, an index or a function of the output; None finds them.
@@ -43,14 +45,36 @@ def find_scores(output: Any, scores: Selector = None, any_shape: bool = False) -
         kinds = [_are_scores, _is_one_score, *([_are_dense] if any_shape else [])]
         fitting = (first_fitting(parts, SCORE_KEYS, kind) for kind in kinds)
         found: Any = next((one for one in fitting if one is not None), None)
+        found = output if found is None and _is_one_number(output) else found
     else:
         found = pick(output, scores, "scores")
+    # A part of the output that is one number is a loss, though of one image a score looks alike.
+    if _is_one_number(found) and (scores is None or callable(scores)):
+        return found.reshape(1)
     if not (_is_one_score(found) or _are_scores(found) or (any_shape and _are_dense(found))):
         raise ValueError(
             f"scores: no class scores (n, C) found in the model's output, which is {describe(output)}; "
-            "say where they are with scores=, a key, an index or a function of the output."
+            f"{_way_out(output if scores is None else found)}"
         )
     return found
+
+
+def _way_out(output: Any) -> str:
+    """What to do about an output that holds no class scores."""
+    parts = [part for _, part in parts_of(output)]
+    if any(_are_dense(part) for part in parts):
+        return (
+            "it has scores of every position, as a segmentation has. Explain the sum of one class' scores "
+            "over its region: from lightning_cam.attribution.targets import region, then "
+            "CAMMonitor(target=region(1)) or explain(model, images, target=region(1)) for class 1."
+        )
+    if parts and all(isinstance(part, Mapping) and "boxes" in part for part in parts):
+        return (
+            "it is a detector's. Explain one number per image, such as the sum of its boxes' scores: "
+            "network=lambda module, images: torch.stack([found['scores'].sum() for found in "
+            "module(list(images))]), target='predicted'."
+        )
+    return "say where they are with scores=, a key, an index or a function of the output."
 
 
 def _are_scores(part: Any) -> bool:
@@ -64,6 +88,10 @@ def _is_one_score(part: Any) -> bool:
         and part.ndim in (1, 2)
         and part.shape[1:] in ((), (1,))
     )
+
+
+def _is_one_number(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 0
 
 
 def _are_dense(part: Any) -> bool:

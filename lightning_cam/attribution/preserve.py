@@ -107,6 +107,8 @@ def _reachable(model: nn.Module) -> tuple[list[nn.Module], list[Any]]:
 def _modes_and_attributes(model: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     # The flag itself, not eval(): modules may override it, to merge weights for one.
     attributes = [(module, dict(vars(module))) for module in modules]
+    # A traced or scripted module keeps its flag where no attribute is.
+    modes = [(module, module.training) for module in modules if isinstance(module, torch.jit.ScriptModule)]
     try:
         for module in model.modules():
             module.training = False
@@ -117,6 +119,9 @@ def _modes_and_attributes(model: nn.Module, modules: list[nn.Module]) -> Iterato
             for name in vars(module).keys() - before.keys():
                 del vars(module)[name]
             vars(module).update(before)
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode
 
 
 @contextmanager
@@ -141,11 +146,18 @@ def _ids(container: Any) -> list[int]:
 def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
     # Which tensors are buffers, and what is in them: a forward in eval mode may do both, set a buffer anew (a
     # cached positional table) or write into it (a step counter, an exponential average).
-    tables = [(module._buffers, dict(module._buffers)) for module in modules if module._buffers]
+    # Those of a traced or scripted module are no table of Python's; it can be told which tensors they are.
+    scripted = [
+        (module, dict(module.named_buffers(recurse=False)))
+        for module in modules
+        if isinstance(module, torch.jit.ScriptModule)
+    ]
+    plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    tables = [(module._buffers, dict(module._buffers)) for module in plain if module._buffers]
     # Tensors kept as plain attributes or in a dict may be written in place as well: running averages,
     # memories.
     dicts = [kept for kept in containers if type(kept) in DICTS]
-    holders = [*(buffers for _, buffers in tables), *(vars(module) for module in modules), *dicts]
+    holders = [*(buffers for _, buffers in (*tables, *scripted)), *map(vars, modules), *dicts]
     kept_tensors = chain.from_iterable(filter(_is_plain, holder.values()) for holder in holders)
     copies = [(kept, kept.detach().clone()) for kept in kept_tensors]
     try:
@@ -155,6 +167,10 @@ def _buffers(modules: list[nn.Module], containers: list[Any]) -> Iterator[None]:
             for table, buffers in tables:
                 table.clear()
                 table.update(buffers)
+            for module, own in scripted:
+                for name, buffer in own.items():
+                    if getattr(module, name) is not buffer:
+                        setattr(module, name, buffer)
             # Only what changed is written: a write would raise the version of a tensor that the training's
             # graph may hold. NaN equals itself here.
             differs = [

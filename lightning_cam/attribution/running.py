@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_cam.attribution.config import Forward, ModelConfig
+from lightning_cam.attribution.layout import CONVOLUTIONS
 from lightning_cam.attribution.submodule import hint, plain, submodule_paths
 from lightning_cam.selectors import describe, imported
 from lightning_cam.typing import Images
@@ -39,6 +40,22 @@ def check_runnable(model: nn.Module, config: ModelConfig) -> None:
             f"network: {type(model).__name__} has no forward; "
             f"define one that returns the class scores, or say what to run: network={child!r}, the name of a "
             f"submodule, or a function, network=lambda module, images: module.{child}(images)."
+        )
+
+
+def check_still(model: nn.Module, images: Images) -> None:
+    """Refuses clips and volumes for a network that looks at single images.
+
+    Raises:
+        ValueError: Images have five dimensions, and the first convolution is one of two.
+    """
+    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
+    if images.ndim == 5 and isinstance(first, nn.Conv2d):
+        raise ValueError(
+            f"images: got {describe(images)}, clips or volumes, for a network of two-dimensional "
+            "convolutions, which sees their frames one by one; a map is of one image. Give it single frames "
+            "as clips: inputs=Inputs(images=lambda batch: batch[0][:, 0]), network=lambda module, frames: "
+            "module(frames[:, None])."
         )
 
 

@@ -15,10 +15,16 @@ from torch import Tensor, nn
 
 from lightning_cam.attribution.forward_trace import Run, recording
 from lightning_cam.attribution.layout import CONVOLUTIONS, Size, first_tensor, in_proportion
-from lightning_cam.attribution.submodule import hint, plain, submodule_paths
+from lightning_cam.attribution.submodule import closed_hint, hint, is_closed, plain, submodule_paths
 
 SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
 MOST_CANDIDATES = 8  # that a message lists
+# What to do about siamese networks, and others that see several images.
+RUN_ONCE = (
+    "Or give a function in which it runs once: network=lambda module, images: "
+    "module.head(module.embed(images) - reference), where reference are features that are kept, explains "
+    "what one image adds."
+)
 # Modules that hand on what they get, in eval mode: their output is that of the module before them, whose name
 # says more. A classifier may end in one, as in `features`, `Dropout`, `Linear`.
 PASSED_OVER = (
@@ -69,10 +75,14 @@ def named_layer(model: nn.Module, name: str) -> TargetLayer:
         raise ValueError(
             f"target_layer: no layer {name!r} in {type(model).__name__}{hint(model, name, paths)}"
         )
+    if is_closed(model.get_submodule(paths[plain(name)])):
+        raise ValueError(f"target_layer: {name!r} cannot be looked at.{closed_hint(model)}")
     return TargetLayer(plain(name), paths[plain(name)])
 
 
-def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size) -> TargetLayer:
+def automatic_layer(
+    model: nn.Module, forward: Callable[[], Tensor], size: Size, count: int = 1
+) -> TargetLayer:
     """The target layer of a classifier, from the shapes of one forward.
 
     Convolutional networks (ResNet ``layer4``, VGG-16 ``features.29``, DenseNet ``features``): take the last
@@ -85,20 +95,22 @@ def automatic_layer(model: nn.Module, forward: Callable[[], Tensor], size: Size)
     the last attention, so the layer is the norm before the last attention.
 
     Args:
-        forward: Runs the model on one image, in eval mode and without grad, and returns its scores.
-        size: The image's.
+        forward: Runs the model on ``count`` images, in eval mode and without grad, and returns its scores.
+        size: The images'.
+        count: One will do, unless the model takes batches of one size only.
 
     Raises:
         ValueError: No module yields a map on which the scores depend, or all that could be chosen runs more
             than once: the message lists candidates.
     """
-    with recording(model, size) as trace:
+    with recording(model, size, count) as trace:
         forward()
     chosen = _of_convolutions(model, trace, forward) or _of_tokens(trace, forward)
     if chosen is None:
         raise ValueError(
             f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which "
             f"the scores depend, so the layer cannot be guessed; name one. {_candidates(trace)}"
+            f"{closed_hint(model)}"
         )
     return TargetLayer(plain(chosen.name), chosen.name, _note(chosen, trace))
 
@@ -124,11 +136,15 @@ def _of_convolutions(model: nn.Module, trace: list[Run], forward: Callable[[], T
     # What comes after the chosen module and has neither weights nor positions is the head.
     works = [run for run in after if run.weighted and run.positions > 1]
     lives_on = any(trace.index(run) > trace.index(chosen or last) for run in works)
+    # Where all of that size runs twice, norms of the convolution's size are no other form.
+    if chosen is None and all(run.extent == last.extent for run in works):
+        lives_on = False
     if chosen is None and not lives_on:
         # One block is applied several times: nothing tells which of its outputs is meant.
         raise ValueError(
             f"target_layer: the last convolution {last.name!r} of {type(model).__name__} runs more than once "
-            f"in a forward, so the layer cannot be guessed; name one that runs once. {_candidates(trace)}"
+            f"in a forward, so the layer cannot be guessed; name one that runs once. {_candidates(trace)} "
+            f"{RUN_ONCE}"
         )
 
     # A block with the convolution's size may hold tokens or channels-last maps within it. Mostly it yields

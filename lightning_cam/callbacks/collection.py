@@ -74,10 +74,11 @@ class Collection:
     Args:
         settings: How many images the probe has, which cues need averages of classes.
         observation: Reads batches.
+        warn: Tells the user a note, each once.
     """
 
-    def __init__(self, settings: Settings, observation: Observation) -> None:
-        self._observation = observation
+    def __init__(self, settings: Settings, observation: Observation, warn: Callable[[str], None]) -> None:
+        self._observation, self._warn = observation, warn
         probe = settings.probe
         self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
         self._features = tuple(dict.fromkeys(row.feature for row in settings.cues.values() if row.feature))
@@ -225,6 +226,11 @@ class Collection:
             self._means = self._means.over(ranks, self.classes(probe), images, masks)
             self._means_are_complete = self._means_are_whole = True
             self._adds_to_means = False
+            if self._means.skipped:
+                self._warn(
+                    f"{self._means.skipped} images differ in size from the first one and are left out of the "
+                    "averages of each class, which some shortcut tests need"
+                )
         return self._means
 
     def _indices(self, count: int) -> list[int] | None:
@@ -246,10 +252,7 @@ class Collection:
         return [facts.place(self._passed + i) for i in range(count)]
 
     def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
-        if self._means is None or not self._adds_to_means or found.images.ndim != 4:
+        # Averages are of classes; what each of several labels adds is fitted on the probe.
+        if self._means is None or not self._adds_to_means or found.classes is None or found.images.ndim != 4:
             return
-        if found.labels is None or found.labels.is_floating_point():
-            return
-        if found.labels.ndim != 1 or found.labels.is_floating_point():
-            return  # averages are of classes; what each of several labels adds is fitted on the probe
-        self._means.add(found.images, found.labels, found.masks, self.classes(probe), MOST_IMAGES)
+        self._means.add(found.images, found.classes, found.masks, self.classes(probe), MOST_IMAGES)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -79,4 +80,12 @@ def size_hint(count: int, size: int) -> str:
     return (
         f"the probe's {count} images add {size / 1e6:.2f} MB to each checkpoint "
         "(persist_probe=False leaves them out)"
+    )
+
+
+def misnamed_note(names: Sequence[str], columns: int) -> str:
+    """Why classes are called by their numbers."""
+    return (
+        f"there are {len(names)} class names ({names[0]} ...) and the model has {columns} classes, so these "
+        "are shown by their numbers; name them with class_names="
     )

@@ -15,10 +15,11 @@ from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.attribution.task import NONE, REGRESSION, TASKS, OutputReading
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
-from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.messages import Messages, misnamed_note
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
+from lightning_cam.data.dataset import fitting_names
 from lightning_cam.data.history import History, Look, remember
 from lightning_cam.data.probe import Probe
 from lightning_cam.devices import free_memory, is_out_of_memory
@@ -71,7 +72,9 @@ class Runner:
             normalization: How to undo it for display.
         """
         explanation = self.where_it_fits(batch_size, lambda batch: self._explain(probe, batch, normalization))
-        for note in explanation.notes:
+        names, columns = probe.class_names, explanation.scores.shape[1]
+        misnamed = names if self._settings.names is None and names != fitting_names(names, columns) else None
+        for note in (*explanation.notes, *([misnamed_note(misnamed, columns)] if misnamed else [])):
             self._messages.warn(note)
         return explanation
 

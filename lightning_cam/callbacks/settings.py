@@ -25,7 +25,8 @@ class Inputs:
 
     Args:
         images: Images (n, c, H, W) of a batch: a key, an index, or a function of the batch; None finds them.
-        labels: Likewise the labels: whole numbers (n,), or zeros and ones of a binary head.
+        labels: Likewise the labels: whole numbers (n,); zeros and ones (n, C) where an image may have
+            several; or other numbers. A function that returns None says that there are none.
         masks: Likewise the masks (n, H, W), which say where the object is.
         scores: Scores (n, C) of the model's output: a key, an index, or a function of the output; None finds
             them.

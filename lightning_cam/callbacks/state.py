@@ -1,8 +1,10 @@
 """The run that a monitor continues: its record, and how that goes into a checkpoint and comes back."""
 
+from dataclasses import replace
 from typing import Any
 
 from lightning_cam.checks import Normalization
+from lightning_cam.data.dataset import fitting_names
 from lightning_cam.data.history import Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from, state_of_run
@@ -45,6 +47,13 @@ class Run:
             self.record.start(untrained)
             self.record.keep(untrained.means)
         return notes
+
+    def name_rightly(self, probe: Probe, columns: int) -> Probe:
+        """The probe, without class names where there is not one for each of so many columns of scores."""
+        if probe.class_names != fitting_names(probe.class_names, columns):
+            self.record.take(replace(probe, class_names=None))
+            return self.record.probe or probe
+        return probe
 
     def confirm(self) -> None:
         """A look has come about: what a checkpoint left is continued."""

@@ -17,18 +17,33 @@ def nth_loader(loaders: Any, index: int) -> Any:
 
 
 def class_names(loaders: Any) -> tuple[str, ...] | None:
-    """``dataset.classes`` of the first dataset that has them."""
+    """``dataset.classes`` of the first dataset that has them; None where a ``target_transform`` makes other
+    classes of its labels. Of a name with synonyms, as torchvision's ImageNet has them, the first.
+
+    Whether there are as many names as the model has classes must be asked of the scores: ``fitting_names``.
+    """
+    # A wrapper's target_transform counts too, as what lies below it keeps its own classes.
     for dataset in _datasets(loaders):
+        if getattr(dataset, "target_transform", None) is not None:
+            return None
         names = getattr(dataset, "classes", None)
         if isinstance(names, Sequence) and not isinstance(names, str) and len(names):
-            return tuple(str(name) for name in names)
+            return tuple(_first_synonym(name) for name in names)
     return None
+
+
+def fitting_names(names: tuple[str, ...] | None, columns: int) -> tuple[str, ...] | None:
+    """The names if there is one for each of the scores' columns (two for a binary head), else None: a data
+    set's names may be of other classes than those that the model tells apart.
+    """
+    return names if names is not None and len(names) == columns else None
 
 
 def normalization(loaders: Any) -> Normalization | None:
     """Mean and standard deviation of the last of the datasets' transforms that has both.
 
-    That is torchvision's ``Normalize`` (v1 or v2) and the presets that weights bring along.
+    That is torchvision's ``Normalize`` (v1 or v2), whatever else is called so, and the presets that weights
+    bring along. Noise has a mean and a standard deviation too, and is none.
     """
     for dataset in _datasets(loaders):
         for attribute in ("transform", "transforms"):
@@ -120,7 +135,21 @@ def _who_iterates(sampler: Any) -> type:
     return next((kind for kind in type(sampler).__mro__ if "__iter__" in vars(kind)), object)
 
 
+def _first_synonym(name: Any) -> str:
+    return str(name[0] if isinstance(name, list | tuple) and name else name)
+
+
+def _normalizes(step: Any) -> bool:
+    """Whether a class is called a normalization, or is one of torchvision's presets."""
+    return any(
+        "normalize" in kind.__name__.lower() or kind.__module__ == "torchvision.transforms._presets"
+        for kind in type(step).__mro__
+    )
+
+
 def _mean_std(step: Any) -> Normalization | None:
+    if not _normalizes(step):
+        return None
     try:
         mean, std = (
             torch.as_tensor(values, dtype=torch.float64).flatten().tolist()

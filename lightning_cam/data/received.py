@@ -97,6 +97,7 @@ def of_step(
     if not received and seen.way != STEP:
         raise ValueError("images: the step gave the network none of this batch; say where with images=.")
     images = part_at(batch, seen.image_part or ()) if seen.way == STEP else received[0]
+    images = images if isinstance(images, Tensor) else None  # a list of images is no batch of them
     return images, None if given is None else _target(seen, given)
 
 

@@ -19,7 +19,7 @@ Weighted = tuple[Tensor, Tensor]  # a feature (n, ...), and what it weighs
 
 @dataclass
 class ClassMeans:
-    """Sums of features by class, on the images' device.
+    """Sums of features by class, on the images' device; over images of one shape, that of the first.
 
     Args:
         features: Keys of ``FEATURES``.
@@ -28,6 +28,8 @@ class ClassMeans:
     features: Collection[str]
     counts: dict[int, int] = field(default_factory=dict)  # images, by class
     sums: dict[str, dict[int, Weighted]] = field(default_factory=dict)  # by feature and class
+    shape: tuple[int, ...] | None = None  # of an image, (c, H, W)
+    skipped: int = 0  # images of another shape: no average can be taken over several sizes
 
     def add(
         self,
@@ -37,7 +39,14 @@ class ClassMeans:
         classes: Collection[int],
         most: int = sys.maxsize,
     ) -> None:
-        """Adds a batch's images of ``classes``, of each class the first ``most`` at the most."""
+        """Adds a batch's images of ``classes``, of each class the first ``most`` at the most.
+
+        Images of another shape than the first are counted and left out.
+        """
+        self.shape = self.shape or tuple(images.shape[1:])
+        if tuple(images.shape[1:]) != self.shape:
+            self.skipped += len(images)
+            return
         for label in sorted(set(labels.tolist()) & set(classes)):
             known = self.counts.get(label, 0)
             own = (labels == label).nonzero()[: most - known, 0]
@@ -54,13 +63,18 @@ class ClassMeans:
 
         Args:
             images: One or more like those that were added, which say what shape a class has that this rank
-                has not seen.
+                has not seen. A rank whose images have another shape has nothing to add.
         """
+        shape = tuple(images.shape[1:])
+        own = self if self.shape == shape else ClassMeans(self.features)
         counts = ranks.summed(
-            torch.tensor([self.counts.get(label, 0) for label in classes], device=images.device)
+            torch.tensor([own.counts.get(label, 0) for label in classes], device=images.device)
         ).tolist()
         whole = ClassMeans(
-            self.features, {label: count for label, count in zip(classes, counts, strict=True) if count}
+            self.features,
+            {label: count for label, count in zip(classes, counts, strict=True) if count},
+            shape=shape,
+            skipped=self.skipped,
         )
         if not whole.counts:
             return whole
@@ -76,7 +90,7 @@ class ClassMeans:
         for feature, zeros in ranks.together(nothing).items():
             whole.sums[feature] = {}
             for label in whole.counts:
-                values, weights = self.sums.get(feature, {}).get(label, zeros)
+                values, weights = own.sums.get(feature, {}).get(label, zeros)
                 whole.sums[feature][label] = ranks.summed(values), ranks.summed(weights)
         return whole
 

@@ -170,3 +170,32 @@ def test_one_number_per_image_by_its_task() -> None:
             read_scores(output, task="multiclass")
     for task in TASKS:
         assert read_scores(SCORES, task=task) is SCORES
+
+
+def test_one_number_is_one_images_score() -> None:
+    assert read_scores(torch.tensor(0.5)).tolist() == [[-0.5, 0.5]]
+    assert read_scores(torch.tensor([[0.5]]), lambda output: output.squeeze()).tolist() == [[-0.5, 0.5]]
+    # Beside scores it is a loss, and so it is alone in a dict.
+    assert read_scores((torch.tensor(0.5), torch.tensor([[1.0]]))).tolist() == [[-1.0, 1.0]]
+    with pytest.raises(ValueError, match="no class scores"):
+        read_scores({"loss": torch.tensor(0.5)})
+
+
+@pytest.mark.parametrize(
+    "output",
+    [torch.rand(2, 5, 8, 8), {"out": torch.rand(2, 5, 8, 8)}, [torch.rand(2, 1, 8, 8)]],
+    ids=["tensor", "dict", "list"],
+)
+def test_a_segmentation_is_told_its_target(output: Any) -> None:
+    words = r"as a segmentation has\. .* import region, then CAMMonitor\(target=region\(1\)\) or explain\("
+    with pytest.raises(ValueError, match=words):
+        read_scores(output)
+    assert read_scores(output, any_shape=True).ndim == 4
+
+
+def test_a_detector_is_told_to_explain_one_number() -> None:
+    found = {"boxes": torch.rand(3, 4), "labels": torch.tensor([1, 2, 1]), "scores": torch.rand(3)}
+    with pytest.raises(
+        ValueError, match=r"it is a detector's\. .* network=lambda module, images: torch\.stack"
+    ):
+        read_scores([found, found])

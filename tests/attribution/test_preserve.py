@@ -7,12 +7,14 @@ import pytest
 import torch
 from support.captured import LABELS, Tokens, assert_right, by_hand, look_at, variant
 from support.networks import Net, net, pictures
+from support.odd_networks import closed
 from support.traces import assert_same, state, variant_untidy
 from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import capture, find_layer
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.methods.table import METHODS
+from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.target_layer import named_layer
 
 
@@ -198,3 +200,38 @@ def test_forbidden_nondeterminism_is_tolerated_in_the_look_alone(mode: int) -> N
         assert torch.get_deterministic_debug_mode() == mode
     finally:
         torch.set_deterministic_debug_mode(0)
+
+
+class Counting(nn.Module):
+    """Counts its forwards in a buffer in place, and in one that it sets anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.register_buffer("in_place", torch.zeros(1))
+        self.register_buffer("anew", torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.in_place += 1
+        self.anew = self.anew + 1
+        return self.body(images).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "a submodule"])
+def test_a_traced_or_scripted_network_is_left_as_it_was(kind: str, inside: bool) -> None:
+    """Its tables of buffers and hooks are no dicts of Python's, and its mode is no attribute."""
+    images = torch.rand(2, 3, 8, 8)
+    made = closed(Counting(), images, kind)
+    model = nn.Sequential(made, nn.Linear(4, 2)) if inside else made
+    made.train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    kept = dict(model.named_buffers())
+    with leaving_no_trace(model):
+        assert not any(module.training for module in model.modules())
+        model(images)
+        assert any(not torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert all(module.training for module in model.modules())
+    for name, buffer in model.named_buffers():
+        assert buffer is kept[name]
+        assert torch.equal(buffer, before[name])

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from lightning_cam import Probe, find_shortcuts
 from lightning_cam.attribution.config import ModelConfig
-from lightning_cam.attribution.running import check_runnable, like, runner, takes_index, watched
+from lightning_cam.attribution.running import check_runnable, check_still, like, runner, takes_index, watched
 from lightning_cam.explainer import explain
 from lightning_cam.metrics import deletion, road
 
@@ -176,3 +176,15 @@ def test_a_function_that_takes_an_index() -> None:
     assert not takes_index(lambda model, images, scale=1: None)
     assert not takes_index(runner(whole(), "encoder"))
     assert not takes_index(runner(whole(), None))
+
+
+def test_clips_for_a_network_of_single_images_are_refused_with_the_way_out() -> None:
+    clips, flat, solid = torch.rand(2, 4, 3, 16, 16), nn.Sequential(nn.Conv2d(3, 2, 1)), nn.Conv3d(4, 2, 1)
+    words = (
+        r"images: got a float32 tensor \(2, 4, 3, 16, 16\), clips or volumes, .* module\(frames\[:, None\]\)"
+    )
+    with pytest.raises(ValueError, match=words):
+        check_still(flat, clips)
+    check_still(flat, clips[:, 0])
+    check_still(solid, clips)
+    check_still(nn.Linear(2, 2), clips)

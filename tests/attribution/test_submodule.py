@@ -1,9 +1,10 @@
 """Which submodule a name means."""
 
 import torch
+from support.odd_networks import Convolutions, closed
 from torch import nn
 
-from lightning_cam.attribution.submodule import hint, plain, submodule_paths
+from lightning_cam.attribution.submodule import closed_hint, hint, is_closed, plain, submodule_paths
 
 
 def test_what_compilation_adds_is_not_part_of_a_name() -> None:
@@ -26,3 +27,14 @@ def test_hints() -> None:
     assert hint(model, "encodr", paths) == "; did you mean 'encoder'?"
     assert hint(model, "zzzz", paths) == "; its children are 0, encoder."
     assert hint(nn.ReLU(), "zzzz", {}) == "; its children are none."
+
+
+def test_which_networks_are_closed() -> None:
+    images = torch.rand(2, 3, 16, 16)
+    model = nn.ModuleDict({"a": closed(Convolutions(), images), "b": Convolutions()})
+    assert closed_hint(model["b"]) == ""
+    assert "The layers within 'a' are closed" in closed_hint(model)
+    assert "The layers within the model are closed" in closed_hint(model["a"])
+    assert [is_closed(model[name]) for name in "ab"] == [False, False]
+    assert is_closed(model["a"].features)
+    assert is_closed(closed(Convolutions(), images, "scripted"))

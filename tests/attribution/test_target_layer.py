@@ -7,10 +7,12 @@ import pytest
 import torch
 import torchvision
 from support.layers import Attention, Block, find, hooks
+from support.odd_networks import Convolutions, closed
 from torch import Tensor, nn
 
 from lightning_cam import explain
 from lightning_cam.attribution.capture import find_layer
+from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.layout import Layout, Size, layout
 from lightning_cam.attribution.target_layer import TargetLayer, dimensions, named_layer
 
@@ -560,3 +562,53 @@ def test_a_named_layer_of_tokens_is_looked_at(name: str) -> None:
 def test_a_named_layer_without_patches_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'fc' yields a float32 tensor .* name a layer that yields one map"):
         explain(Vit().eval(), torch.randn(2, 3, 16, 16), target_layer="fc")
+
+
+# --- networks whose layers no hook reaches, and those that run twice
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_a_layer_within_a_closed_network_is_refused(kind: str) -> None:
+    images = torch.rand(2, 3, 16, 16)
+    inner = nn.Sequential(Convolutions(), nn.Linear(8, 2))
+    model = nn.Sequential(closed(inner, images, kind)).eval()
+    with pytest.raises(
+        ValueError, match=r"target_layer: '0\.0\.features' cannot be looked at\. The layers within '0' are"
+    ):
+        named_layer(model, "0.0.features")
+    with pytest.raises(
+        ValueError, match=r"No module yields a map .* The layers within '0' are closed: torch\.jit"
+    ):
+        find_layer(model, images)
+    assert find_layer(nn.Sequential(inner).eval(), images).name == "0.0.features"
+
+
+def test_the_output_of_a_traced_network_can_be_looked_at_and_of_a_scripted_one_not() -> None:
+    images = torch.rand(2, 3, 16, 16)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    traced = nn.Sequential(closed(Convolutions().features, images), head).eval()
+    assert find_layer(traced, images).name == named_layer(traced, "0").name == "0"
+    scripted = nn.Sequential(closed(Convolutions().features, images, "scripted"), head).eval()
+    with pytest.raises(ValueError, match="target_layer: '0' cannot be looked at"):
+        named_layer(scripted, "0")
+
+
+class Compared(nn.Module):
+    """Two images through one network, stacked as channels; the batch norm comes after the last convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = Convolutions(), nn.Linear(8, 2)
+
+    def forward(self, both: Tensor) -> Tensor:
+        return self.head((self.embed(both[:, :3]) - self.embed(both[:, 3:])).abs())
+
+
+def test_a_norm_after_the_last_convolution_does_not_hide_that_it_runs_twice() -> None:
+    model = Compared().eval()
+    words = r"convolution 'embed\.features\.4' of Compared runs more than once .* network=lambda module, images: module\."
+    with pytest.raises(ValueError, match=words):
+        find_layer(model, torch.rand(1, 6, 16, 16))
+    reference = torch.rand(8)
+    config = ModelConfig(network=lambda module, images: module.head(module.embed(images) - reference))
+    assert find_layer(model, torch.rand(1, 3, 16, 16), config=config).name == "embed.features"

@@ -42,18 +42,29 @@ COMPLETE = {
     "as Hugging Face has it": {"pixel_values": IMAGES, "labels": LABELS, "segmentation": MASKS},
     "mapping": UserDict({"img": IMAGES, "y": LABELS, "mask": MASKS}),
     "ordered dict": OrderedDict(x=IMAGES, y=LABELS, mask=MASKS),
-    "unusual keys": {"picture": IMAGES, "species": LABELS, "outline": MASKS},
     "keys that are numbers": {0: IMAGES, 1: LABELS, 2: MASKS},
     "named tuple": Triple(IMAGES, LABELS, MASKS),
-    "named tuple with unusual names": Odd(IMAGES, LABELS, MASKS),
     "dataclass": Usual(IMAGES, LABELS, MASKS),
-    "dataclass with unusual names": Unusual("today", MASKS, IMAGES, LABELS),
 }
 
 
 @pytest.mark.parametrize("batch", COMPLETE.values(), ids=COMPLETE.keys())
 def test_a_batch_is_read(batch: Any) -> None:
     check(batch)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"picture": IMAGES, "species": LABELS, "outline": MASKS},
+        Odd(IMAGES, LABELS, MASKS),
+        Unusual("today", MASKS, IMAGES, LABELS),
+    ],
+    ids=["dict", "named tuple", "dataclass"],
+)
+def test_of_unusual_names_images_and_masks_are_told_by_their_shape_and_labels_by_nothing(batch: Any) -> None:
+    check(batch, has_labels=False)
+    check(batch, labels="species")
 
 
 def test_images_alone() -> None:
@@ -143,10 +154,125 @@ def test_unnamed_values_of_many_kinds_are_no_mask() -> None:
 
 def test_what_is_named_decides_and_among_other_names_nothing_is_guessed() -> None:
     site, scan = torch.arange(4), torch.arange(4) + 100
-    one_hot = torch.eye(4)
-    assert read_batch({"image": IMAGES, "label": one_hot, "site": site}).labels is None
+    assert read_batch({"image": IMAGES, "label": ["a", "b", "c", "d"], "site": site}).labels is None
     assert read_batch({"image": IMAGES, "site": site, "scan": scan}).labels is None
-    assert read_batch({"image": IMAGES, "species": site}).labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["idx", "index", "id", "site", "male", "age", "species"])
+def test_a_lone_other_name_is_no_label(name: str) -> None:
+    """A hospital's number, a sex, an age or an index beside the image is not what is classified."""
+    assert read_batch({"image": IMAGES, name: LABELS}).labels is None
+    assert read_batch({"image": IMAGES, name: LABELS.float() % 2}).labels is None
+    assert_close(read_batch({"image": IMAGES, name: LABELS}, labels=name).labels, LABELS)
+
+
+COUNTED, MANY = torch.arange(32), torch.rand(32, 3, 8, 6)
+CLASSES = torch.arange(32) * 7 % 5
+HOT = torch.rand(32, 5, generator=torch.Generator().manual_seed(5)) > 0.6
+NUMBERS = torch.rand(32, generator=torch.Generator().manual_seed(6)) * 80
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        ((COUNTED, MANY, CLASSES), CLASSES),
+        ((MANY, CLASSES, COUNTED + 64), CLASSES),
+        ((MANY, COUNTED + 64), None),
+        ((MANY, CLASSES, torch.ones(32)), CLASSES),
+        ((MANY, CLASSES // 2, CLASSES), None),
+        ((MANY, HOT.float(), torch.ones(32)), None),
+        ((MANY, HOT, CLASSES % 2), None),
+        ((MANY, HOT.long(), CLASSES), None),
+        ((MANY, NUMBERS, CLASSES % 2), None),
+        ((MANY, NUMBERS), None),
+        ((MANY, HOT.float()), None),
+        ((MANY, torch.rand(32, 7), CLASSES), CLASSES),
+        ((MANY, torch.ones(32)), torch.ones(32, dtype=torch.int64)),
+    ],
+    ids=[
+        "an index first",
+        "an index last",
+        "an index alone",
+        "weights",
+        "coarse and fine classes",
+        "several labels and weights",
+        "several labels and a site",
+        "several labels, whole, and a site",
+        "a bone's age and a sex",
+        "numbers alone",
+        "several labels alone",
+        "features",
+        "ones alone",
+    ],
+)
+def test_what_of_a_tuple_is_the_label(batch: Any, expected: Tensor | None) -> None:
+    found = read_batch(batch).labels
+    assert found is None if expected is None else torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float64], ids=str
+)
+def test_several_labels_that_are_named(dtype: torch.dtype) -> None:
+    hot = HOT.to(dtype)
+    for batch, how in (({"img": MANY, "idx": COUNTED, "lab": hot}, "lab"), ((MANY, CLASSES, hot), 2)):
+        found = read_batch(batch, labels=how)
+        assert_close(found.labels, hot if hot.is_floating_point() else hot.long())
+        assert found.classes is None
+    assert_close(read_batch({"image": MANY, "site": CLASSES, "labels": hot}).labels.bool(), HOT)
+
+
+def test_labels_that_nobody_knows() -> None:
+    uncertain = torch.where(NUMBERS[:, None] > 60, -1, HOT.long())
+    assert_close(read_batch((MANY, uncertain), labels=1).labels, uncertain)
+    missing = torch.where(NUMBERS[:, None] > 60, torch.nan, HOT.float())
+    assert_close(read_batch((MANY, missing), labels=1).labels, missing, equal_nan=True)
+
+
+def test_numbers_that_are_named() -> None:
+    batch = {"image": MANY, "boneage": NUMBERS[:, None], "male": CLASSES % 2}
+    assert read_batch(batch).labels is None
+    found = read_batch(batch, labels="boneage")
+    assert_close(found.labels, NUMBERS)
+    assert found.classes is None
+    assert_close(read_batch({"image": MANY, "target": NUMBERS}).labels, NUMBERS)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_truth_values_are_labels(shape: tuple[int, ...]) -> None:
+    truth = (LABELS == 2).reshape(shape)
+    for found in (
+        read_batch((IMAGES, truth)),
+        read_batch((IMAGES, truth), labels=1),
+        read_batch({"x": IMAGES, "y": truth}),
+    ):
+        assert found.labels.tolist() == [1, 0, 0, 1]
+        assert found.labels is found.classes
+
+
+def test_a_function_may_say_that_there_are_none() -> None:
+    check(
+        (IMAGES, LABELS, MASKS),
+        has_labels=False,
+        has_masks=False,
+        labels=lambda batch: None,
+        masks=lambda batch: None,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_floating_masks_that_are_called_so(dtype: torch.dtype) -> None:
+    check({"image": IMAGES, "label": LABELS, "mask": MASKS.to(dtype)})
+    check({"image": IMAGES, "label": LABELS, "masks": MASKS[:, None].to(dtype)})
+    soft = MASKS.to(dtype) * 0.5
+    check({"image": IMAGES, "label": LABELS, "mask": soft}, has_masks=False)
+    check({"image": IMAGES, "label": LABELS, "outline": MASKS.to(dtype)}, has_masks=False)
+
+
+def test_a_list_of_images_is_refused_with_the_way_that_detectors_go() -> None:
+    sizes = [torch.rand(3, 8, 6), torch.rand(3, 9, 6)]
+    with pytest.raises(ValueError, match=r"a list of images, as a detector takes it, .* network=lambda"):
+        read_batch((sizes, [{"boxes": torch.zeros(1, 4)}] * 2))
 
 
 def test_what_only_looks_like_labels_is_left() -> None:
@@ -248,18 +374,17 @@ def test_signals_where_the_user_says() -> None:
 def test_zeros_and_ones_are_labels_though_floating(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     labels = torch.tensor([1, 0, 0, 1])
     floating = labels.to(dtype).reshape(shape)
-    for batch in ((IMAGES, floating), (IMAGES, torch.rand(4), floating), {"image": IMAGES, "y": floating}):
+    for batch in ((IMAGES, floating), {"image": IMAGES, "y": floating}):
         assert_close(read_batch(batch).labels, labels)
     assert_close(read_batch((IMAGES, torch.zeros(4), floating), labels=2).labels, labels)
 
 
-def test_whole_numbers_come_before_zeros_and_ones() -> None:
+def test_weights_are_no_labels_beside_another_thing() -> None:
     weights = torch.ones(4)
     check((IMAGES, weights, LABELS), has_masks=False)
-    check({"image": IMAGES, "weight": weights, "species": LABELS}, has_masks=False)
+    check({"image": IMAGES, "weight": weights, "label": LABELS}, has_masks=False)
     # What is called a label is one, and what is not is not, where another thing has the name.
     assert read_batch({"image": IMAGES, "label": weights, "site": LABELS}).labels.tolist() == [1, 1, 1, 1]
-    assert read_batch({"image": IMAGES, "label": torch.rand(4), "weight": weights}).labels is None
 
 
 @pytest.mark.parametrize(
@@ -270,13 +395,29 @@ def test_whole_numbers_come_before_zeros_and_ones() -> None:
         torch.tensor([0.0, 1.0, -1.0, 1.0]),
         torch.eye(4),
         torch.eye(4).long(),
-        torch.ones(3),
+        torch.rand(4, 3),
     ],
-    ids=["soft", "not finite", "negative", "several a row", "several a row, whole", "too few"],
+    ids=["soft", "not finite", "negative", "several a row", "several a row, whole", "soft, several a row"],
 )
-def test_other_floating_values_are_no_labels(labels: Tensor) -> None:
+def test_other_values_are_labels_only_where_somebody_says_so(labels: Tensor) -> None:
     assert read_batch((IMAGES, labels)).labels is None
-    with pytest.raises(ValueError, match=r"labels: got .* for 4 images; give whole numbers of shape \(4,\)"):
+    assert_close(read_batch((IMAGES, labels), labels=1).labels, labels, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.ones(3),
+        torch.arange(12).reshape(4, 3),
+        torch.ones(4, 2, 2),
+        torch.ones(4, dtype=torch.complex64),
+    ],
+    ids=["too few", "several numbers a row", "places", "complex"],
+)
+def test_what_can_be_no_labels_is_refused(labels: Tensor) -> None:
+    assert read_batch((IMAGES, labels)).labels is None
+    words = r"labels: got .* for 4 images; give whole numbers of shape \(4,\), or of several labels zeros and"
+    with pytest.raises(ValueError, match=words):
         read_batch((IMAGES, labels), labels=1)
 
 
@@ -352,12 +493,12 @@ def test_a_wrong_key_says_what_the_batch_holds() -> None:
 
 
 def test_a_key_that_finds_the_wrong_thing() -> None:
-    batch = {"image": IMAGES, "label": LABELS, "soft": torch.rand(4, 3), "mask": MASKS, "thumb": MASKS[:, :2]}
+    batch = {"image": IMAGES, "label": LABELS, "soft": torch.rand(3, 4), "mask": MASKS, "thumb": MASKS[:, :2]}
     with pytest.raises(ValueError, match=r"images: no images \(n, c, H, W\) found"):
         read_batch(batch, images="label")
     with pytest.raises(
         ValueError,
-        match=r"labels: got a float32 tensor \(4, 3\) for 4 images; give whole numbers of shape \(4,\)",
+        match=r"labels: got a float32 tensor \(3, 4\) for 4 images; give whole numbers of shape \(4,\)",
     ):
         read_batch(batch, labels="soft")
     with pytest.raises(ValueError, match=r"labels: got a list of .* for 4 images"):

@@ -29,14 +29,18 @@ class Loop:
         return self
 
 
+class Normalize(SimpleNamespace):
+    """Called as torchvision's."""
+
+
 @pytest.mark.parametrize("mean", [None, "grey", lambda: 0.5, ()])
 def test_a_mean_that_is_no_number_is_no_normalization(mean: object) -> None:
-    step = SimpleNamespace(mean=mean, std=(0.5,))
-    assert normalization(SimpleNamespace(dataset=SimpleNamespace(transform=step))) is None
-    assert (
-        normalization(SimpleNamespace(dataset=SimpleNamespace(transform=SimpleNamespace(mean=0.5, std=0.0))))
-        is None
-    )
+    def read(step: Normalize) -> object:
+        return normalization(SimpleNamespace(dataset=SimpleNamespace(transform=step)))
+
+    assert read(Normalize(mean=0.25, std=(0.5,))) == ((0.25,), (0.5,))
+    assert read(Normalize(mean=mean, std=(0.5,))) is None
+    assert read(Normalize(mean=0.5, std=0.0)) is None
 
 
 def test_datasets_are_not_walked_through() -> None:
@@ -158,6 +162,48 @@ def test_nothing_is_found_where_nothing_is(loaders: Any) -> None:
 
 def test_class_names_become_text() -> None:
     assert datasets.class_names(Named(classes=[3, "dog"])) == ("3", "dog")
+
+
+def test_of_a_name_with_synonyms_the_first() -> None:
+    """torchvision's ImageNet has them as tuples."""
+    names = [("tench", "Tinca tinca"), ("goldfish",), "shark"]
+    assert datasets.class_names(Named(classes=names)) == ("tench", "goldfish", "shark")
+
+
+def test_a_target_transform_makes_other_classes() -> None:
+    """Ten names, and a model that tells one of them from the others."""
+    made = FakeData(4, (3, 8, 8), target_transform=lambda label: int(label == 3))
+    made.classes = ["cat", "dog"]
+    for dataset in (made, Subset(made, [0]), Named(target_transform=int)):
+        assert datasets.class_names(DataLoader(dataset)) is None
+    made.target_transform = None
+    assert datasets.class_names(DataLoader(made)) == ("cat", "dog")
+    wrapper = Named(classes=None, dataset=DATASET, target_transform=int)
+    assert datasets.class_names(wrapper) is None
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(2, ("cat", "dog")), (1, None), (3, None)])
+def test_names_are_used_where_there_is_one_a_column(columns: int, expected: tuple[str, ...] | None) -> None:
+    assert datasets.fitting_names(("cat", "dog"), columns) == expected
+    assert datasets.fitting_names(None, columns) is None
+
+
+class AddGaussianNoise:
+    """A much copied snippet; noise in other packages has the same attributes."""
+
+    def __init__(self, mean: float = 0.0, std: float = 0.1) -> None:
+        self.mean, self.std = mean, std
+
+
+class TensorNormalize(AddGaussianNoise):
+    """A normalization of the user's own is called so."""
+
+
+def test_noise_is_no_normalization() -> None:
+    assert datasets.normalization(Named(v1.Compose([v1.ToTensor(), AddGaussianNoise()]))) is None
+    behind = v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD), AddGaussianNoise()])
+    assert datasets.normalization(Named(behind)) == (MEAN, STD)
+    assert datasets.normalization(Named(TensorNormalize(0.5, 0.25))) == ((0.5,), (0.25,))
 
 
 @pytest.mark.usefixtures("unchecked")  # beartype itself draws random numbers

@@ -134,6 +134,10 @@ ALLOWED = {
         "attribution/preserve.py",
         "module.training",
     ): "train() may be overridden by the user; the mode is put back",
+    (
+        "attribution/preserve.py",
+        "setattr(module, name, buffer)",
+    ): "the buffer of a scripted module, which has no table of Python's; it is put back",
     ("attribution/preserve.py", "torch.backends.cudnn.enabled"): "the switch is torch's, and is put back",
     (
         "report/evidence_images.py",

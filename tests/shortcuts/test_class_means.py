@@ -6,6 +6,7 @@ from support.pairs import SIZES, random
 from torch import Tensor
 from torch.testing import assert_close
 
+from lightning_cam.distributed import Ranks
 from lightning_cam.shortcuts.class_means import ClassMeans, weighted
 from lightning_cam.shortcuts.features import FEATURES, dilated
 
@@ -80,3 +81,23 @@ def test_masked_pixels_weigh_nothing():
 def test_known_are_classes_of_four_images_without_those_left_out():
     found = means([slice(10)])  # five of class 0, four of class 1; class 2 was not asked for
     assert [found.known(left_out) for left_out in (0, 1, 2)] == [[0, 1], [0], []]
+
+
+def test_images_of_other_sizes_are_counted_and_left_out():
+    images, _ = batch()
+    found = ClassMeans(["image"])
+    found.add(images[:5], LABELS[:5], None, (0, 1))
+    found.add(images[:3, :, 1:], LABELS[:3], None, (0, 1))
+    found.add(images[5:], LABELS[5:], None, (0, 1))
+    assert (found.skipped, found.shape) == (3, tuple(images.shape[1:]))
+    expected = means([slice(10)]).of("image", torch.tensor([0, 1]))
+    assert_close(found.of("image", torch.tensor([0, 1])), expected, rtol=0.0, atol=1e-9)
+
+
+def test_averages_of_another_size_than_the_probe_count_for_nothing():
+    images, _ = batch()
+    found = ClassMeans(["image"])
+    found.add(images, LABELS, None, (0, 1))
+    assert found.over(Ranks(), (0, 1), images[:1], None).counts == {0: 5, 1: 4}
+    other = found.over(Ranks(), (0, 1), images[:1, :, 1:], None)
+    assert (other.counts, other.sums) == ({}, {})
