@@ -213,6 +213,12 @@ def test_what_passes_by_is_said_with_a_layer_that_carries_all(
     assert share_inside(model, remedy(said)) > INSIDE
 
 
+def test_attention_pooling_is_explained_at_the_features_it_weighs() -> None:
+    model = ready(Attention)
+    assert find_layer(model, figures(1)[0]).name == "features"
+    assert share_inside(model) > INSIDE
+
+
 def test_where_no_layer_carries_the_rest() -> None:
     class Colours(Net):
         def __init__(self) -> None:
