@@ -33,7 +33,7 @@ from lightning_cam.attribution.mapping import (
 )
 from lightning_cam.attribution.resolved_target import check_one_per_image
 from lightning_cam.attribution.running import check_runnable, check_still, like, watched
-from lightning_cam.attribution.target_layer import SMALLEST_MAP, TargetLayer, dimensions
+from lightning_cam.attribution.target_layer import SMALLEST_MAP, TargetLayer, dimensions, small_map
 from lightning_cam.attribution.task import AUTO, TASKS
 from lightning_cam.attribution.task_decision import assumed_task, check_truth
 from lightning_cam.checks import (
@@ -279,8 +279,8 @@ def _gathered(parts: list[Evidence], images: Images) -> Evidence:
 def _notes(cams: Cams, scores: Scores, layer: TargetLayer) -> tuple[str, ...]:
     notes = [layer.note] if layer.note else []
     if not layer.note and min(cams.shape[1:]) < SMALLEST_MAP:
-        grid = " x ".join(str(side) for side in cams.shape[1:])
-        notes.append(f"target_layer: {layer.name!r} gives maps of only {grid}; try an earlier layer")
+        small = small_map(layer.name, tuple(cams.shape[1:]))
+        notes.append(f"{small}; try an earlier layer with method='layercam'")
     sums, lowest, broken = torch.stack(
         [(scores.sum(dim=1) - 1).abs().amax(), scores.amin(), (~cams.isfinite()).flatten(1).any(dim=1).sum()]
     ).tolist()

@@ -578,13 +578,15 @@ def test_notes_are_warnings() -> None:
     with pytest.warns(UserWarning, match="scores: the model's forward returns probabilities"):
         explain(Probabilities(), pictures())
     with pytest.warns(
-        UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; target_layer='stem.2' gives 6 x 6"
+        UserWarning,
+        match="target_layer: 'body' gives maps of only 6 x 6, which often miss the object; "
+        "target_layer='stem.2' with method='layercam' gives 12 x 12",
     ):
-        explain(net(), pictures(2, (6, 6)))
+        explain(net(), pictures(2, (12, 12)))
     with pytest.warns(
-        UserWarning, match="target_layer: 'body' gives maps of only 3 x 3; try an earlier layer"
+        UserWarning, match="'body' gives maps of only 6 x 6, .* try an earlier layer with method='layercam'"
     ):
-        explain(net(), pictures(2, (6, 6)), target_layer="body")
+        explain(net(), pictures(2, (12, 12)), target_layer="body")
     broken = net()
     broken.head.weight.data[0, 0] = float("nan")
     with pytest.warns(UserWarning, match=r"maps: 4 of 4 are not finite \(NaN or inf\)"):

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_cam.attribution.closeness import without_gradient
 from lightning_cam.attribution.config import ModelConfig, TargetLike
+from lightning_cam.attribution.connection import connected
 from lightning_cam.attribution.evidence import Evidence
 from lightning_cam.attribution.fixed_batch import first_that_runs
 from lightning_cam.attribution.network import Cut, Network, precise
-from lightning_cam.attribution.preserve import in_full_precision, leaving_no_trace
+from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.resolved_target import (
     PlainTarget,
     ResolvedTarget,
@@ -23,7 +25,6 @@ from lightning_cam.attribution.resolved_target import (
 )
 from lightning_cam.attribution.running import check_runnable, check_still, watched
 from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, named_layer
-from lightning_cam.devices import device_of
 from lightning_cam.selectors import describe
 from lightning_cam.typing import (
     Gradients,
@@ -38,7 +39,6 @@ from lightning_cam.typing import (
     Truth,
 )
 
-FEWEST_ROWS = 16  # of covered copies that go through the model at once, however few the images are
 PLAIN = ModelConfig()  # the model is called, its scores are found
 
 
@@ -125,7 +125,7 @@ def capture_layers(
     """
     target = check_target(target)
     truth = labels if truth is None else truth
-    with _network(model, len(images), config, target=target, first=first, truth=truth) as network:
+    with connected(model, len(images), config, target=target, first=first, truth=truth) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         known = None if labels is None else labels.clone()
         yield _evidences(
@@ -152,7 +152,7 @@ def scoring(
         ValueError: No scores are found, or labels are missing or outside the classes.
     """
     target = check_target(target)
-    with _network(model, len(images), config, target=target, truth=labels) as network:
+    with connected(model, len(images), config, target=target, truth=labels) as network:
         everyone = torch.arange(len(images), device=images.device)
         parts = network.batches(images.clone(), everyone)
         outputs = torch.cat([network.scores(some, which) for some, which in parts])
@@ -172,34 +172,9 @@ def predicting(
     Args:
         count: How many images there are, of which ``index`` says to which each row belongs.
     """
-    with _network(model, count, config) as network:
+    with connected(model, count, config) as network:
         yield lambda images, index: torch.cat(
             [network.scores(some, which) for some, which in network.batches(images, index)]
-        )
-
-
-@contextmanager
-def _network(
-    model: nn.Module,
-    count: int,
-    config: ModelConfig,
-    *,
-    target: Any = None,
-    first: int = 0,
-    truth: Tensor | None = None,
-) -> Iterator[Network]:
-    check_runnable(model, config)
-    rows = max(count, FEWEST_ROWS)
-    with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        yield Network(
-            model,
-            config,
-            rows,
-            first=first,
-            any_shape=callable(target),
-            precision=precision,
-            target=target,
-            truth=truth,
         )
 
 
@@ -259,7 +234,8 @@ def _evidences(
     def differentiate() -> list[Gradients]:
         with torch.enable_grad():
             score = _target_score(settled, differentiable().outputs, everyone).sum()
-            return network.gradients(score, differentiable(), layers, keeps_graph)
+            remedy = partial(without_gradient, network, images, everyone)
+            return network.gradients(score, differentiable(), layers, remedy, keeps_graph)
 
     # Another class of the same images is another backward of the same forward, where its graph was kept.
     def with_classes(classes: Labels) -> tuple[Evidence, ...]:

@@ -144,10 +144,15 @@ class Network:
         return self.cut(images, index, layers, activations)
 
     def gradients(
-        self, score: Tensor, cut: Cut, layers: list[TargetLayer], keeps_graph: bool = False
+        self,
+        score: Tensor,
+        cut: Cut,
+        layers: list[TargetLayer],
+        remedy: Callable[[TargetLayer], str],
+        keeps_graph: bool = False,
     ) -> list[Gradients]:
         """The score's gradients at the layers, at least float32; with ``keeps_graph`` they can be asked for
-        of another score.
+        of another score. Where there is none, ``remedy`` says of that layer what to do.
         """
         found: Sequence[Tensor | None] = [None] * len(layers)
         if score.requires_grad:
@@ -155,13 +160,7 @@ class Network:
         gradients = []
         for layer, gradient, own in zip(layers, found, cut.layouts, strict=True):
             if gradient is None:
-                unknown = (
-                    "the score does not depend on this layer by a gradient; name one that it passes through"
-                )
-                raise ValueError(
-                    f"target_layer: no gradient at {layer.name!r}: {self.obstacle or unknown}, "
-                    "or use method='eigencam'."
-                )
+                raise ValueError(f"target_layer: no gradient at {layer.name!r}: {remedy(layer)}.")
             gradients.append(precise(own.to_map(gradient.detach())))
         return gradients
 
@@ -170,25 +169,28 @@ class Network:
         images: Images,
         index: Labels,
         layers: list[TargetLayer],
-        activations: RowActivations | None = None,
+        activations: RowActivations | Sequence[Tensor] | None = None,
     ) -> Cut:
         """Outputs (m, C) as a function of the layers' outputs, and those: fresh leaves, or the given
-        activations in their place.
+        activations in their place, of several layers one (m, k, *grid) each.
         """
-        rows = len(images) if activations is None else len(activations)
+        given = [activations] if isinstance(activations, Tensor) else list(activations or [])
+        rows = len(given[0]) if given else len(images)
         if rows != len(images):
-            return self._cut(images, index, layers, activations, rows)
-        return self.batch.ask(len(images), lambda: self._cut(images, index, layers, activations, rows))
+            return self._cut(images, index, layers, given, rows)
+        return self.batch.ask(len(images), lambda: self._cut(images, index, layers, given, rows))
 
     def _cut(
         self,
         images: Images,
         index: Labels,
         layers: list[TargetLayer],
-        activations: RowActivations | None,
+        given: list[Tensor],
         rows: int,
     ) -> Cut:
         count = len(images)
+        instead = {layer.path: maps for layer, maps in zip(layers, given, strict=bool(given))}
+        is_differentiated = not given or any(maps.requires_grad for maps in given)
         leaves: dict[str, Tensor] = {}
         layouts: dict[str, Layout] = {}
 
@@ -209,15 +211,15 @@ class Network:
                 )
             # Lightning validates in inference mode, whose tensors autograd refuses: the leaf is made outside.
             with torch.inference_mode(False):
-                if activations is not None:
-                    leaf = own.from_map(activations.to(whole.dtype), whole.detach())
+                if instead:
+                    leaf = own.from_map(instead[layer.path].to(whole.dtype), whole.detach())
                 elif leaves and whole.requires_grad:
                     leaf = whole  # it follows an earlier layer: a cut here would end that one's gradient
                 else:
                     leaf = whole.detach().clone().requires_grad_()
             leaves[layer.path], layouts[layer.path] = leaf, own
             # From here on grad is on, and stays so until the forward ends: what follows is differentiated.
-            torch.set_grad_enabled(not self.obstacle and (activations is None or activations.requires_grad))
+            torch.set_grad_enabled(not self.obstacle and is_differentiated)
             # Downstream sees a clone: an in-place ReLU would edit the evidence.
             onwards = torch.cat([leaf, others.detach()]) if len(others) else leaf.clone()
             return (onwards, *output[1:]) if isinstance(output, tuple) else onwards
@@ -240,9 +242,8 @@ class Network:
         ]
         # On from the start only where an earlier forward showed that it must be; the hook switches it on, and
         # this block back.
-        from_the_start = activations is None or activations.requires_grad
         try:
-            with torch.set_grad_enabled(self.outer_grad and not self.obstacle and from_the_start):
+            with torch.set_grad_enabled(self.outer_grad and not self.obstacle and is_differentiated):
                 outputs = self._read(images, index, rows)
         except RuntimeError as error:
             # The model keeps inference tensors (a buffer that a former validation replaced). Nothing can be
@@ -256,7 +257,7 @@ class Network:
             for handle in handles:
                 handle.remove()
         if outputs is None:
-            return self._cut(images, index, layers, activations, rows)
+            return self._cut(images, index, layers, given, rows)
         for layer in layers:
             if layer.path not in leaves:
                 raise ValueError(

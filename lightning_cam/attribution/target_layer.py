@@ -5,7 +5,6 @@ rules have in common: they read shapes and ask the network; no table of architec
 several answers fit.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.forward_trace import Run, recording
-from lightning_cam.attribution.layout import CONVOLUTIONS, Size, first_tensor, in_proportion
+from lightning_cam.attribution.forward_trace import Run, maps_of, may_be_chosen, recording
+from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_tensor
 from lightning_cam.attribution.submodule import closed_hint, hint, is_closed, plain, submodule_paths
 
-SMALLEST_MAP = 4  # below this many positions a side, a note names an earlier layer
+SMALLEST_MAP = 7  # below this many positions a side, a note names an earlier layer
 MOST_CANDIDATES = 8  # that a message lists
 # What to do about siamese networks, and others that see several images.
 RUN_ONCE = (
     "Or give a function in which it runs once: network=lambda module, images: "
     "module.head(module.embed(images) - reference), where reference are features that are kept, explains "
     "what one image adds."
-)
-# Modules that hand on what they get, in eval mode: their output is that of the module before them, whose name
-# says more. A classifier may end in one, as in `features`, `Dropout`, `Linear`.
-PASSED_OVER = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
 )
 
 
@@ -94,6 +82,9 @@ def automatic_layer(
     whether they do: not-a-number in the map must reach the scores. In a ViT only the class token counts after
     the last attention, so the layer is the norm before the last attention.
 
+    A map of one channel is never taken where one of several channels has the same extent: it says how much
+    each place counts (attention pooling), and not what is there.
+
     Args:
         forward: Runs the model on ``count`` images, in eval mode and without grad, and returns its scores.
         size: The images'.
@@ -105,7 +96,8 @@ def automatic_layer(
     """
     with recording(model, size, count) as trace:
         forward()
-    chosen = _of_convolutions(model, trace, forward) or _of_tokens(trace, forward)
+    found = _of_convolutions(model, trace, forward) or _of_tokens(trace, forward)
+    chosen = _of_several_channels(found, trace, forward)
     if chosen is None:
         raise ValueError(
             f"target_layer: no block or norm of {type(model).__name__} was found that yields a map on which "
@@ -128,7 +120,7 @@ def _of_convolutions(model: nn.Module, trace: list[Run], forward: Callable[[], T
     # The map is complete only after the norm, the activation and the skip connection that follow the last
     # convolution. So not that convolution, but the last module to finish with a map of its size: a block
     # finishes after what is in it, which gives `layer4` and not `layer4.1.conv2`.
-    alike = (run for run in reversed(after) if run.extent == last.extent and _may_be_chosen(run, trace))
+    alike = (run for run in reversed(after) if run.extent == last.extent and may_be_chosen(run, trace))
     chosen = next(alike, None)
 
     # Does the map live on in another form? In a ViT the last convolution is the first layer: after it, blocks
@@ -162,19 +154,25 @@ def _of_tokens(trace: list[Run], forward: Callable[[], Tensor]) -> Run | None:
     Blocks and norms only, as a linear layer inside an attention or an MLP is a part of a step, not its
     result.
     """
-    stages = (run for run in reversed(_maps(trace)) if _is_block(run.module) or _is_norm(run.module))
+    stages = (run for run in reversed(maps_of(trace)) if _is_block(run.module) or _is_norm(run.module))
     return next((run for run in stages if _decides(run, forward)), None)
 
 
-def _may_be_chosen(run: Run, trace: list[Run]) -> bool:
-    """Whether a module's output is a map of its own, and the only one that it yields.
+def _of_several_channels(found: Run | None, trace: list[Run], forward: Callable[[], Tensor]) -> Run | None:
+    """The layer that was found; instead of a map of one channel the last of several with the same extent.
 
-    Pooling without weights repeats what came before it, coarser. A module that runs twice (shared weights,
-    one activation for all) has two maps, and the hook could not tell them apart.
+    Attention pooling weighs the features by such a map. The scores then depend on the features beside it,
+    also while its own map is held still: so they do not on what only makes that map, and the features are
+    meant. Where nothing is beside it, the one channel is what the maps before it were summed up to.
     """
-    pools = "pool" in type(run.module).__name__.lower() and next(run.module.parameters(), None) is None
-    is_map = not (isinstance(run.module, PASSED_OVER) or pools)
-    return is_map and sum(other.module is run.module for other in trace) == 1
+    if found is None or found.channels > 1:
+        return found
+    broad = [run for run in reversed(maps_of(trace)) if run.grid == found.grid and run.channels > 1]
+    # Of convolutions any module will do, of tokens a block or a norm.
+    broad = [run for run in broad if run.extent or _is_block(run.module) or _is_norm(run.module)]
+    beside = (run for run in broad if _decides(run, forward, held=found))
+    before = (run for run in broad if _decides(run, forward))
+    return next(beside, None) or next(before, found)
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -185,69 +183,41 @@ def _is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower()
 
 
-def _decides(run: Run, forward: Callable[[], Tensor]) -> bool:
-    """Whether the scores depend on this map, and not only on the tokens before it.
+def _decides(run: Run, forward: Callable[[], Tensor], held: Run | None = None) -> bool:
+    """Whether the scores depend on this map, and not only on the tokens before it, nor by way of the map
+    ``held`` alone.
 
     Asked of the network, because no shape tells: not-a-number spreads through every sum and product, so if
     the map counts at all, the scores are not numbers any more. The class token is left as it is.
     """
 
-    def spoil(module: nn.Module, args: Any, output: Any) -> Any:
-        whole, own = first_tensor(output), run.layout
+    def filled(own: Layout | None, value: float, output: Any) -> Any:
+        whole = first_tensor(output)
         if own is None:
             return output
-        spoiled = own.from_map(torch.full_like(own.to_map(whole), torch.nan), whole)
-        return (spoiled, *output[1:]) if isinstance(output, tuple) else spoiled
+        changed = own.from_map(torch.full_like(own.to_map(whole), value), whole)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    handle = run.module.register_forward_hook(spoil)
+    values = {run: torch.nan} if held is None else {run: torch.nan, held: 0.0}
+    handles = [
+        each.module.register_forward_hook(
+            lambda module, args, output, each=each, value=value: filled(each.layout, value, output)
+        )
+        for each, value in values.items()
+    ]
     try:
         return bool(forward().isnan().any())
     finally:
-        handle.remove()
-
-
-def _maps(trace: list[Run]) -> list[Run]:
-    """Every map of the forward, in its order: run once, in the first one's proportions, no larger, and tokens
-    only on a known grid.
-    """
-    # Any token count can be split into "prefix + h * w" for some h and w, also that of DETR queries or of a
-    # Perceiver's latents. So tokens count as patches only if a convolution, or an earlier map, had exactly
-    # this grid: the patch embedding of a ViT is a convolution.
-    convolutions = [run for run in trace if isinstance(run.module, CONVOLUTIONS)]
-    known = [run.extent for run in convolutions if run.extent]
-    # Some attentions put their heads where images belong before a convolution: its output is no map of one
-    # image, but its last sides are a grid all the same.
-    of_heads = [run.shape[2:] for run in convolutions]
-    maps = []
-    for run in trace:
-        if not (run.grid and run.layout and _may_be_chosen(run, trace)):
-            continue
-        # Where patches are cut out without a convolution, the first map sets the grid.
-        known = known or [run.grid]
-        # Some networks halve both sides without a convolution: Swin merges patches, LeViT takes every other.
-        # A prefix is not allowed there: with up to 32 tokens before the grid, too many counts would fit half
-        # a grid by accident.
-        halved = not run.layout.prefix and any(_is_half(run.grid, grid) for grid in known)
-        on_known_grid = run.extent is not None or run.grid in known + of_heads or halved
-        # A larger map than the first is a decoder's; other proportions are no picture of the image (an
-        # attention matrix, tokens x tokens).
-        fits = in_proportion(run.grid, known[0]) and math.prod(run.grid) <= math.prod(known[0])
-        if fits and on_known_grid:
-            maps.append(run)
-            known = [*known, run.grid]
-    return maps
-
-
-def _is_half(grid: Size, whole: Size) -> bool:
-    """Whether each side is half of the other's, rounded either way: merging pads an odd side or drops it."""
-    sides = zip(grid, whole, strict=True)
-    return all(side in (whole_side // 2, (whole_side + 1) // 2) for side, whole_side in sides)
+        for handle in handles:
+            handle.remove()
 
 
 def _last_by_grid(trace: list[Run]) -> dict[Size, Run]:
     """For each resolution the last map, in the order of the network."""
     maps: dict[Size, Run] = {}
-    for run in _maps(trace):
+    for run in maps_of(trace):
+        if run.channels == 1 and run.grid in maps and maps[run.grid].channels > 1:
+            continue  # it weighs the other, or sums it up
         maps.pop(run.grid or (), None)
         maps[run.grid or ()] = run
     return maps
@@ -266,16 +236,25 @@ def _note(chosen: Run, trace: list[Run]) -> str:
     """A word on small maps: on images of 32 x 32 the maps of ResNet-18 are 2 x 2, which hardly shows a place.
 
     The layer is kept, as the methods' papers mean the last one; the note names the latest one that shows
-    more.
+    more, and a method for earlier layers. On 80 composites of real photographs Grad-CAM at 4 x 4 hit the
+    object in 24 % (16 % by chance), LayerCAM one stage earlier in 71 %, and at 7 x 7 in 65 %.
     """
     grid = chosen.grid or ()
     if min(grid) >= SMALLEST_MAP:
         return ""
-    note = f"target_layer: {plain(chosen.name)!r} gives maps of only {_times(grid)}"
+    note = small_map(plain(chosen.name), grid)
     larger = [run for grid, run in _last_by_grid(trace).items() if min(grid) >= SMALLEST_MAP]
     if not larger:
         return note
-    return f"{note}; target_layer={plain(larger[-1].name)!r} gives {_times(larger[-1].grid or ())}"
+    finer = larger[-1]
+    return (
+        f"{note}; target_layer={plain(finer.name)!r} with method='layercam' gives {_times(finer.grid or ())}"
+    )
+
+
+def small_map(name: str, grid: Size) -> str:
+    """What a note on a small map begins with."""
+    return f"target_layer: {name!r} gives maps of only {_times(grid)}, which often miss the object"
 
 
 def _times(grid: Size) -> str:

@@ -67,9 +67,13 @@ def test_a_backbone_under_inference_mode_says_so_and_explains_without_gradients(
     with capture(model, pictures(), target_layer=named_layer(model, "body"), labels=LABELS) as evidence:
         assert METHODS["eigencam"](evidence).isfinite().all()
         with pytest.raises(
-            ValueError, match=r"target_layer: no gradient at 'body': .* use method='eigencam'"
+            ValueError,
+            match=r"target_layer: no gradient at 'body': .*, or method='ablationcam', which needs no",
         ):
             _ = evidence.gradients
+        followed = METHODS["ablationcam"](evidence)
+    with capture(net(), pictures(), target_layer=named_layer(net(), "body"), labels=LABELS) as evidence:
+        torch.testing.assert_close(followed, METHODS["ablationcam"](evidence))
 
 
 class KeepsTensor(Net):

@@ -30,19 +30,23 @@ def candidates(message: str) -> list[str]:
 
 
 def test_small_images_get_a_note_that_names_an_earlier_layer() -> None:
-    # 32 px: layer4 has one position, so layer3 is the last with maps, 2 x 2; layer2 has 4 x 4.
+    # 32 px: layer4 has one position, so layer3 is the last with maps, 2 x 2; layer1 has 8 x 8.
     found = find(torchvision.models.resnet18(num_classes=10), 32)
     assert found.name == "layer3"
-    assert found.note == "target_layer: 'layer3' gives maps of only 2 x 2; target_layer='layer2' gives 4 x 4"
+    assert found.note == (
+        "target_layer: 'layer3' gives maps of only 2 x 2, which often miss the object; "
+        "target_layer='layer1' with method='layercam' gives 8 x 8"
+    )
 
 
 def test_no_note_where_the_map_is_large_enough() -> None:
-    assert find(named(conv=nn.Conv2d(3, 8, 3, padding=1), **head()), 4).note == ""
+    assert find(named(conv=nn.Conv2d(3, 8, 3, padding=1), **head()), 7).note == ""
 
 
 def test_a_note_without_an_earlier_layer() -> None:
-    found = find(named(conv=nn.Conv2d(3, 8, 3, padding=1), **head()), 3)
-    assert found == TargetLayer("conv", "conv", "target_layer: 'conv' gives maps of only 3 x 3")
+    found = find(named(conv=nn.Conv2d(3, 8, 3, padding=1), **head()), 6)
+    note = "target_layer: 'conv' gives maps of only 6 x 6, which often miss the object"
+    assert found == TargetLayer("conv", "conv", note)
 
 
 PASSED_OVER = {
@@ -157,6 +161,79 @@ def test_a_layer_that_runs_twice_is_refused_and_not_a_candidate() -> None:
 
 def test_a_shared_activation_is_passed_over() -> None:
     assert find(Twice("act")).name == "conv2"
+
+
+class AttentionPooling(nn.Module):
+    """Features, weighed over places by a map of one channel."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.features = named(conv=nn.Conv2d(3, 8, 3, padding=1), act=nn.ReLU())
+        self.att, self.fc = attention, nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        weights = self.att(features).flatten(2).softmax(dim=2)
+        return self.fc((features.flatten(2) * weights).sum(dim=2))
+
+
+ONE_CHANNEL = {
+    "attention": (AttentionPooling(nn.Conv2d(8, 1, 1)), "features"),
+    # What only makes the weights has several channels too, and comes later.
+    "attention of two steps": (
+        AttentionPooling(named(hidden=nn.Conv2d(8, 5, 1), act=nn.Tanh(), last=nn.Conv2d(5, 1, 1))),
+        "features",
+    ),
+    # Nothing is beside the one channel: it is what the maps before it are summed up to.
+    "a map of the score": (
+        named(
+            conv=nn.Conv2d(3, 8, 3, padding=1),
+            act=nn.ReLU(),
+            score=nn.Conv2d(8, 1, 1),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+        ),
+        "act",
+    ),
+    # No map of several channels has its extent.
+    "one channel alone": (
+        named(
+            conv=nn.Conv2d(3, 1, 3, padding=1),
+            pool=nn.AdaptiveAvgPool2d(2),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(4, 3),
+        ),
+        "conv",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "layer"), ONE_CHANNEL.values(), ids=ONE_CHANNEL)
+def test_no_map_of_one_channel_where_another_has_the_same_extent(model: nn.Module, layer: str) -> None:
+    found = find(model)
+    assert (found.name, found.note) == (layer, "")
+    assert hooks(model) == 0
+
+
+def test_no_token_map_of_one_channel_where_another_has_the_same_extent() -> None:
+    class Patches(AttentionPooling):
+        def __init__(self) -> None:
+            super().__init__(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 1)))
+            self.features, self.block = nn.Conv2d(3, 8, 4, stride=4), Block()
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.block(self.features(images).flatten(2).mT)
+            return self.fc((tokens * self.att(tokens).softmax(dim=1)).sum(dim=1))
+
+    assert find(Patches(), 32).name == "block"
+
+
+def test_a_map_of_one_channel_is_no_candidate_where_another_has_the_same_extent() -> None:
+    model = AttentionPooling(nn.Conv2d(8, 1, 1))
+    model.features = named(
+        conv=nn.Conv2d(3, 8, 3, padding=1), act=nn.ReLU(), last=nn.Conv2d(8, 8, 3, stride=4, padding=1)
+    )
+    assert find(model, 16).note.endswith("target_layer='features.act' with method='layercam' gives 16 x 16")
 
 
 @pytest.mark.parametrize("name", ["layer4", "layer4.1", "layer4.1.conv2", "fc"])

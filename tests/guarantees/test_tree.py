@@ -14,6 +14,7 @@ MODULES = sorted(
 
 # Modules without a test file of their own, and what tests them instead.
 ELSEWHERE = {
+    "attribution/connection.py": "every look goes through it: attribution/test_capture.py, and no trace in test_preserve.py",
     "attribution/evidence.py": "holds one look; what it holds is compared in attribution/test_capture.py and test_network.py",
     "attribution/methods/activation.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "attribution/methods/gradient.py": "every row of METHODS is tested in attribution/methods/test_table.py",
