@@ -9,7 +9,7 @@ from torch.utils.data import default_collate
 
 from lightning_cam import CAMMonitor, Inputs
 from support.read_case import Setup, case, paired, plain, variant
-from support.read_data import VAL, Items, from_items, named, training, validation
+from support.read_data import BATCH, VAL, Items, from_items, named, training, validation
 from support.read_modules import Own, SmallNet, User, classified, trained_net
 from support.read_outcome import positions
 
@@ -122,8 +122,8 @@ def images_of_several_sizes() -> Setup:
 
 class OneBatchSize(User):
     def forward(self, images):
-        if len(images) != 16:
-            raise RuntimeError(f"a batch of 16, please, not of {len(images)}")
+        if len(images) != BATCH:
+            raise RuntimeError(f"a batch of {BATCH}, please, not of {len(images)}")
         return self.net(images)
 
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from lightning_cam import Inputs
 from support.read_case import Setup, case, paired, plain, variant
-from support.read_data import from_items, loader, named, training, validation
+from support.read_data import BATCH, from_items, loader, named, training, validation
 from support.read_modules import WIDTH, Own, SmallNet, User, classified, learnt, trained_net
 
 
 class FixedBatch(User):
-    """The state of a recurrent layer is made for batches of sixteen."""
+    """The state of a recurrent layer is made for batches of eight."""
 
     def __init__(self) -> None:
         super().__init__(SmallNet(out=0))
@@ -22,7 +22,7 @@ class FixedBatch(User):
 
     def forward(self, images):
         rows = self.net.features(images).permute(0, 2, 1, 3).flatten(2)
-        state = torch.zeros(1, 16, 32)
+        state = torch.zeros(1, BATCH, 32)
         return self.classifier(self.rows(rows, (state, state))[0].amax(dim=1))
 
 

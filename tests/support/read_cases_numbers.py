@@ -137,7 +137,7 @@ def sorted_grades() -> Setup:
     setup = paired(Grade, grades, classes=5)
     held = validation(5)
     order = held.labels.argsort(stable=True)
-    val = loader(held.images[order], grades(held)[order], batch_size=8)
+    val = loader(held.images[order], grades(held)[order], batch_size=4)
     return Setup(setup.module, setup.train, val, held.images[order], held.boxes[order], grades(held)[order])
 
 

@@ -122,7 +122,7 @@ def after_finding_a_rate(trainer: Trainer, setup: Setup) -> None:
 
 
 def after_finding_a_batch_size(trainer: Trainer, setup: Setup) -> None:
-    Tuner(trainer).scale_batch_size(setup.module, max_trials=1, steps_per_trial=1, init_val=8)
+    Tuner(trainer).scale_batch_size(setup.module, max_trials=1, steps_per_trial=1, init_val=4)
     trainer.fit(setup.module)
 
 

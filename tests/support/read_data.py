@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 SIDE = 10  # of a figure, in pixels
 NAMES = ("block", "frame", "plus", "rows", "columns", "slash")
 BRIGHT, DARK = 0.9, 0.3
-TRAIN, VAL, BATCH = 128, 48, 16
+TRAIN, VAL, BATCH = 96, 24, 8
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import tempfile
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,14 @@ class Outcome:
         return f"{self.told}\n{self.monitor.reading}"
 
 
-@cache
-def _outcome(case: ReadCase) -> Outcome:
-    return run(case, case.make(), dict(case.arguments))
+_OUTCOMES: dict[str, Outcome] = {}
 
 
 def outcome(case: ReadCase) -> Outcome:
     """The case as it is, run once for all tests."""
-    return _outcome(case)
+    if case.name not in _OUTCOMES:
+        _OUTCOMES[case.name] = run(case, case.make(), dict(case.arguments))
+    return _OUTCOMES[case.name]
 
 
 def run(case: ReadCase, setup: Setup, arguments: dict[str, Any]) -> Outcome:
