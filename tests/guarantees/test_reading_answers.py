@@ -4,6 +4,7 @@ maps lie where the figures are; or the monitor says what it cannot read, and fol
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,7 +91,8 @@ def test_is_read_rightly_at_once(case: ReadCase) -> None:
 @pytest.mark.parametrize("case", params(REMEDIED))
 def test_is_read_rightly_once_the_advice_is_followed(case: ReadCase) -> None:
     advice = case.remedy(outcome(case).all_told)
-    read_rightly(case, run(case, (case.remedied or case.make)(), advice))
+    mended = replace(case, make=case.remedied or case.make, fit=case.remedied_fit or case.fit)
+    read_rightly(mended, run(mended, mended.make(), advice))
 
 
 @pytest.mark.parametrize("case", params([case for case in READ_CASES if case.says or case.never]))

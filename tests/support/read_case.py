@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -45,7 +46,7 @@ class ReadCase:
         says: Patterns, each of which must be among what the monitor tells, raises and writes into ``reading``.
         never: A pattern that must not be there.
         remedy: From what was told, arguments with which the reading is right: these are then tried, with this or
-            with another set-up. Without one, the reading must be right at once.
+            with another set-up or fit. Without one, the reading must be right at once.
         share: Least share of the saliency in the figures, as a part of the control's; None: not looked at.
         own: Least mean of what the user's own step calls right, as a check of the case itself.
         is_whole: Whether the probe holds all validation images.
@@ -74,7 +75,8 @@ class ReadCase:
     names: Any = "any"
     options: Mapping[str, Any] = field(default_factory=dict)
     fit: Callable[[Trainer, Setup], None] | None = None
-    also: Callable[[CAMMonitor, Setup, Any], None] | None = None
+    remedied_fit: Callable[[Trainer, Setup], None] | None = None
+    also: Callable[[CAMMonitor, Setup, Path], None] | None = None
     needs: tuple[str, ...] = ()
 
 

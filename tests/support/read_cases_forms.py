@@ -26,12 +26,12 @@ class FixedBatch(User):
         return self.classifier(self.rows(rows, (state, state))[0].amax(dim=1))
 
 
-@case(52, own=0.8, share=0.4)
+@case(52, own=0.8)
 def batch_size_in_the_network() -> Setup:
     return paired(FixedBatch, lambda known: known.labels, epochs=12)
 
 
-variant(52, "batch_size_in_the_network_and_a_named_layer", batch_size_in_the_network, own=0.8, share=0.4,
+variant(52, "batch_size_in_the_network_and_a_named_layer", batch_size_in_the_network, own=0.8,
         arguments={"target_layer": "net.features"})  # fmt: skip
 
 
@@ -152,7 +152,7 @@ class TrueOrFalse(User):
         )
 
 
-@case(55, task="binary", share=0.4)
+@case(55, task="binary")
 def bool_labels() -> Setup:
     return paired(TrueOrFalse, lambda known: known.labels.bool(), classes=2)
 
@@ -163,7 +163,6 @@ variant(
     bool_labels,
     arguments={"inputs": Inputs(labels=1)},
     task="binary",
-    share=0.4,
 )
 
 

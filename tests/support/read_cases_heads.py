@@ -186,6 +186,6 @@ class Squeezes(User):
         return Own(F.binary_cross_entropy_with_logits(logits, labels), right)
 
 
-@case(51, task="binary", share=0.4)
+@case(51, task="binary")
 def squeezed_logit() -> Setup:
     return paired(Squeezes, lambda known: known.labels.float(), classes=2)

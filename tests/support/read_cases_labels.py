@@ -144,7 +144,7 @@ def two_heads_by_name() -> Setup:
     return two_questions("shape")
 
 
-@case(24, label=r"batch\[1\]", arguments={"inputs": Inputs(scores="odd")}, share=0.4)
+@case(24, label=r"batch\[1\]", arguments={"inputs": Inputs(scores="odd")})
 def two_heads_told_the_other() -> Setup:
     return two_questions("odd")
 

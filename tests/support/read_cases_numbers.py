@@ -51,12 +51,12 @@ def column(known: Figures) -> Tensor:
     return known.labels[:, None].float()
 
 
-@case(2, task="binary", share=0.4)
+@case(2, task="binary")
 def one_logit() -> Setup:
     return paired(Logit, column, classes=2)
 
 
-@case(3, task="binary", share=0.4)
+@case(3, task="binary")
 def sigmoid_in_forward() -> Setup:
     return paired(Probability, column, classes=2)
 
@@ -97,19 +97,19 @@ def whole_years(known: Figures) -> Tensor:
     return 20 + 15 * known.labels
 
 
-@case(4, task="regression", share=0.5)
+@case(4, task="regression")
 def regression() -> Setup:
     return paired(Age, years)
 
 
-@case(5, task="regression", share=0.5)
+@case(5, task="regression")
 def regression_of_whole_numbers() -> Setup:
     return paired(WholeAge, whole_years)
 
 
-variant(5, "regression_without_a_sanity_check", regression_of_whole_numbers, task="regression", share=0.5,
+variant(5, "regression_without_a_sanity_check", regression_of_whole_numbers, task="regression",
         options={"num_sanity_val_steps": 0})  # fmt: skip
-variant(6, "regression_told_a_class", regression_of_whole_numbers, arguments={"target": 1}, task="regression", share=0.5,
+variant(6, "regression_told_a_class", regression_of_whole_numbers, arguments={"target": 1}, task="regression",
         says=(r"target: .*\b1\b",), remedy=lambda told: {})  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def without_labels() -> Setup:
     return Setup(known.module, known.train, known.val, known.seen, known.boxes, labels=None)
 
 
-variant(7, "regression_told_that_there_are_no_labels", without_labels, task="regression", label=None, share=0.5,
+variant(7, "regression_told_that_there_are_no_labels", without_labels, task="regression", label=None,
         arguments={"inputs": Inputs(labels=lambda batch: None)})  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def grades(known: Figures) -> Tensor:
     return known.labels[:, None].float()
 
 
-@case(8, task="regression", share=0.5)
+@case(8, task="regression")
 def sorted_grades() -> Setup:
     """The first batches of the validation hold grades 0 and 1 only."""
     setup = paired(Grade, grades, classes=5)
@@ -156,7 +156,7 @@ def bone_ages(known: Figures) -> dict[str, Tensor]:
     return {"image": known.images, "boneage": (known.labels - 1.5) / 1.2, "male": male}
 
 
-@case(9, task="regression", label=r"batch\[.boneage.\]", share=0.5)
+@case(9, task="regression", label=r"batch\[.boneage.\]")
 def bone_age_beside_sex() -> Setup:
     train = from_items(named(**bone_ages(training())), shuffle=True)
     parts = bone_ages(validation())
@@ -179,6 +179,6 @@ def corners(known: Figures) -> Tensor:
     return torch.stack([left, top, left + 10, top + 10], dim=1) / known.images.shape[-1]
 
 
-@case(10, task="regression", share=None, own=0.0)
+@case(10, task="regression", own=0.0)
 def boxes() -> Setup:
     return paired(Box, corners)

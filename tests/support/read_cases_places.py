@@ -133,6 +133,6 @@ class AttentionPooling(User):
         return self.net.head(10 * (maps.flatten(2) * weights).sum(dim=2))
 
 
-@case(47)
+@case(47, share=0.75)
 def attention_pooling() -> Setup:
     return paired(AttentionPooling, lambda known: known.labels, epochs=10)
