@@ -1,10 +1,13 @@
 """What comes of a case: a fit under a monitor, everything that the monitor said, and what the user's own code says."""
 
+import atexit
 import io
+import shutil
 import tempfile
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +55,16 @@ def outcome(case: ReadCase) -> Outcome:
     return _OUTCOMES[case.name]
 
 
+@cache
+def _root() -> str:
+    """One folder for all fits of this process, gone when it ends."""
+    root = tempfile.mkdtemp(prefix="reading-")
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
 def run(case: ReadCase, setup: Setup, arguments: dict[str, Any]) -> Outcome:
-    folder = Path(tempfile.mkdtemp(prefix="reading-"))
+    folder = Path(tempfile.mkdtemp(dir=_root()))
     monitor, printed, error = CAMMonitor(**arguments), io.StringIO(), None
     seed_everything(0, verbose=False)
     options = {"max_epochs": 1, "default_root_dir": folder, **QUIET, **case.options}
