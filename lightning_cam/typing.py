@@ -4,7 +4,7 @@
 volumes D H W; ``grid`` is the target layer's resolution: h w, or likewise one or three numbers.
 """
 
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 from torch import Tensor
 
 Images = Num[Tensor, "n c *size"]
@@ -12,6 +12,7 @@ Labels = Int[Tensor, " n"]
 Truth = Num[Tensor, "n *C"]  # labels (n,), several per image (n, C), or numbers of a regression
 Flags = Int[Tensor, "n K"]  # of several labels per image, those that are tested: zeros and ones, -1 not known
 Conflicts = Bool[Tensor, "m K"]  # in which labels host and donor of a pair differ
+GivenTruth = Shaped[Tensor, "n *C"]  # the same as users give it: truth values too
 Masks = Bool[Tensor, "n *size"]
 Scores = Float[Tensor, "n C"]
 Outputs = Float[

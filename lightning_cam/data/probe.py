@@ -17,7 +17,7 @@ from lightning_cam.checks import (
     plain_labels,
 )
 from lightning_cam.selectors import describe
-from lightning_cam.typing import Images, Masks, Truth
+from lightning_cam.typing import GivenTruth, Images, Masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Probe:
     """
 
     images: Images
-    labels: Truth | None = None
+    labels: GivenTruth | None = None
     masks: Masks | None = None
     class_names: tuple[str, ...] | None = None
 
