@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from lightning_cam import METHODS, Explanation, explain
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 
 MODELS = torchvision.models.list_models(module=torchvision.models)
 NESTED = (
@@ -314,7 +314,7 @@ def main() -> None:
             f"--device: {arguments.device!r} cannot be used ({str(error).splitlines()[0]})."
         ) from None
     with torch.no_grad():
-        shares = probabilities(model(image))[0].cpu()
+        shares = class_probabilities(model(image))[0].cpu()
     names = names_of(arguments.class_names, weights.meta["categories"], len(shares))
     likeliest = shares.argsort(descending=True).tolist()
     wanted = [

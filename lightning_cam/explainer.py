@@ -20,11 +20,30 @@ from lightning_cam.attribution.config import (
     readable_name,
 )
 from lightning_cam.attribution.evidence import Evidence
-from lightning_cam.attribution.mapping import Confusions, blank_reasons, confused, fused, mapped, together
+from lightning_cam.attribution.mapping import (
+    Confusions,
+    LabelMaps,
+    all_label_maps,
+    blank_reasons,
+    confused,
+    fused,
+    label_maps,
+    mapped,
+    together,
+)
+from lightning_cam.attribution.resolved_target import check_one_per_image
 from lightning_cam.attribution.running import check_runnable, like, watched
 from lightning_cam.attribution.target_layer import SMALLEST_MAP, TargetLayer, dimensions
-from lightning_cam.attribution.targets import check_one_per_image
-from lightning_cam.checks import Normalization, check_images, check_labels, check_normalization
+from lightning_cam.attribution.task import AUTO, TASKS
+from lightning_cam.attribution.task_decision import assumed_task, check_truth
+from lightning_cam.checks import (
+    Normalization,
+    check_class_names,
+    check_images,
+    check_labels,
+    check_normalization,
+    plain_labels,
+)
 from lightning_cam.explanation import Explanation
 from lightning_cam.selectors import Selector, describe
 from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Truth
@@ -42,20 +61,23 @@ def explain(
     scores: Selector = None,
     normalization: str | Normalization | None = None,
     max_batch: int | None = None,
+    task: str = AUTO,
+    class_names: Sequence[str] | None = None,
 ) -> Explanation | dict[str, Explanation]:
-    """Where a classifier looks: class activation maps of any ``nn.Module``, which is left as it was.
+    """Where a network looks: class activation maps of any ``nn.Module``, which is left as it was.
 
     Args:
-        model: A classifier with feature maps or patch tokens. It is looked at in eval mode.
+        model: A network with feature maps or patch tokens. It is looked at in eval mode.
         images: (n, c, H, W), or one image (c, H, W), as the network gets them; moved to the model's device
             and dtype. Likewise volumes (n, c, D, H, W) and signals (n, c, T), for models whose first
             convolution is such.
         method: A key of ``METHODS``, a function of ``Evidence``, or a list of these: then a dict comes back,
             from one look.
-        target: What to explain: a key of ``TARGETS``, a class index for all images, one class index per image
-            in a list or a tensor (n,), or a function ``(scores, labels) -> (n,)``.
+        target: What to explain: a key of ``TARGETS``, a class by its name or index for all images, one class
+            index per image in a list or a tensor (n,), or a function ``(scores, labels) -> (n,)``. Of a
+            regression, "label" and "predicted" are its output; an index is that of an output.
         labels: (n,) true classes, for targets that need them; zeros and ones (n, C) where an image has
-            several.
+            several, NaN where nobody knows; numbers of a regression.
         target_layer: Name of a submodule; None finds the last one with feature maps. Of a list of names the
             maps are fused.
         network: What is run. None calls the model. The name of a submodule runs that one alone, such as
@@ -63,10 +85,15 @@ def explain(
             function ``(model, images) -> output`` is called instead of the model; a function ``(model,
             images, index)`` is also told which image each row is, for models with further inputs.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them. One score
-            per image is a binary head's logit, explained as two classes. For a target function they may have
-            positions, (n, C, h, w).
+            per image is a binary head's logit, explained as two classes, or the number of a regression: see
+            ``task``. Probabilities of a sigmoid at the network's end are turned back into logits. For a
+            target function scores may have positions, (n, C, h, w), and several are read as they are.
         normalization: What to undo for display: ``"imagenet"``, (mean, std) or None.
         max_batch: Most images sent through the model at once; None sends all.
+        task: A key of ``TASKS``: "multiclass", "binary", "multilabel", "regression" or "none". "auto" decides
+            by the labels, the number of outputs and the network's last operation, and asks where several fit;
+            without labels one output is read as a logit, several as classes.
+        class_names: One per class, for ``target`` and for figures.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -82,8 +109,9 @@ def explain(
         >>> explanation.target_layer, explanation.cams.shape, explanation.saliency.shape
         ('1', torch.Size([2, 14, 14]), torch.Size([2, 16, 16]))
     """
-    reading = ModelConfig(network, scores, max_batch)
-    config = ExplainConfig(method, target, target_layer, reading, normalization)
+    names = check_class_names(class_names)
+    reading = ModelConfig(network, scores, max_batch, task)
+    config = ExplainConfig(method, target, target_layer, reading, normalization).named(names)
     check_runnable(model, reading)
     expected = dimensions(watched(model, reading)) + 2
     if isinstance(images, Tensor) and images.ndim == expected - 1:
@@ -96,8 +124,9 @@ def explain(
         )
     check_labels(labels, len(images), several=True)
     images = like(images, watched(model, reading))
-    labels = None if labels is None else labels.to(images.device).long()
+    labels = None if labels is None else plain_labels(labels.to(images.device))
     found = answer(config, model, images, labels, find_layers(config, model, images))
+    found = {name: replace(explanation, class_names=names) for name, explanation in found.items()}
     for note in dict.fromkeys(note for explanation in found.values() for note in explanation.notes):
         warnings.warn(note, stacklevel=2)
     return found if isinstance(method, list | tuple) else next(iter(found.values()))
@@ -118,6 +147,11 @@ def answer(
 ) -> dict[str, Explanation]:
     """``explain`` for images and labels on the model's device and layers that were found: by method, from one
     look a batch.
+
+    Where ``config`` leaves the task open, it is decided once, by all labels and the first batch's outputs.
+
+    Args:
+        labels: As ``plain_labels`` has them.
     """
     check_one_per_image(config.target_of(slice(None)), len(images))
     size = tuple(images.shape[2:])
@@ -128,8 +162,10 @@ def answer(
     cams: dict[str, list[Cams]] = {name: [] for name in config.methods}
     reasons: dict[str, list[Labels]] = {name: [] for name in config.methods}
     confusions: dict[str, list[Confusions]] = {name: [] for name in each}
+    of_labels: dict[str, list[LabelMaps]] = {name: [] for name in each}
     seen: list[tuple[Evidence, ...]] = []
-    finds_confusions = config.finds_confusions and labels is not None and labels.ndim == 1
+    finds_more = config.finds_confusions and labels is not None
+    how = config.model
     # One look a batch gives the maps of all methods. What is kept of it holds neither graph nor network, so
     # that one batch at a time is in memory.
     for part in torch.arange(len(images)).split(config.model.max_batch or len(images)):
@@ -140,15 +176,25 @@ def answer(
             target_layers=layers,
             target=config.target_of(here),
             labels=None if labels is None else labels[here],
-            config=config.model,
+            config=how,
             first=here.start,
-            several_targets=finds_confusions and here.start < config.confusions,
+            several_targets=finds_more and here.start < config.confusions,
+            truth=labels,
         ) as evidences:
+            reading = evidences[0].reading
+            how = replace(how, task=reading.task, activation=reading.activation)
+            truth = (
+                None if labels is None else check_truth(labels, evidences[0].scores.shape[1], reading.task)
+            )
             for name, method in each.items():
                 made, why = mapped(name, method, evidences, size)
                 cams[name].append(made)
                 reasons[name].append(why)
-                if finds_confusions and here.start < config.confusions:
+                if truth is None or not finds_more or here.start >= config.confusions:
+                    continue
+                if TASKS[reading.task].several:
+                    of_labels[name].append(label_maps(name, method, evidences, truth[here], size))
+                elif TASKS[reading.task].has_classes:
                     confusions[name].append(confused(name, method, evidences, size))
             seen.append(tuple(_kept(evidence, images[here], bool(shared)) for evidence in evidences))
         del evidences  # else two looks would be held at once
@@ -160,6 +206,8 @@ def answer(
         cams[name].append(fused([every[:, 0] for every in found]))
         reasons[name].append(blank_reasons(cams[name][0], gathered[-1], size))
     whole = gathered[-1]
+    is_open = config.model.task == AUTO and not callable(config.target)
+    assumed = assumed_task(reading, labels) if is_open else ()
     scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores
     return {
         name: Explanation(
@@ -170,10 +218,14 @@ def answer(
             target_layer=" + ".join(layer.name for layer in layers),
             method=name,
             reasons=torch.cat(reasons[name]),
-            notes=_notes(torch.cat(cams[name]), scores, layers[-1]),
+            notes=(*assumed, *_notes(torch.cat(cams[name]), scores, layers[-1])),
             normalization=check_normalization(config.normalization),
             parts=parts.get(name),
             confusions=together(confusions.get(name, []), config.confusions),
+            task=reading.task,
+            activation=reading.activation,
+            labels=truth,
+            label_maps=all_label_maps(of_labels.get(name, []), config.confusions),
         )
         for name in config.methods
     }

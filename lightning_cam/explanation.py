@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_cam.attribution import maps, regions
-from lightning_cam.attribution.mapping import Confusions
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.mapping import Confusions, LabelMaps
+from lightning_cam.attribution.task import MULTICLASS, TASKS, Task
 from lightning_cam.checks import Normalization, check_class_names, check_whole
 from lightning_cam.metrics.statistics import STATISTICS, MapContext
 from lightning_cam.registry import choose
@@ -25,6 +25,7 @@ from lightning_cam.typing import (
     Saliency,
     Scores,
     Tiles,
+    Truth,
 )
 from lightning_cam.visualization.explained import (
     class_and_share,
@@ -50,8 +51,10 @@ class Explanation:
         images: As the network saw them.
         cams: Raw maps, float32, at the target layer's resolution, as the method made them: signed where the
             paper's map is.
-        scores: What the model answered, before softmax; of outputs with positions (segmentation) their mean.
-        target_classes: The class that each map explains; None where the target was a function.
+        scores: What the model answered, before softmax and sigmoid; of outputs with positions (segmentation)
+            their mean; of a regression the outputs, in their unit.
+        target_classes: The class that each map explains; None where the target was a function, several labels
+            or the output of a regression.
         target_layer: Name of the layer looked at; of several that were fused, with + between.
         method: Name of the method.
         reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
@@ -61,6 +64,13 @@ class Explanation:
         parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of
             them.
         confusions: Of the first images, where the question was asked with ``confusions``; else None.
+        task: A key of ``TASKS``: how scores were read.
+        activation: What ended the network and was undone: "sigmoid", or nothing.
+        labels: As they were given, (n,) whole numbers, (n, C) zeros and ones, or numbers; None where nobody
+            knows them.
+        label_maps: Of the first images, where they have several labels and the question was asked with
+            ``confusions``; else None.
+        class_names: One per class, for figures; None shows numbers.
 
     Example:
         >>> import torch
@@ -93,6 +103,11 @@ class Explanation:
     normalization: Normalization | None = None
     parts: Activations | None = None
     confusions: Confusions | None = None
+    task: str = MULTICLASS.name
+    activation: str = ""
+    labels: Truth | None = None
+    label_maps: LabelMaps | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         grid = " x ".join(str(side) for side in self.cams.shape[1:])
@@ -183,7 +198,7 @@ class Explanation:
         Args:
             opacity: Of the heatmap over the image, in [0, 1].
             most: How many of the images are drawn at most.
-            class_names: One per class; None shows numbers.
+            class_names: One per class; None takes those that the explanation has, else numbers.
             top: How many of the likeliest classes stand above an input.
             threshold: Share of the map's maximum, in (0, 1], from which on pixels are outlined, with a box
                 around the largest part.
@@ -194,7 +209,7 @@ class Explanation:
         Raises:
             ValueError: An argument is out of range, or does not fit the explanation.
         """
-        names = check_class_names(class_names, self.scores.shape[1])
+        names = check_class_names(class_names, self.scores.shape[1]) or self.class_names
         check_whole("most", most, 1)
         check_whole("top", top, 1)
         everyone = [self, *beside]
@@ -208,7 +223,8 @@ class Explanation:
             other._panels(over, names, threshold, bool(beside))
             for other, (_, over) in zip(everyone, drawn, strict=True)
         ]
-        inputs = input_panels(drawn[0][0], self.scores[:count], names, top)
+        truth = None if self.labels is None else self.labels[:count]
+        inputs = input_panels(drawn[0][0], self.scores[:count], names, top, self._row, truth)
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
         key = Key(
             colormap,
@@ -241,8 +257,9 @@ class Explanation:
     ) -> list[Panel]:
         """The overlays of the first images, with what is said of them and marked in them."""
         count = len(over)
-        shares = probabilities(self.scores[:count]).cpu()
-        predicted = shares.argmax(dim=1).tolist()
+        known = self._row.shares(self.scores[:count])
+        shares = (self.scores[:count] if known is None else known).cpu()
+        predicted = [0] * count if known is None else shares.argmax(dim=1).tolist()
         explained = [None] * count if self.target_classes is None else self.target_classes.tolist()
         marked = marks(self.images[:count], self.cams[:count], threshold)
         reasons = self._shown_reasons
@@ -253,9 +270,16 @@ class Explanation:
             # or where overlays of several classes stand side by side.
             number = explained[i]
             if number is not None and (compared or number != predicted[i]):
-                title.insert(0, class_and_share(names, number, shares[i, number].item()))
+                share = shares[i, number].item()
+                title.insert(
+                    0, f"output {number}" if known is None else class_and_share(names, number, share)
+                )
             panels.append(Panel(over[i], title, *marked[i]))
         return panels
+
+    @property
+    def _row(self) -> Task:
+        return TASKS[self.task]
 
     @property
     def _shown_reasons(self) -> list[int]:

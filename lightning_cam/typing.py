@@ -9,9 +9,7 @@ from torch import Tensor
 
 Images = Num[Tensor, "n c *size"]
 Labels = Int[Tensor, " n"]
-Truth = Num[
-    Tensor, "n *C"
-]  # labels (n,), several per image (n, C) as zeros and ones, or numbers of a regression
+Truth = Num[Tensor, "n *C"]  # labels (n,), several per image (n, C), or numbers of a regression
 Flags = Int[Tensor, "n K"]  # of several labels per image, those that are tested: zeros and ones, -1 not known
 Conflicts = Bool[Tensor, "m K"]  # in which labels host and donor of a pair differ
 Masks = Bool[Tensor, "n *size"]

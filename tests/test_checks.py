@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from support.images import noise
+from torch.testing import assert_close
 
-from lightning_cam.checks import check_images
+from lightning_cam.checks import check_images, check_labels, plain_labels
 from lightning_cam.data.probe import Probe
 
 WRONG_IMAGES = {
@@ -54,15 +55,15 @@ def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
 WRONG_LABELS = {
     "too few": (
         torch.arange(3),
-        r"labels: got a.* int64 tensor \(3,\) for 4 images; give whole numbers of shape \(4,\)",
+        r"labels: got an int64 tensor \(3,\) for 4 images; give one number per image, of shape \(4,\)",
     ),
-    "column": (torch.arange(4)[:, None], r"labels: got a.* int64 tensor \(4, 1\) for 4 images"),
-    "floating": (
-        torch.arange(4).float(),
-        r"labels: got a float32 tensor \(4,\) for 4 images; give whole numbers",
+    "of positions": (torch.ones(4, 2, 2), r"labels: got a float32 tensor \(4, 2, 2\) for 4 images"),
+    "complex": (torch.ones(4, dtype=torch.complex64), r"labels: got a complex64 tensor \(4,\)"),
+    "infinite": (
+        torch.tensor([0.0, 1.0, torch.inf, 2.0]),
+        "labels: got infinite numbers; mend them, or give NaN",
     ),
-    "one-hot": (torch.eye(4), r"labels: got a float32 tensor \(4, 4\)"),
-    "list": ([0, 1, 2, 3], "labels: got a list of .* for 4 images; give whole numbers"),
+    "list": ([0, 1, 2, 3], "labels: got a list of .* for 4 images; give one number per image"),
     "number": (3, "labels: got an? int for 4 images"),
 }
 
@@ -72,3 +73,30 @@ WRONG_LABELS = {
 def test_wrong_labels(labels: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Probe(noise(), labels)
+    with pytest.raises(ValueError, match=words):
+        check_labels(labels, 4, several=True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_several_labels_only_where_they_will_do() -> None:
+    check_labels(torch.eye(4), 4, several=True)
+    with pytest.raises(ValueError, match=r"labels: got a float32 tensor \(4, 4\) for 4 images"):
+        check_labels(torch.eye(4), 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (torch.tensor([3, 1], dtype=torch.int32), torch.tensor([3, 1])),
+        (torch.tensor([True, False]), torch.tensor([1, 0])),
+        (torch.tensor([1.0, 0.0]), torch.tensor([1, 0])),
+        (torch.tensor([[1.0], [0.0]]), torch.tensor([1, 0])),
+        (torch.tensor([1.0, 2.0], dtype=torch.float64), torch.tensor([1.0, 2.0])),
+        (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.nan])),
+        (torch.tensor([[1, 0], [0, 1]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])),
+        (torch.tensor([[True, False], [False, True]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])),
+    ],
+    ids=str,
+)
+def test_labels_in_one_form(labels: torch.Tensor, expected: torch.Tensor) -> None:
+    assert_close(plain_labels(labels), expected, equal_nan=True)

@@ -1,5 +1,6 @@
 """The whole way without Lightning."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -14,7 +15,8 @@ from lightning_cam import METHODS, STATISTICS, Explanation, explain
 from lightning_cam.attribution.config import ExplainConfig, ModelConfig
 from lightning_cam.attribution.maps import BLANK_REASONS
 from lightning_cam.attribution.methods.table import Method
-from lightning_cam.attribution.targets import probabilities, region, similarity
+from lightning_cam.attribution.targets import region, similarity
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.explainer import answer, find_layers
 
 
@@ -57,6 +59,45 @@ def test_rivals_are_the_maps_of_two_looks(method: str) -> None:
         assert_close(
             found.confusions.contrast[i], above(own, rival) - above(rival, own), rtol=1e-4, atol=1e-6
         )
+
+
+SEVERAL = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]])
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "gradcam++"])
+def test_each_of_several_labels_has_the_map_of_a_look_at_it_alone(method: str) -> None:
+    model, images = network(), torch.rand(5, 3, 8, 8)
+    question = ExplainConfig(method, "label", confusions=4, model=ModelConfig(max_batch=2))
+    layers = find_layers(question, model, images)
+    (found,) = answer(question, model, images, SEVERAL.float(), layers).values()
+    assert found.task == "multilabel"
+    assert found.confusions is None
+    shown = found.label_maps
+    assert shown.labels.shape == (4, 4)  # at most three labels that an image has, and one that it has not
+    assert shown.cams.shape == (4, 4, *found.cams.shape[1:])
+    for i in range(4):
+        by_strength = found.scores[i].argsort(descending=True).tolist()
+        present = [label for label in by_strength if SEVERAL[i, label]][:3]
+        absent = [label for label in by_strength if not SEVERAL[i, label]][:1]
+        places = shown.labels[i].tolist()
+        assert [label for label in places[:-1] if label >= 0] == present
+        assert [label for label in places[-1:] if label >= 0] == absent
+        for place, label in enumerate(places):
+            expected = torch.zeros_like(found.cams[i])
+            if label >= 0:
+                (alone,) = answer(
+                    ExplainConfig(method, label), model, images[i : i + 1], None, layers
+                ).values()
+                expected = alone.cams[0]
+            assert_close(shown.cams[i, place], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_maps_of_several_labels_cost_no_forward() -> None:
+    model, images, runs = network(), torch.rand(5, 3, 8, 8), []
+    layers = find_layers(ExplainConfig("gradcam", "label"), model, images)
+    model[0].register_forward_hook(lambda *_: runs.append(1))
+    answer(ExplainConfig("gradcam", "label", confusions=5), model, images, SEVERAL.float(), layers)
+    assert len(runs) == 1
 
 
 def test_rivals_cost_no_forward() -> None:
@@ -270,12 +311,12 @@ def test_one_score_per_image_is_a_binary_head() -> None:
         model.load_state_dict(weights)
         logit = model(pictures()).flatten().detach()
         for target, sign in ((1, 1), (0, -1)):
-            explanation = explain(model, pictures(), method="hirescam", target=target)
+            explanation = explain(model, pictures(), method="hirescam", target=target, task="binary")
             torch.testing.assert_close(explanation.scores, torch.stack([-logit, logit], dim=1))
             leaf = model.trunk(pictures()).detach().requires_grad_()
             (gradient,) = torch.autograd.grad(sign * model.tail(leaf).sum(), leaf)
             torch.testing.assert_close(explanation.cams, (leaf * gradient).sum(dim=1).detach())
-        torch.testing.assert_close(probabilities(explanation.scores)[:, 1], logit.sigmoid())
+        torch.testing.assert_close(class_probabilities(explanation.scores)[:, 1], logit.sigmoid())
         found.append(explain(model, pictures(), target="probability", labels=torch.tensor([0, 1, 1, 0])).cams)
     torch.testing.assert_close(*found)
 
@@ -293,7 +334,7 @@ def test_several_labels_an_image_are_explained_by_the_sum_of_their_scores() -> N
         explain(net(), pictures(), target="finer", labels=several)
     with pytest.raises(ValueError, match="labels: got 4 columns for the model's 5 classes"):
         explain(net(), pictures(), target="label", labels=several[:, :4])
-    with pytest.raises(ValueError, match=r"labels: got an int64 tensor \(4, 5\) for 4 images"):
+    with pytest.raises(ValueError, match=r"labels: got whole numbers \(4, 5\) that are not all 0 or 1"):
         explain(net(), pictures(), target="label", labels=2 * several)
 
 
@@ -342,7 +383,8 @@ def test_detections_are_explained_by_a_function_of_the_output() -> None:
 
     model = Detects()
     model.load_state_dict(net().state_dict())
-    found = explain(model, pictures(), method="hirescam", scores=strongest, target=1)
+    found = explain(model, pictures(), method="hirescam", scores=strongest, target="output")
+    assert found.task == "regression"
     same = explain(
         net(), pictures(), method="hirescam", target=lambda scores, labels: scores.sigmoid().amax(dim=1)
     )
@@ -617,9 +659,9 @@ NAN[2, 0, 3, 3] = float("nan")
             "target_layer: 'head' yields a float32 tensor",
         ),
         (
-            {"images": pictures(), "labels": torch.rand(4)},
+            {"images": pictures(), "labels": torch.rand(4, 2, 2)},
             ValueError,
-            r"labels: got a float32 tensor \(4,\) for 4 images",
+            r"labels: got a float32 tensor \(4, 2, 2\) for 4 images",
         ),
         (
             {"images": pictures(), "method": [lambda e: e, lambda e: e]},
@@ -660,3 +702,105 @@ def test_scores_in_a_dict() -> None:
 
 def test_explanations_are_public() -> None:
     assert isinstance(explain(net(), pictures()), Explanation)
+
+
+# --- tasks
+
+
+class Ending(nn.Module):
+    """A network, and what comes after it."""
+
+    def __init__(self, classes: int, end: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.end = Net(classes=classes), end
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.end(self.net(images))
+
+
+def test_a_probability_is_turned_back_into_a_logit() -> None:
+    labels = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    for end in (torch.sigmoid, lambda logits: logits.sigmoid().squeeze(1)):
+        found = explain(Ending(1, end), pictures(), method="hirescam", target="label", labels=labels)
+        plain = explain(
+            Ending(1, lambda logits: logits), pictures(), method="hirescam", target="label", labels=labels
+        )
+        assert (found.task, found.activation, plain.activation) == ("binary", "sigmoid", "")
+        assert_close(found.scores, plain.scores)
+        assert_close(found.cams, plain.cams)
+        assert_close(found.labels, labels.long())
+
+
+def test_a_sigmoid_alone_shows_a_binary_head() -> None:
+    found = explain(Ending(1, torch.sigmoid), pictures())
+    assert (found.task, found.notes) == ("binary", ())
+    with pytest.warns(UserWarning, match="task: one output per image is read as the logit of a binary head"):
+        explain(Ending(1, lambda logits: logits), pictures())
+    assert explain(Ending(1, lambda logits: logits), pictures(), task="binary").notes == ()
+
+
+@pytest.mark.parametrize("max_batch", [None, 3])
+def test_several_sigmoids_without_labels_are_asked_about(max_batch: int | None) -> None:
+    model = Ending(5, torch.sigmoid)
+    with pytest.raises(
+        ValueError, match=r"task: the network's 5 outputs end in a sigmoid, .* give task='multilabel'"
+    ):
+        explain(model, pictures(), max_batch=max_batch)
+    found = explain(model, pictures(), max_batch=max_batch, task="multilabel")
+    logits = model.eval().net(pictures())
+    assert_close(found.scores, logits.detach(), rtol=1e-4, atol=1e-5)
+    assert found.target_classes.tolist() == logits.argmax(dim=1).tolist()
+
+
+def test_the_task_is_decided_by_all_labels_once() -> None:
+    """The first batch alone would show zeros and ones."""
+    labels = torch.tensor([0.0, 1.0, 1.0, 51.5])
+    found = explain(Ending(1, lambda logits: 10 * logits + 45), pictures(), labels=labels, max_batch=1)
+    assert found.task == "regression"
+    assert found.scores.shape == (4, 1)
+    assert_close(found.labels, labels)
+
+
+@pytest.mark.parametrize("target", ["label", "predicted", "output", 0])
+def test_a_regression_is_explained_by_its_output(target: str | int) -> None:
+    model, labels = Ending(2, lambda numbers: numbers), torch.rand(4, 2)
+    found = explain(model, pictures(), method="hirescam", target=target, labels=labels)
+    leaf = model.eval().net.trunk(pictures()).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.net.tail(leaf)[:, 0].sum(), leaf)
+    assert_close(found.cams, (leaf * gradient).sum(dim=1).detach())
+    assert found.task == "regression"
+
+
+def test_what_the_user_says_of_the_task_wins() -> None:
+    labels = torch.tensor([0, 1, 1, 0])
+    found = explain(
+        Ending(1, lambda logits: logits), pictures(), target="label", labels=labels, task="regression"
+    )
+    assert (found.task, found.scores.shape, found.labels.dtype) == ("regression", (4, 1), torch.float32)
+    with pytest.raises(ValueError, match="task: no task 'regresion'; did you mean 'regression'"):
+        explain(net(), pictures(), task="regresion")
+
+
+def test_a_class_by_its_name() -> None:
+    names = ["cat", "dog", "fox", "owl", "bee"]
+    found = explain(net(), pictures(), target="fox", class_names=names)
+    assert found.target_classes.tolist() == [2] * 4
+    assert found.class_names == tuple(names)
+    assert_close(found.cams, explain(net(), pictures(), target=2).cams)
+    with pytest.raises(ValueError, match="target: no target 'foxx'; did you mean 'fox'"):
+        explain(net(), pictures(), target="foxx", class_names=names)
+    with pytest.raises(
+        ValueError, match=r"target: no target 'fox'; there are .* class names where they are given"
+    ):
+        explain(net(), pictures(), target="fox")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.bool, torch.uint8], ids=str)
+def test_several_labels_of_any_dtype(dtype: torch.dtype) -> None:
+    several = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]])
+    found = explain(net(), pictures(), target="label", labels=several.to(dtype))
+    assert found.task == "multilabel"
+    assert_close(found.labels, several.float())
+    assert_close(found.cams, explain(net(), pictures(), target="label", labels=several).cams)
+    assert found.cams[3].abs().max() == 0  # nothing is there to be explained

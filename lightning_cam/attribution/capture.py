@@ -14,9 +14,14 @@ from lightning_cam.attribution.config import ModelConfig, TargetLike
 from lightning_cam.attribution.evidence import Evidence
 from lightning_cam.attribution.network import Cut, Network, precise
 from lightning_cam.attribution.preserve import in_full_precision, leaving_no_trace
+from lightning_cam.attribution.resolved_target import (
+    PlainTarget,
+    ResolvedTarget,
+    check_target,
+    resolve_target,
+)
 from lightning_cam.attribution.running import check_runnable, watched
 from lightning_cam.attribution.target_layer import TargetLayer, automatic_layer, named_layer
-from lightning_cam.attribution.targets import PlainTarget, ResolvedTarget, check_target, resolve_target
 from lightning_cam.devices import device_of
 from lightning_cam.selectors import describe
 from lightning_cam.typing import (
@@ -88,6 +93,7 @@ def capture_layers(
     config: ModelConfig = PLAIN,
     first: int = 0,
     several_targets: bool = False,
+    truth: Tensor | None = None,
 ) -> Iterator[tuple[Evidence, ...]]:
     """One look at several layers with one batch of images: one Evidence a layer, from one forward and one
     backward.
@@ -104,13 +110,16 @@ def capture_layers(
         first: What the first image's index is to a ``config.network`` that takes it.
         several_targets: Keeps the graph behind the layers for ``with_classes``, which then needs no forward
             of its own.
+        truth: Labels of all images, of which these may be some: they tell the task where ``config`` leaves it
+            open; None takes ``labels``.
 
     Raises:
         ValueError: The forward does not reach a layer, a layer yields no map, labels are missing or outside
             the classes.
     """
     target = check_target(target)
-    with _network(model, len(images), config, any_shape=callable(target), first=first) as network:
+    truth = labels if truth is None else truth
+    with _network(model, len(images), config, target=target, first=first, truth=truth) as network:
         # Clones made here, outside inference mode, may be saved for backward; the caller's may not.
         known = None if labels is None else labels.clone()
         yield _evidences(
@@ -137,11 +146,12 @@ def scoring(
         ValueError: No scores are found, or labels are missing or outside the classes.
     """
     target = check_target(target)
-    with _network(model, len(images), config, any_shape=callable(target)) as network:
+    with _network(model, len(images), config, target=target, truth=labels) as network:
         everyone = torch.arange(len(images), device=images.device)
         parts = network.batches(images.clone(), everyone)
         outputs = torch.cat([network.scores(some, which) for some, which in parts])
-        yield _scorer(network, resolve_target(target, outputs, None if labels is None else labels.clone()))
+        known = None if labels is None else labels.clone()
+        yield _scorer(network, resolve_target(target, outputs, known, network.task))
 
 
 @contextmanager
@@ -149,17 +159,18 @@ def predicting(
     model: nn.Module,
     count: int,
     config: ModelConfig = PLAIN,
+    truth: Tensor | None = None,
 ) -> Iterator[Callable[[Rows, Index], Outputs]]:
     """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32,
     and leaves no trace.
 
     Args:
         count: How many images there are, of which ``index`` says to which each row belongs.
+        truth: Labels, which tell the task where ``config`` leaves it open; None where nobody knows them.
     """
-    with _network(model, count, config) as network:
-        yield lambda images, index: torch.cat(
-            [network.scores(some, which) for some, which in network.batches(images, index)]
-        )
+    with _network(model, count, config, truth=truth) as network:
+        read = network.scores if truth is None else network.told_scores
+        yield lambda images, index: torch.cat([read(*part) for part in network.batches(images, index)])
 
 
 @contextmanager
@@ -168,13 +179,23 @@ def _network(
     count: int,
     config: ModelConfig,
     *,
-    any_shape: bool = False,
+    target: Any = None,
     first: int = 0,
+    truth: Tensor | None = None,
 ) -> Iterator[Network]:
     check_runnable(model, config)
     rows = max(count, FEWEST_ROWS)
     with leaving_no_trace(model), in_full_precision(device_of(model)) as precision:
-        yield Network(model, config, rows, first=first, any_shape=any_shape, precision=precision)
+        yield Network(
+            model,
+            config,
+            rows,
+            first=first,
+            any_shape=callable(target),
+            precision=precision,
+            target=target,
+            truth=truth,
+        )
 
 
 def _scorer(network: Network, settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:
@@ -214,7 +235,11 @@ def _evidences(
     everyone = torch.arange(len(images), device=images.device)
     cut = cut or network.cut(images, everyone, layers)
     outputs = cut.outputs.detach()
-    settled = target if isinstance(target, ResolvedTarget) else resolve_target(target, outputs, labels)
+    settled = (
+        target
+        if isinstance(target, ResolvedTarget)
+        else resolve_target(target, outputs, labels, network.task)
+    )
 
     # A model that runs its backbone under its own no_grad answers without a gradient although there is one:
     # then the forward runs once more, with grad on from its start.
@@ -262,6 +287,7 @@ def _evidences(
             tail=lambda activations, index: tail(layer, activations, index),
             with_images=lambda others: _evidences(network, [layer], others, settled)[0],
             with_classes=lambda classes: with_classes(classes)[place],
+            reading=network.reading,
         )
 
     return tuple(evidence(place, layer) for place, layer in enumerate(layers))

@@ -1,14 +1,16 @@
 """What is asked of a model, and how the model is run and read: checked before anything runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_cam.attribution.methods.table import METHODS, Method
-from lightning_cam.attribution.targets import PlainTarget, Target, check_target
+from lightning_cam.attribution.resolved_target import PlainTarget, check_target, resolve_class_name
+from lightning_cam.attribution.targets import Target
+from lightning_cam.attribution.task import AUTO, SIGMOID, check_task
 from lightning_cam.checks import Normalization, check_normalization, check_whole
 from lightning_cam.registry import choose
 from lightning_cam.selectors import Selector, check_selector
@@ -29,6 +31,10 @@ class ModelConfig:
             calls the model. A name that no submodule has may be a function's import path.
         scores: How to read scores (n, C) from the output: key, index or function; None finds them.
         max_batch: Most images sent through the model at once; None leaves it to the caller.
+        task: A key of ``TASKS``, which says what scores and labels mean; "auto" decides by the labels, the
+            outputs and the network's last operation.
+        activation: What ends the network: "sigmoid", which is undone for classes, as scores are logits; ""
+            where nothing is to be undone; "auto" looks for it in the graph, where there is one.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -38,6 +44,8 @@ class ModelConfig:
     network: str | Forward | None = None
     scores: Selector = None
     max_batch: int | None = None
+    task: str = AUTO
+    activation: str = AUTO
 
     def __post_init__(self) -> None:
         kinds = "give the name of a submodule, a function (model, images) -> output, or None"
@@ -51,6 +59,9 @@ class ModelConfig:
         check_selector("scores", self.scores)
         if self.max_batch is not None:
             check_whole("max_batch", self.max_batch, 1, "or None")
+        check_task(self.task)
+        if self.activation not in (AUTO, SIGMOID, ""):
+            raise ValueError(f"activation: got {self.activation!r}; give 'auto', 'sigmoid' or ''.")
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,11 @@ class ExplainConfig:
     """What is asked of a model: all but the images. Arguments as in ``explain``.
 
     Args:
-        target: One class per image becomes a tuple of whole numbers, whatever it was given as.
+        target: One class per image becomes a tuple of whole numbers, whatever it was given as. A text that
+            is no key of ``TARGETS`` is the name of a class, which ``named`` looks up.
         model: How to run and read the model.
         confusions: For this many images, the first ones, the map of the label is compared with that of the
-            predicted class, where the two differ.
+            predicted class, where the two differ; of several labels each has a map of its own.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -95,7 +107,15 @@ class ExplainConfig:
             raise TypeError(f"model: got {type(self.model).__name__}; give a ModelConfig.")
         check_normalization(self.normalization)
         # Frozen: the plain form, which can be compared and sliced, is set once, here.
-        object.__setattr__(self, "target", check_target(self.target))
+        object.__setattr__(self, "target", check_target(self.target, may_be_class=True))
+
+    def named(self, class_names: Sequence[str] | None) -> "ExplainConfig":
+        """The same, a class that is named as its index.
+
+        Raises:
+            ValueError: No such class; the message names the closest one.
+        """
+        return replace(self, target=resolve_class_name(self.target_of(slice(None)), class_names))
 
     @property
     def methods(self) -> dict[str, MethodLike]:
@@ -124,8 +144,8 @@ class ExplainConfig:
 
     @property
     def finds_confusions(self) -> bool:
-        """Whether maps of two classes come from one forward: the target is the label, and one backward makes
-        a map.
+        """Whether maps of several classes come from one forward: the target is the label, and one backward
+        makes a map.
         """
         rows = [method_row(method) for method in self.methods.values()]
         return (

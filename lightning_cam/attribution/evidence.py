@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from lightning_cam.attribution.task import UNREAD, OutputReading
 from lightning_cam.typing import (
     Activations,
     Gradients,
@@ -42,6 +43,7 @@ class Evidence:
             copies).
         with_classes: ``classes -> Evidence`` of the same images, with the scores of other classes (n,) as
             targets. Where the look was told so, it costs no forward.
+        reading: How the scores were read from the network's outputs.
 
     Example:
         >>> def my_cam(evidence):
@@ -58,6 +60,7 @@ class Evidence:
     tail: Callable[[RowActivations, Index], PerRow]
     with_images: Callable[[Images], "Evidence"]
     with_classes: Callable[[Labels], "Evidence"]
+    reading: OutputReading = UNREAD
 
     @cached_property
     def gradients(self) -> Gradients:

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_cam.attribution.config import ModelConfig
+from lightning_cam.attribution.last_operation import last_operation
 from lightning_cam.attribution.layout import Layout, first_tensor, layout
-from lightning_cam.attribution.outputs import read_scores
+from lightning_cam.attribution.outputs import find_scores
 from lightning_cam.attribution.running import runner, takes_index
 from lightning_cam.attribution.target_layer import TargetLayer
+from lightning_cam.attribution.task import AUTO, SIGMOID, TASKS, OutputReading, before_sigmoid
+from lightning_cam.attribution.task_decision import decide_task, undoes_sigmoid
 from lightning_cam.devices import is_out_of_memory
 from lightning_cam.selectors import describe
 from lightning_cam.typing import Gradients, Images, Index, Labels, Outputs, RowActivations
@@ -40,6 +43,8 @@ class Network:
         first: What the first image's index is to a function that takes it.
         any_shape: Whether scores may have positions, (n, C, ...).
         precision: Makes the context that the model runs in.
+        target: What is explained, and
+        truth: the labels, both for the decision which task it is where ``config`` leaves it open.
     """
 
     def __init__(
@@ -51,16 +56,20 @@ class Network:
         first: int = 0,
         any_shape: bool = False,
         precision: Callable[[], Any] = ExitStack,
+        target: Any = None,
+        truth: Tensor | None = None,
     ) -> None:
         self.model, self.how = model, config.scores
         self.max_batch, self.first = config.max_batch or rows, first
         self.forward = runner(model, config.network)
         self.any_shape, self.precision = any_shape, precision
+        self.target, self.truth = target, truth
         self.takes_index = takes_index(self.forward)
         # What is learnt about the model while it runs, each at the first run that shows it:
         self.outer_grad = False  # grad must be on before the forward starts, not only behind the layer
         self.obstacle = ""  # why there can be no gradient, in words
         self.fixed_batch = False  # it takes no more rows at a layer than it got images
+        self.task, self.activation = config.task, config.activation  # where they are "auto"
 
     def batches(self, images: Images, index: Labels) -> list[tuple[Tensor, Tensor]]:
         """Rows that go through the model at once."""
@@ -70,6 +79,15 @@ class Network:
         """(m, C), at least float32, without gradients."""
         with torch.no_grad():
             return self._read(images, index)
+
+    def told_scores(self, images: Images, index: Labels) -> Outputs:
+        """``scores``, once the graph of one image has told of a sigmoid at the end."""
+        if self.activation == AUTO:
+            first, kept = images[:1].detach().clone(), (*self.model.parameters(), *self.model.buffers())
+            with torch.set_grad_enabled(not any(tensor.is_inference() for tensor in kept)):
+                self._read(first.requires_grad_(first.is_floating_point()), index[:1])
+            self.activation = "" if self.activation == AUTO else self.activation
+        return self.scores(images, index)
 
     def from_layer(
         self, layer: TargetLayer, images: Images, activations: RowActivations, index: Index
@@ -235,15 +253,29 @@ class Network:
                 if self.takes_index
                 else self.forward(self.model, images)
             )
-        outputs = read_scores(answer, self.how, self.any_shape)
-        if len(outputs) != (rows or len(images)):
+        found = find_scores(answer, self.how, self.any_shape)
+        if len(found) != (rows or len(images)):
             if rows is not None and rows != len(images):
                 raise _FixedBatchError
             raise ValueError(
-                f"scores: the model gave {len(outputs)} rows for {len(images)} images; "
+                f"scores: the model gave {len(found)} rows for {len(images)} images; "
                 "say how to read them with scores=."
             )
-        return precise(outputs)
+        return precise(self._scores_of(found))
+
+    def _scores_of(self, found: Tensor) -> Outputs:
+        """What the network yields as scores, a sigmoid undone."""
+        if self.activation == AUTO and found.requires_grad:
+            self.activation = last_operation(found)
+        if self.task == AUTO:
+            self.task = decide_task(found, self.truth, self.activation, self.target)
+        is_undone = undoes_sigmoid(found, self.reading, self.target)
+        return TASKS[self.task].columns(before_sigmoid(found) if is_undone else found)
+
+    @property
+    def reading(self) -> OutputReading:
+        """How the outputs are read, once they were."""
+        return OutputReading(self.task, SIGMOID if self.activation == SIGMOID else "")
 
     def _layout(self, layer: TargetLayer, module: nn.Module, output: Any, images: Images) -> Layout:
         is_map = isinstance(output, Tensor) and output.is_floating_point() and len(output) == len(images)

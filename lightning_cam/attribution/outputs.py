@@ -2,23 +2,35 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from lightning_cam.attribution.task import AUTO, TASKS, single_logit
 from lightning_cam.selectors import Selector, describe, first_fitting, parts_of, pick
 
 SCORE_KEYS = ("logits", "scores", "out")
 
 
-def read_scores(output: Any, scores: Selector = None, any_shape: bool = False) -> Tensor:
+def read_scores(output: Any, scores: Selector = None, any_shape: bool = False, task: str = AUTO) -> Tensor:
     """Scores (n, C) of a model's output: the output itself, or its first floating (n, C), ``logits`` first.
 
-    One score per image, (n,) or (n, 1), is a binary head's logit: (n, 2) comes back, its negative for class 0
-    and itself for 1.
+    What one score per image, (n,) or (n, 1), becomes, the task says: a binary head's logit is (n, 2), its
+    negative for class 0 and itself for 1; a number is (n, 1). "auto" takes it as a logit.
 
     Args:
         scores: A key, an index or a function of the output; None finds them.
         any_shape: Whether (n, C, ...) will do, as segmentation yields it.
+        task: A key of ``TASKS``, or "auto".
+
+    Raises:
+        ValueError: No scores; the message says what the output holds. Or there are not as many columns as the
+            task needs.
+    """
+    found = find_scores(output, scores, any_shape)
+    return single_logit(found) if task == AUTO else TASKS[task].columns(found)
+
+
+def find_scores(output: Any, scores: Selector = None, any_shape: bool = False) -> Tensor:
+    """As ``read_scores``, one score per image left as it is, (n,) or (n, 1).
 
     Raises:
         ValueError: No scores; the message says what the output holds.
@@ -33,9 +45,7 @@ def read_scores(output: Any, scores: Selector = None, any_shape: bool = False) -
         found: Any = next((one for one in fitting if one is not None), None)
     else:
         found = pick(output, scores, "scores")
-    if _is_one_score(found):
-        return torch.stack([-found.flatten(), found.flatten()], dim=1)
-    if not (_are_scores(found) or (any_shape and _are_dense(found))):
+    if not (_is_one_score(found) or _are_scores(found) or (any_shape and _are_dense(found))):
         raise ValueError(
             f"scores: no class scores (n, C) found in the model's output, which is {describe(output)}; "
             "say where they are with scores=, a key, an index or a function of the output."

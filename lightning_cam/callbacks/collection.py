@@ -212,9 +212,9 @@ class Collection:
     def classes(self, probe: Probe | None) -> list[int]:
         """The classes of which averages are taken: the probe's, or those that it may have, the first ones."""
         if probe is None:
-            labels = [one.label for one in self._sampler.chosen if one.label is not None]
+            labels = [one.label for one in self._sampler.chosen if isinstance(one.label, int)]
         else:
-            labels = [] if probe.labels is None else probe.labels.tolist()
+            labels = [] if probe.labels is None or probe.labels.is_floating_point() else probe.labels.tolist()
         return list(dict.fromkeys(labels))[:MOST_CLASSES]
 
     def class_means(self, ranks: Ranks, probe: Probe, images: Images, masks: Masks | None) -> ClassMeans:
@@ -246,8 +246,8 @@ class Collection:
         return [facts.place(self._passed + i) for i in range(count)]
 
     def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
-        if self._means is None or not self._adds_to_means or found.labels is None or found.images.ndim != 4:
+        if self._means is None or not self._adds_to_means or found.images.ndim != 4:
             return
-        if found.labels.ndim != 1 or found.labels.is_floating_point():
+        if found.labels is None or found.labels.is_floating_point():
             return  # averages are of classes; what each of several labels adds is fitted on the probe
         self._means.add(found.images, found.labels, found.masks, self.classes(probe), MOST_IMAGES)

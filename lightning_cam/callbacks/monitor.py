@@ -156,7 +156,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what can be checked before training."""
         config = self.settings.config
-        check_runnable(pl_module, config.model)
+        if config.model.network is not None:  # else it is what the validation step will be seen to run
+            check_runnable(pl_module, config.model)
         for layer in config.layer_names:
             named_layer(pl_module, layer)
         if not trainer.enable_validation:

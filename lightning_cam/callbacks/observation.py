@@ -14,7 +14,7 @@ from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.running import is_compiled, runner, takes_index
 from lightning_cam.attribution.submodule import plain, submodule_paths
-from lightning_cam.attribution.task import AUTO
+from lightning_cam.attribution.task import AUTO, SIGMOID
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, unlogged
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
@@ -126,17 +126,16 @@ class Observation:
             return None
         if seen is None:
             return self._batch(batch, None, None)
+        if seen.way != UNSEEN and not reads_parts(seen):
+            return self._batch(batch, *of_step(seen, self._module, batch, self._context))
         try:
-            if seen.way == UNSEEN:
-                return self._batch(batch, None, labels_of(seen, batch))
-            if reads_parts(seen):
-                return self._batch(batch, *of_parts(seen, batch))
+            found = (None, labels_of(seen, batch)) if seen.way == UNSEEN else of_parts(seen, batch)
         except (KeyError, IndexError, TypeError):
             raise ValueError(
                 "images: this batch is built otherwise than the one that was observed; say where they are "
                 "with Inputs(images=..., labels=...)."
             ) from None
-        return self._batch(batch, *of_step(seen, self._module, batch, self._context))
+        return self._batch(batch, *found)
 
     def model_config(self, config: ModelConfig, images: Images) -> ModelConfig:
         """How the model is run and read.
@@ -146,8 +145,14 @@ class Observation:
         """
         run, own = self._run, self._settings.inputs.scores
         if run is None:
-            return config
-        return replace(config, network=run.network(images), scores=run.read if own is None else own)
+            return replace(config, task=self.task)
+        return replace(
+            config,
+            network=run.network(images),
+            scores=run.read if own is None else own,
+            task=self.task,
+            activation=SIGMOID if run.are_probabilities else "",
+        )
 
     def normalization(self, of_loader: Normalization | None) -> Normalization | None:
         """How to undo, for display, what lies between a file and the network.

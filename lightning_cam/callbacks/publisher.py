@@ -192,10 +192,12 @@ def scene_of(
         history: The looks so far, with this one where it is part of a fit.
         when: First line of the headers.
     """
-    config, confusions = settings.config, explanation.confusions
+    config, confusions, of_labels = settings.config, explanation.confusions, explanation.label_maps
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
     method = f"{explanation.method} at {explanation.target_layer} ({grid})"
-    target = f"target: {target_words(config, probe)}" if config.has_target else "of no class"
+    target = (
+        f"target: {target_words(config, probe, explanation.task)}" if config.has_target else "of no class"
+    )
     return Scene(
         probe=probe,
         images=probe.images.cpu(),
@@ -211,4 +213,6 @@ def scene_of(
         parts=None if explanation.parts is None else part_strengths(explanation.parts).cpu(),
         confusions=None if confusions is None else (confusions.predicted.cpu(), confusions.contrast.cpu()),
         in_fit=in_fit,
+        task=explanation.task,
+        label_maps=None if of_labels is None else (of_labels.labels.cpu(), of_labels.cams.cpu()),
     )

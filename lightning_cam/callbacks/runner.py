@@ -13,7 +13,7 @@ from lightning_cam.attribution.capture import predicting
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import NONE, REGRESSION, TASKS, OutputReading
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.observation import Observation
@@ -30,6 +30,7 @@ from lightning_cam.shortcuts.pairing import Ask
 from lightning_cam.typing import Images
 
 T = TypeVar("T")
+UNLABELED = (NONE.name, REGRESSION.name)  # tasks whose maps need no label
 USUAL_BATCH = 16  # images at once, where neither the user nor the validation says
 
 
@@ -57,6 +58,7 @@ class Runner:
         self._settings, self._trainer, self._module = settings, trainer, pl_module
         self._ranks, self._observation, self._messages = ranks, observation, messages
         self._layers: list[TargetLayer] | None = None
+        self._read: OutputReading | None = None  # how the first look read the network's outputs
         self._room = sys.maxsize  # the largest batch that memory has room for, once it ran out
 
     def explain(
@@ -118,16 +120,23 @@ class Runner:
         last, first = past if past and past[0].shape == cams.shape == past[1].shape else (None, None)
         masks = None if probe.masks is None else probe.masks.to(cams.device)
         statistics = measure(MapContext(explanation.saliency, cams, masks, last, first))
-        confidence, predicted = probabilities(explanation.scores).max(dim=1)
-        return remember(epoch, step, cams, predicted, confidence, statistics)
+        task, scores = TASKS[explanation.task], explanation.scores
+        predicted, confidence = task.answers(scores)
+        right = task.share_right(scores, explanation.labels)
+        confidences = task.shares(scores) if task.several else None
+        return remember(epoch, step, cams, predicted, confidence, statistics, right, confidences)
 
     def untrained(self, explanation: Explanation, probe: Probe) -> Look:
         """The look at a model before any training, the first of a history."""
         return self.measured(-1, 0, explanation, probe, History())
 
     def _model(self, images: Images, batch: int) -> ModelConfig:
-        """How to run the module: as the validation step does, and as the strategy wants it."""
+        """How to run the module: as the validation step does, and as the strategy wants it; its outputs are
+        read as at the first look.
+        """
         config = self._observation.model_config(self._settings.config.model, images)
+        if self._read is not None:
+            config = replace(config, task=self._read.task, activation=self._read.activation)
         own = None if config.network is None else runner(self._module, config.network)
         through = forward_through(self._trainer, own)
         return replace(config, network=config.network if through is own else through, max_batch=batch)
@@ -140,15 +149,19 @@ class Runner:
         images = self._trainer.precision_plugin.convert_input(images)
         labels = None if probe.labels is None else probe.labels.to(images.device)
         config = replace(settings.config, model=self._model(images, batch), normalization=normalization)
+        config = config.named(probe.class_names or settings.names)
+        is_asked_for = config.target == "label" and config.model.task not in UNLABELED
         if config.target == "label" and labels is None:
             config = replace(config, target="predicted")
-            if not self._observation.has_seen:  # else it was said in which way there are none
-                self._messages.warn(
-                    "no labels found (one whole number per image), so the maps explain the predicted class; "
-                    "say where they are with Inputs(labels=...)"
-                )
+        # Where the step was seen, it was said in which way there are none.
+        if is_asked_for and labels is None and not self._observation.has_seen:
+            self._messages.warn(
+                "no labels found (one whole number per image), so the maps explain the predicted class; "
+                "say where they are with Inputs(labels=...)"
+            )
         with self._trainer.precision_plugin.forward_context(), unlogged(module):
             if self._layers is None:
                 self._layers = find_layers(config, module, images)
             (explanation,) = answer(config, module, images, labels, self._layers).values()
+        self._read = OutputReading(explanation.task, explanation.activation)
         return explanation

@@ -283,7 +283,9 @@ class Session:
             return
         for work in works[1:]:
             with self._schedule.timed(work, self._module.device):
-                self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)
+                self._watch.test(
+                    record, probe, explanation, when, work is Work.ALL_TESTS, destination, explanation.task
+                )
 
     def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
         settings = self._settings

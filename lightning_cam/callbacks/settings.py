@@ -158,6 +158,9 @@ class Settings:
             model=ModelConfig(self.network, self.inputs.scores, self.max_batch),
             confusions=self.style.shown,
         )
+        known = names or getattr(self.probe, "class_names", None)
+        if known is not None:
+            config.named(known)  # else it is looked up once the class names are known
         cues = {} if tests is None else tests.chosen
         plain = {"probe": probe, "class_names": names, "shortcuts": tests, "config": config, "cues": cues}
         for argument, value in plain.items():

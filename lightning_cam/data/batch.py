@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_cam.selectors import Parts, Selector, describe, first_fitting, parts_of, pick
-from lightning_cam.typing import Images, Labels, Masks
+from lightning_cam.typing import Images, Masks, Truth
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class", "classes")
@@ -20,7 +20,7 @@ class Batch:
     """The images of a user's batch, and their labels and masks where there are any."""
 
     images: Images
-    labels: Labels | None
+    labels: Truth | None
     masks: Masks | None
 
 

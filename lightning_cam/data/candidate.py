@@ -1,5 +1,6 @@
 """Images that may become part of the probe."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from lightning_cam.data.batch import Batch
 from lightning_cam.data.probe import Probe
 
+NOTHING = -1  # an image that has none of several labels
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -16,12 +19,16 @@ class Candidate:
 
     Args:
         serial: By which the rehearsal knows it again; below zero for one that only stands in.
+        label: Its class; of several labels, or of a regression, its numbers; None where nobody knows.
+        groups: What it counts for where the probe is balanced: its class, or each label that it has,
+            ``NOTHING`` where it has none of them. Empty where there is nothing to balance.
     """
 
     serial: int
-    label: int | None
+    label: int | float | tuple[float, ...] | None
     image: Tensor
     mask: Tensor | None
+    groups: tuple[int, ...] = ()
 
     def fits(self, other: "Candidate") -> bool:
         """Whether both can stand in one batch."""
@@ -45,7 +52,26 @@ def candidates(batch: Batch, serials: Iterable[int]) -> list[Candidate]:
     # One wait for the device, not one an image.
     labels = [None] * len(batch.images) if batch.labels is None else batch.labels.tolist()
     masks = [None] * len(batch.images) if batch.masks is None else batch.masks
-    return [Candidate(*one) for one in zip(serials, labels, batch.images, masks, strict=False)]
+    rows = [tuple(label) if isinstance(label, list) else label for label in labels]
+    groups = groups_of(rows)
+    return [Candidate(*one) for one in zip(serials, rows, batch.images, masks, groups, strict=False)]
+
+
+def groups_of(labels: Sequence[int | float | tuple[float, ...] | None]) -> list[tuple[int, ...]]:
+    """What each image of a batch counts for, as ``Candidate`` has it.
+
+    Rows of zeros and ones, and of what is not known (NaN, or -1), are several labels; other rows are numbers.
+    """
+    rows = [label for label in labels if isinstance(label, tuple)]
+    are_flags = all(value in (0, 1, -1) or math.isnan(value) for row in rows for value in row)
+    found = []
+    for label in labels:
+        present = [i for i, value in enumerate(label) if value == 1] if isinstance(label, tuple) else []
+        if isinstance(label, int):
+            found.append((label,))
+        else:
+            found.append(tuple(present or [NOTHING]) if isinstance(label, tuple) and are_flags else ())
+    return found
 
 
 def probe_of(chosen: Sequence[Candidate], class_names: tuple[str, ...] | None) -> tuple[Probe, list[int]]:

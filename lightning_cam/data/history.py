@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_cam.typing import Cams, Labels, PerImage
+from lightning_cam.typing import Cams, Labels, PerImage, Scores
 
 MOST_LOOKS = 64
 MOST_BYTES = 16 * 2**20
@@ -24,9 +24,14 @@ class Look:
         scaled: (n, *grid) float16 on the host: each map divided by its largest absolute value; NaN where an
             image was not seen.
         peaks: (n,) those values, in the method's unit.
-        predicted: (n,) predicted classes; -1 where an image was not looked at.
-        confidence: (n,) softmax probability of the predicted class, in [0, 1].
+        predicted: (n,) predicted classes; of several labels the likeliest, of a regression 0; -1 where an
+            image was not looked at.
+        confidence: (n,) probability of the predicted class, in [0, 1]: softmax, of several labels and of one
+            logit the sigmoid; of a regression the output itself, in its unit.
         statistics: By name, (n,) each.
+        right: (n,) share of an image's labels that is answered rightly, in [0, 1]: of one label 0 or 1; NaN
+            where nobody knows, and where nothing is right or wrong (a regression).
+        confidences: (n, C) float16 probability of each of several labels, in [0, 1]; None for other tasks.
     """
 
     epoch: int
@@ -36,6 +41,8 @@ class Look:
     predicted: Labels
     confidence: PerImage
     statistics: dict[str, PerImage]
+    right: PerImage
+    confidences: Tensor | None = None
 
     @property
     def cams(self) -> Cams:
@@ -65,6 +72,8 @@ class Look:
             predicted=take(self.predicted),
             confidence=take(self.confidence),
             statistics=statistics,
+            right=take(self.right),
+            confidences=None if self.confidences is None else take(self.confidences),
         )
 
 
@@ -75,8 +84,14 @@ def remember(
     predicted: Labels,
     confidence: PerImage,
     statistics: dict[str, PerImage],
+    right: PerImage | None = None,
+    confidences: Scores | None = None,
 ) -> Look:
-    """A look as the history keeps it, on the host."""
+    """A look as the history keeps it, on the host; arguments as in ``Look``, maps as they are.
+
+    Args:
+        right: None where nobody knows.
+    """
     peaks = cams.abs().flatten(1).amax(dim=1)
     scaled = torch.where(_beside(peaks, cams) > 0, cams / _beside(peaks, cams), cams)
     values = {name: value.detach().float().cpu() for name, value in statistics.items()}
@@ -88,6 +103,8 @@ def remember(
         predicted.cpu(),
         confidence.float().cpu(),
         values,
+        torch.full((len(cams),), torch.nan) if right is None else right.float().cpu(),
+        None if confidences is None else confidences.half().cpu(),
     )
 
 
@@ -112,7 +129,8 @@ class History:
     def added(self, look: Look) -> "History":
         """The history with one more look."""
         looks = (*self.looks, look)
-        most = max(4, min(MOST_LOOKS, MOST_BYTES // max(1, look.scaled.nbytes)))
+        size = look.scaled.nbytes + (0 if look.confidences is None else look.confidences.nbytes)
+        most = max(4, min(MOST_LOOKS, MOST_BYTES // max(1, size)))
         return History(looks if len(looks) <= most else (*looks[:-1:2], look))
 
     def columns(self, most: int) -> tuple[Look, ...]:

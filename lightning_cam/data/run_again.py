@@ -21,7 +21,7 @@ class RunAgain:
     Args:
         output: ``(model, images, rows)`` to what the call returns, or what the loss takes.
         scores: Where the scores are in it.
-        are_probabilities: Whether they are probabilities of a sigmoid, which are read as logits.
+        are_probabilities: Whether they are probabilities of a sigmoid.
         images: Those of the observed batch, where each of its rows has other inputs of its own; else None.
         count: How many images the observed batch had.
     """
@@ -49,9 +49,8 @@ class RunAgain:
         return run
 
     def read(self, output: Any) -> Tensor:
-        """The scores in what the network returned; probabilities as logits."""
-        found = part_at(output, self.scores)
-        return logits(found) if self.are_probabilities else found
+        """The scores in what the network returned."""
+        return part_at(output, self.scores)
 
     def knows(self, probe: Tensor) -> bool:
         """Whether each image goes with other inputs of its own."""
@@ -108,12 +107,3 @@ def _image_parts(seen: ObservedCall) -> frozenset[Path]:
 def _place(image: Tensor, images: Tensor) -> int | None:
     """The row that is this image, to the last bit."""
     return next((i for i, one in enumerate(images) if torch.equal(one.to(image.device), image)), None)
-
-
-def logits(probabilities: Tensor) -> Tensor:
-    """The logits of probabilities in [0, 1], finite at both ends: there they are those of the nearest number
-    of the dtype.
-    """
-    least = torch.finfo(probabilities.dtype).eps
-    inside = probabilities.clamp(least, 1 - least)
-    return inside.log() - (-inside).log1p()

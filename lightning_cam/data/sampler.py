@@ -1,5 +1,6 @@
 """Which validation images become the probe: each a class and a row in ``SAMPLERS``."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -83,6 +84,10 @@ class BalancedSampler:
     It holds at most ``size`` images. Once full, an image of a class with fewer images replaces the newest of
     the class with most. Where there are more classes than places, a fixed hash of the class decides, so that
     a loader sorted by class does not fill the probe with its first classes.
+
+    Of several labels an image stands for the rarest that it has: once full, one whose rarest label has two
+    images fewer replaces the newest of those whose rarest label has most. Where there is nothing to balance,
+    without labels and for a regression, the first images stay.
     """
 
     size: int
@@ -101,7 +106,7 @@ class BalancedSampler:
         """Takes what it wants from a batch, as copies; dataset indices do not matter."""
         for offered in candidates(batch, [self.serial] * len(batch.images)):
             candidate = replace(offered, serial=self.serial)
-            place = self._place(candidate.label or 0)
+            place = self._place(candidate.groups)
             if place is None:
                 continue
             if self.chosen and not candidate.fits(self.chosen[0]):
@@ -129,31 +134,41 @@ class BalancedSampler:
         self, class_names: tuple[str, ...] | None = None, *, rehearsal: bool = False
     ) -> tuple[Probe, list[int]]:
         """The probe, classes in turn, and each image's serial number."""
-        rounds: dict[int | None, int] = {}
+        rounds: Counter[int] = Counter()
         order = []
         for candidate in self.chosen:
-            rounds[candidate.label] = rounds.get(candidate.label, -1) + 1
-            order.append((rounds[candidate.label], candidate.label or 0, candidate.serial))
+            groups = candidate.groups or (0,)
+            turn = min(rounds[group] for group in groups)
+            rounds.update(groups)
+            order.append((turn, groups, candidate.serial))
         in_turn = sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])
         return probe_of([candidate for _, candidate in in_turn], class_names)
 
-    def _place(self, label: int) -> int | None:
-        """Where an image of this class would go: the end, the place of one that leaves, or nowhere."""
+    def _place(self, groups: tuple[int, ...]) -> int | None:
+        """Where an image of this class, or of these labels, would go: the end, the place of one that leaves,
+        or nowhere.
+        """
         if len(self.chosen) < self.size:
             return len(self.chosen)
-        counts: dict[int, int] = {}
-        for candidate in self.chosen:
-            counts[candidate.label or 0] = counts.get(candidate.label or 0, 0) + 1
+        counts = Counter(group for candidate in self.chosen for group in candidate.groups)
+        if not groups or not counts:
+            return None
+        if max(len(candidate.groups) for candidate in self.chosen) > 1 or len(groups) > 1:
+            # An image stands for the rarest of its labels.
+            stands = [min(counts[group] for group in candidate.groups) for candidate in self.chosen]
+            place = max(range(len(stands)), key=lambda i: (stands[i], i))
+            return place if stands[place] - min(counts[group] for group in groups) > 1 else None
+        (label,) = groups
         most = max(counts, key=lambda known: (counts[known], _spread(known)))
         # Two fewer: the exchange balances. One fewer: it would only turn the two classes around, but for
         # classes of one image and of none, where the hash decides which of them are in the probe.
-        gain = counts[most] - counts.get(label, 0)
+        gain = counts[most] - counts[label]
         if gain < 1 or (gain == 1 and (counts[most] > 1 or _spread(label) > _spread(most))):
             return None
-        return max(i for i, candidate in enumerate(self.chosen) if (candidate.label or 0) == most)
+        return max(i for i, candidate in enumerate(self.chosen) if candidate.groups == (most,))
 
     def _known(self, candidate: Candidate) -> bool:
-        rehearsed = (c for c in self.chosen if c.serial < self.rehearsed and c.label == candidate.label)
+        rehearsed = (c for c in self.chosen if c.serial < self.rehearsed and c.groups == candidate.groups)
         return any(torch.equal(known.image, candidate.image) for known in rehearsed)
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from lightning_cam.attribution.capture import scoring
 from lightning_cam.attribution.config import ModelConfig, TargetLike
+from lightning_cam.attribution.resolved_target import check_one_per_image, check_target
 from lightning_cam.attribution.running import check_runnable, like, watched
-from lightning_cam.attribution.targets import check_one_per_image, check_target
-from lightning_cam.checks import check_images, check_labels
+from lightning_cam.checks import check_images, check_labels, plain_labels
 from lightning_cam.metrics.removal import Score
 from lightning_cam.selectors import describe
 from lightning_cam.typing import Images, Saliency, Truth
@@ -51,7 +51,7 @@ def scored(
         )
     images = like(images.detach(), watched(model, config))
     saliency = saliency.detach().to(images.device)
-    labels = None if labels is None else labels.to(images.device).long()
+    labels = None if labels is None else plain_labels(labels.to(images.device))
     config = replace(config, max_batch=config.max_batch or ROWS)
     with scoring(model, images, target=target, labels=labels, config=config) as score:
         yield score, images, saliency

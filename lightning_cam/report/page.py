@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from lightning_cam.checks import Normalization, check_normalization
-from lightning_cam.data.history import History, Look
+from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.metrics.statistics import STATISTICS
+from lightning_cam.report.answers import answers_of, counted
 from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
 from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.template import filled, text_of
@@ -21,7 +22,6 @@ from lightning_cam.shortcuts.counts import ALPHA
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import FAMILIES
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.typing import Labels
 from lightning_cam.visualization.blend import color_table
 from lightning_cam.visualization.projection import drawn_size, flat_places
 from lightning_cam.visualization.scene import how_drawn
@@ -92,7 +92,7 @@ def write_report(
             f"probe: got {len(probe)} images for looks at {whole}; give the images that were looked at."
         )
     style, undone = Style(min(shown, whole), colormap, opacity), check_normalization(normalization)
-    data = _data(history, probe or Unseen(), style, undone, sheets or {}) | {
+    data = _data(history, probe or Unseen(), style, undone, sheets or {}, settings or {}) | {
         "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
         "cues": _cues(scalars or {}),
         "tested": None if tested is None else [*tested, tested[0] >= FEWEST_TESTED],
@@ -127,6 +127,7 @@ def _data(
     style: Style,
     normalization: Normalization | None,
     sheets: Mapping[FindingKey, bytes],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the page's script draws from."""
     count, notes = style.shown, []
@@ -148,13 +149,10 @@ def _data(
         notes.append(f"to keep this page small, maps are averaged over {maps.pooled} x {maps.pooled} cells")
     labels = None if probe.labels is None else probe.labels.cpu()
     colors = (255 * color_table(style.colormap).numpy()).round().astype(np.uint8)
-    named = {int(answer) for look in history.looks for answer in look.predicted[:count]}
-    named |= set() if labels is None else set(labels[:count].tolist())
     return {
-        "looks": [_look(look, labels) for look in history.looks],
+        "looks": [{"epoch": look.epoch, "step": look.step, **counted(look)} for look in history.looks],
         "probe": len(history.looks[0].scaled),
-        "labels": None if labels is None else labels[:count].tolist(),
-        "names": {label: probe.name(label) for label in sorted(named) if label >= 0},
+        **answers_of(history, labels, count, probe.name, settings),
         "pictures": pictures.files,
         **_geometry(pictures, maps),
         "predicted": [look.predicted[:count].tolist() for look in history.looks],
@@ -178,13 +176,6 @@ def _geometry(pictures: Pictures, maps: Maps) -> dict[str, Any]:
         "steps": _numbers(maps.steps),
         "tops": _numbers(maps.tops),
     }
-
-
-def _look(look: Look, labels: Labels | None) -> dict[str, Any]:
-    """Of the whole probe, not only of what is shown."""
-    seen = look.predicted >= 0
-    right = None if labels is None else int((look.predicted[seen] == labels[seen]).sum())
-    return {"epoch": look.epoch, "step": look.step, "seen": int(seen.sum()), "right": right}
 
 
 def _statistics(history: History, count: int) -> list[dict[str, Any]]:

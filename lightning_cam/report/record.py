@@ -21,7 +21,7 @@ from lightning_cam.shortcuts.findings import (
     tracker_from,
     tracker_state,
 )
-from lightning_cam.typing import Labels
+from lightning_cam.typing import Truth
 
 STATE_VERSION = 3
 
@@ -32,12 +32,12 @@ class Unseen:
 
     Args:
         size: Sides of the images; empty where nobody knows them.
-        labels: (n,) true classes, or None.
+        labels: As ``Probe`` has them, or None.
         class_names: One name per class, or None.
     """
 
     size: tuple[int, ...] = ()
-    labels: Labels | None = None
+    labels: Truth | None = None
     class_names: tuple[str, ...] | None = None
 
     def name(self, label: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lightning_cam.attribution.config import ExplainConfig
+from lightning_cam.attribution.task import NONE, TASKS
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
 from lightning_cam.visualization.style import Style
@@ -26,8 +27,10 @@ def settings_of(
     return {
         "method": explanation.method,
         **part,
+        "task": explanation.task,
+        "outputs": explanation.scores.shape[1],
         "target layer": explanation.target_layer,
-        "target": target_words(config, probe) if config.has_target else "of no class",
+        "target": target_words(config, probe, explanation.task) if config.has_target else "of no class",
         "map": grid,
         "images": f"{len(explanation.images)} of {sides}",
         "epochs": "until stopped" if epochs in (None, -1) else epochs,
@@ -42,11 +45,20 @@ def settings_of(
     }
 
 
-def target_words(config: ExplainConfig, probe: Probe) -> str:
-    """What the maps explain, in a few words: without labels it is the predicted class."""
-    if config.target == "label" and probe.labels is None:
+def target_words(config: ExplainConfig, probe: Probe, task: str) -> str:
+    """What the maps explain, in a few words: without labels it is the predicted class, of a regression its
+    output, of several labels those that an image has.
+    """
+    row = TASKS[task]
+    if not row.has_classes:
+        return (
+            "output"
+            if config.target in ("label", "predicted")
+            else config.target_name.replace("class", "output")
+        )
+    if config.target == "label" and (probe.labels is None or task == NONE.name):
         return "predicted class (no labels)"
-    return config.target_name
+    return "present labels" if config.target == "label" and row.several else config.target_name
 
 
 @cache

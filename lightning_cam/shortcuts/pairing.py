@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.class_means import ClassMeans, Weighted, weighted
 from lightning_cam.shortcuts.counts import label_answers
@@ -62,7 +62,7 @@ class TestedProbe:
     def read(self, scores: Outputs) -> tuple[Tensor, Tensor]:
         """What scores (m, C) answer, and the probability of it: (m,) classes, or (m, K) labels."""
         if self.columns is None:
-            best = probabilities(scores).max(dim=1)
+            best = class_probabilities(scores).max(dim=1)
             return best.indices, best.values
         return label_answers(scores[:, list(self.columns)])
 

@@ -60,7 +60,10 @@ def frames(
         for i, tile in enumerate(tiles):
             x, y = MARGIN + i % across * step[0], TOP + i // across * step[1]
             picture.paste(image_of(tile), (x, y))
-            draw.rectangle((x, y + height + 1, x + width - 1, y + height + 4), fill=answer_color(right[i]))
+            if key.symbols:
+                draw.rectangle(
+                    (x, y + height + 1, x + width - 1, y + height + 4), fill=answer_color(right[i])
+                )
         draw_key(picture, key)
         made.append(picture)
     return made
@@ -81,7 +84,8 @@ def draw_animation(scene: Scene) -> Draw | None:
     tiles = []
     for look in looks:
         tiles += to_tiles(*drawn.around(masks, drawn.under(look.cams[shown].nan_to_num(), peaks)))
-    columns = [column_of(look, scene.labels[shown]) for look in looks]
+    columns = [column_of(look, shown.stop, scene.is_judged) for look in looks]
     titles, rights = [column.title for column in columns], [column.right for column in columns]
-    header, key = scene.header("")[1], legend_key(scene.style, masks is not None)
+    header = scene.header("")[1]
+    key = legend_key(scene.style, masks is not None, is_judged=scene.is_judged)
     return partial(frames, tiles, titles, rights, header, key)

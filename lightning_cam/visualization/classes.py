@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from lightning_cam.attribution.maps import balanced, normalize
 from lightning_cam.typing import ColorTable, Tiles
@@ -33,6 +34,7 @@ from lightning_cam.visualization.canvas import (
     image_of,
     least_width,
 )
+from lightning_cam.visualization.label_maps import maps_by_label
 from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.scene import Header, Scene, legend_key
 
@@ -67,16 +69,18 @@ def class_picture(
     pairs: Pairs,
     header: Header,
     key: Key,
+    noun: str = "class",
 ) -> Image.Image:
     """A column per class: its mean image, and its mean map over it; below, pairs of classes.
 
     Args:
         counts: How many images, in words.
+        noun: What a column is of: a class, or a label.
     """
     height, width = means.shape[1:3]
     step = max(width, NARROWEST_TILE) + GAP
     across = max(len(names), len(pairs.names))
-    ends = "the second class", f"the first class (ends: {pairs.most:.2f} of a map's maximum)"
+    ends = f"the second {noun}", f"the first {noun} (ends: {pairs.most:.2f} of a map's maximum)"
     widths = across * step - GAP, math.ceil(bar_width(*ends))
     canvas_width = max(2 * MARGIN + max(widths), least_width(header, key))
     second = TOP + 2 * LINE + 2 * (height + 4) + GAP
@@ -89,7 +93,7 @@ def class_picture(
         draw.text((x, y + LINE - 2), fit_text(count, step - 6, 11), FAINT, font(11))
         picture.paste(image_of(means[i]), (x, y + 2 * LINE))
         picture.paste(image_of(overlays[i]), (x, y + 2 * LINE + height + 4))
-    draw.text((MARGIN, second), "where one class is looked at more than another", INK, font(14, bold=True))
+    draw.text((MARGIN, second), f"where one {noun} is looked at more than another", INK, font(14, bold=True))
     draw_color_bar(picture, (MARGIN, second + LINE + 4), pairs.colors, *ends)
     for i, ((one, other), why) in enumerate(zip(pairs.names, pairs.why, strict=True)):
         x, y = MARGIN + i * step, second + 2 * LINE + 8
@@ -106,23 +110,27 @@ def draw_classes(scene: Scene) -> Draw | None:
     another.
 
     At most eight classes, those with most images. A class stands beside the one that it is most often
-    mistaken for, else the next. None where there are no two classes.
+    mistaken for, else the next. Of several labels those maps are taken that are of one label alone, where
+    there are such. None where there are no two classes.
     """
-    truth = [label for label in scene.labels if label is not None]
-    classes = sorted(label for label, _ in Counter(truth).most_common(MOST_CLASSES_DRAWN))
+    groups = _groups(scene)
+    largest = Counter({label: len(rows) for label, (rows, _) in groups.items()})
+    classes = sorted(label for label, _ in largest.most_common(MOST_CLASSES_DRAWN))
     if scene.is_last or len(classes) < 2:
         return None
     style = replace(scene.style, foreground=None)
-    labels = torch.tensor(truth)
-    shares = balanced(scene.cams) if style.signed else normalize(scene.cams)
 
     # The mean image and the mean map of each class.
-    of_class = [labels == label for label in classes]
-    means = torch.stack([shares[own].mean(dim=0) for own in of_class])
-    average = replace(scene.means(of_class), style=style)
+    shares = [
+        balanced(groups[label][1]) if style.signed else normalize(groups[label][1]) for label in classes
+    ]
+    means = torch.stack([own.mean(dim=0) for own in shares])
+    average = replace(scene.means([torch.tensor(groups[label][0]) for label in classes]), style=style)
+
+    noun = "label" if scene.row.several else "class"
 
     # Pairs of classes, and what their mean maps differ by.
-    pairs = _pairs(classes, truth, scene.predicted)
+    pairs = _pairs(classes, scene.labels, scene.predicted, f"the next {noun}")
     ones, others = (torch.tensor(side) for side in zip(*pairs, strict=True))
     middle = replace(average, pictures=(average.pictures[ones] + average.pictures[others]) / 2)
     differences = means[ones] - means[others]
@@ -132,18 +140,32 @@ def draw_classes(scene: Scene) -> Draw | None:
     plain, overlays, apart = to_tiles(average.pictures, over, opposed)
 
     names = [scene.name(label) for label in classes]
-    counts = [f"mean of {truth.count(label)}" for label in classes]
+    counts = [f"mean of {len(groups[label][0])}" for label in classes]
     named = [(names[one], names[other]) for one, other in pairs]
     beside = Pairs(apart, named, list(pairs.values()), most.item(), signed_bar(CONTRAST))
-    most_words = "all maps of the class are strongest here"
+    most_words = f"all maps of the {noun} are strongest here"
     low, high = ("against", f"for (ends: {most_words})") if style.signed else ("none", most_words)
     key = replace(legend_key(style, False), low=low, scale=high, symbols=False)
-    header = scene.header(f"classes · {scene.when}")
-    return partial(class_picture, plain, overlays, names, counts, beside, header, key)
+    header = scene.header(f"{'labels' if scene.row.several else 'classes'} · {scene.when}")
+    return partial(class_picture, plain, overlays, names, counts, beside, header, key, noun)
+
+
+def _groups(scene: Scene) -> dict[int, tuple[list[int], Tensor]]:
+    """Of each class, or of each of several labels, which images have it, and their maps."""
+    if scene.row.several and scene.label_maps is not None:
+        return maps_by_label(scene.label_maps)
+    if scene.row.several and scene.truth is not None:
+        columns = {label: (own > 0.5).nonzero()[:, 0] for label, own in enumerate(scene.truth.unbind(dim=1))}
+    else:
+        labels = torch.tensor([-1 if label is None else label for label in scene.labels])
+        columns = {
+            label: (labels == label).nonzero()[:, 0] for label in set(scene.labels) if label is not None
+        }
+    return {label: (rows.tolist(), scene.cams[rows]) for label, rows in columns.items() if len(rows)}
 
 
 def _pairs(
-    classes: Sequence[int], truth: Sequence[int], predicted: Sequence[int]
+    classes: Sequence[int], truth: Sequence[int | None], predicted: Sequence[int], next_one: str
 ) -> dict[tuple[int, int], str]:
     """Places of two classes in ``classes``, and why these two: each class with the one that it is most often
     mistaken for, else with the next.
@@ -152,7 +174,7 @@ def _pairs(
     for place, label in enumerate(classes):
         answers = [answer for answer, own in zip(predicted, truth, strict=True) if own == label]
         mistakes = Counter(answer for answer in answers if answer in classes and answer != label)
-        other, why = (place + 1) % len(classes), "the next class"
+        other, why = (place + 1) % len(classes), next_one
         for mistaken_for, times in mistakes.most_common(1):
             other, why = classes.index(mistaken_for), f"mistaken for it, {times} of {len(answers)}"
         if (other, place) not in pairs:

@@ -33,8 +33,9 @@ from lightning_cam.visualization.canvas import (
     least_width,
     text_width,
 )
+from lightning_cam.visualization.captions import is_right, number_words
 from lightning_cam.visualization.prepared import to_tiles
-from lightning_cam.visualization.scene import Header, Scene, is_right, legend_key
+from lightning_cam.visualization.scene import Header, Scene, legend_key
 
 STRIP_ROWS, STRIP_COLUMNS = 8, 10
 CHART = 110  # width of a row's chart, in pixels
@@ -46,13 +47,14 @@ BLUE = (0, 114, 178)  # after Okabe and Ito
 
 @dataclass(frozen=True)
 class Column:
-    """One look in the film strip: its title, and per row whether the prediction was right and a remark in
-    place of the map.
+    """One look in the film strip: its title, and per row whether the prediction was right, a remark in place
+    of the map, and the number that a regression yielded, in place of right and wrong.
     """
 
     title: str
     right: tuple[bool | None, ...]
     remarks: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,13 @@ def evolution_picture(
                 draw.text((x + 4, y + 2), column.remarks[number], FAINT, font(11))
             else:
                 picture.paste(image_of(overlays[i - 1][number]), (x, y))
-            if column.remarks[number] and column.right[number] is None:
+            if column.remarks[number] and column.right[number] is None and not column.numbers:
                 continue
             # Below the tile, where it hides no evidence.
             below = y + max(height, LINE) + 1
+            if column.numbers:
+                draw.text((x, below), column.numbers[number], INK, font(11))
+                continue
             draw.rectangle((x, below, x + width - 1, below + 2), fill=answer_color(column.right[number]))
             draw_symbol(draw, (x + 1, below + 5), column.right[number])
         if most:
@@ -165,24 +170,31 @@ def draw_evolution(scene: Scene) -> Draw | None:
     masks = None if scene.probe.masks is None else scene.probe.masks[rows]
     (plain,) = drawn.around(masks, drawn.pictures)
     plain, *overlays = to_tiles(plain, *(drawn.under(look.cams[rows], peaks) for look in looks))
-    labels = scene.labels[rows]
     header = scene.header(
         f"evolution until {scene.when}", "" if scene.parts is None else f"part 1 of {scene.asked}"
     )
-    columns, key = [column_of(look, labels) for look in looks], legend_key(scene.style, masks is not None)
-    return partial(evolution_picture, plain, overlays, columns, _rows(scene, labels), header, key)
+    count = rows.stop
+    columns = [column_of(look, count, scene.is_judged) for look in looks]
+    key = legend_key(scene.style, masks is not None, is_judged=scene.is_judged)
+    return partial(evolution_picture, plain, overlays, columns, _rows(scene, count), header, key)
 
 
-def column_of(look: Look, labels: Sequence[int | None]) -> Column:
-    """What is said of a look at the first images, whose labels these are."""
-    answers = look.predicted[: len(labels)].tolist()
-    shows = (look.cams[: len(labels)].flatten(1).amax(dim=1) > 0).tolist()
-    right, remarks = [], []
-    for answer, label, show in zip(answers, labels, shows, strict=True):
-        is_seen = answer >= 0
-        right.append(is_right(answer, label) if is_seen else None)
-        remarks.append("" if show else "blank" if is_seen else "not looked at")
-    return Column(title_of(look), tuple(right), tuple(remarks))
+def column_of(look: Look, count: int, is_judged: bool) -> Column:
+    """What is said of a look at the first ``count`` images.
+
+    Args:
+        is_judged: Whether answers are right or wrong; else they are numbers.
+    """
+    seen = (look.predicted[:count] >= 0).tolist()
+    shows = (look.cams[:count].flatten(1).amax(dim=1) > 0).tolist()
+    right = tuple(is_right(share) if is_judged else None for share in look.right[:count].tolist())
+    remarks = [
+        "" if show else "blank" if is_seen else "not looked at"
+        for show, is_seen in zip(shows, seen, strict=True)
+    ]
+    answers = zip(look.confidence[:count].tolist(), seen, strict=True)
+    numbers = () if is_judged else tuple(number_words(value) if is_seen else "" for value, is_seen in answers)
+    return Column(title_of(look), right, tuple(remarks), numbers)
 
 
 def title_of(look: Look) -> str:
@@ -190,22 +202,26 @@ def title_of(look: Look) -> str:
     return "untrained" if look.epoch < 0 else f"epoch {look.epoch}"
 
 
-def _rows(scene: Scene, labels: Sequence[int | None]) -> list[Row]:
+def _rows(scene: Scene, count: int) -> list[Row]:
     looks = scene.history.looks
     known = [look.statistics["drift_last"] for look in looks if "drift_last" in look.statistics]
-    changes = [drift[: len(labels)].tolist() for drift in known]
+    changes = [drift[:count].tolist() for drift in known]
     last = changes[-1] if changes else []
     most = max((change for change in last if math.isfinite(change)), default=0.0)
-    answers = looks[-1].predicted.tolist()
+    answers, right = looks[-1].predicted.tolist(), looks[-1].right.tolist()
     rows = []
-    for place, label in enumerate(labels):
+    for place in range(count):
         remarks = []
-        if answers[place] >= 0 and is_right(answers[place], label) is False:
-            remarks.append((f"now {scene.name(answers[place])}", WRONG))
-        if len(labels) > 1 and last and last[place] == most >= WORTH_A_MARK:
+        if is_right(right[place]) is False and scene.is_judged:
+            several = f"{100 * (1 - right[place]):.0f} % of its labels wrong"
+            now = several if scene.row.several else scene.name(answers[place])
+            remarks.append((f"now {now}", WRONG))
+        if count > 1 and last and last[place] == most >= WORTH_A_MARK:
             remarks.append((f"changed most{_since(looks)}", BLUE))
         own = tuple(change[place] for change in changes)
-        rows.append(Row("no label" if label is None else scene.name(label), tuple(remarks), own))
+        known = scene.truth_of(place)
+        name = known if scene.is_judged else f"true {known}"
+        rows.append(Row(name if known else "no label", tuple(remarks), own))
     return rows
 
 

@@ -9,11 +9,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lightning_cam.attribution import maps, regions
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import MULTICLASS, Task
 from lightning_cam.checks import Normalization, check_opacity, class_name
-from lightning_cam.typing import Activations, Boxes, Cams, Images, Mask, Scores, Tiles
+from lightning_cam.typing import Activations, Boxes, Cams, Images, Mask, Scores, Tiles, Truth
 from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
 from lightning_cam.visualization.canvas import drawable
+from lightning_cam.visualization.captions import number_and_truth
 from lightning_cam.visualization.figure import Panel
 from lightning_cam.visualization.projection import (
     drawn_size,
@@ -74,9 +75,21 @@ def marks(images: Images, cams: Cams, threshold: float | None) -> list[tuple[Mas
     return [(mask, found[:1]) for mask, found in zip(outlined, boxes, strict=True)]
 
 
-def input_panels(pictures: Tiles, scores: Scores, names: Sequence[str] | None, top: int) -> list[Panel]:
-    """Each picture below its ``top`` likeliest classes."""
-    shares, classes = probabilities(scores).cpu().topk(min(top, scores.shape[1]), dim=1)
+def input_panels(
+    pictures: Tiles,
+    scores: Scores,
+    names: Sequence[str] | None,
+    top: int,
+    task: Task = MULTICLASS,
+    labels: Truth | None = None,
+) -> list[Panel]:
+    """Each picture below its ``top`` likeliest classes, or below what a regression yields and should."""
+    known = task.shares(scores)
+    if known is None:
+        truth = [None] * len(scores) if labels is None else labels.cpu().unbind()
+        pairs = zip(pictures, scores.cpu(), truth, strict=True)
+        return [Panel(picture, [number_and_truth(*row)]) for picture, *row in pairs]
+    shares, classes = known.cpu().topk(min(top, scores.shape[1]), dim=1)
     panels = []
     for picture, likeliest, share in zip(pictures, classes.tolist(), shares.tolist(), strict=True):
         title = [class_and_share(names, *one) for one in zip(likeliest, share, strict=True)]

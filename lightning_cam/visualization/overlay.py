@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lightning_cam.attribution.maps import BLANK_REASONS, NO_EVIDENCE
-from lightning_cam.attribution.targets import probabilities
 from lightning_cam.typing import ColorTable, Labels, Rgb, Tiles
 from lightning_cam.visualization.blend import overlay_parts, signed_bar
 from lightning_cam.visualization.canvas import (
@@ -42,9 +40,16 @@ from lightning_cam.visualization.canvas import (
     image_of,
     least_width,
 )
+from lightning_cam.visualization.captions import (
+    likeliest_absent,
+    number_and_truth,
+    percent_words,
+    present_labels,
+)
+from lightning_cam.visualization.label_maps import draw_label_maps
 from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.projection import flatten_maps
-from lightning_cam.visualization.scene import Scene, is_right, legend_key, part_legend
+from lightning_cam.visualization.scene import Scene, legend_key, part_legend
 
 MOST_CONFUSIONS = 4  # images whose two maps are set against each other
 NO_CLASS_EVIDENCE = BLANK_REASONS.index(NO_EVIDENCE)
@@ -61,6 +66,8 @@ class Caption:
         confidence: Its probability, in [0, 1]; NaN where the scores are not finite.
         blank: Why the map is blank, and the name of the class that it lacks evidence for; both empty where
             the map is not blank, the name also where the reason is another one.
+        words: Lines that stand in place of label and prediction, for several labels and for numbers.
+        is_judged: Whether an answer can be right: else there is no frame and no symbol.
     """
 
     right: bool | None
@@ -68,11 +75,18 @@ class Caption:
     predicted: str
     confidence: float
     blank: tuple[str, str] = ("", "")
+    words: tuple[str, ...] = ()
+    is_judged: bool = True
+
+    @property
+    def color(self) -> Color:
+        """Of the frame."""
+        return answer_color(self.right) if self.is_judged else PAPER
 
     @property
     def percent(self) -> str:
         """The probability in words, after a space."""
-        return f" {100 * self.confidence:.0f} %" if np.isfinite(self.confidence) else " not finite"
+        return f" {percent_words(self.confidence)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +139,14 @@ def overlay_picture(
     for i, caption in enumerate(captions):
         x = MARGIN + i % columns * (cell[0] + GAP)
         y = TOP + i // columns * (cell[1] + GAP)
-        color = answer_color(caption.right)
-        _framed(picture, [images[i], overlays[i]], (x, y), color)
+        _framed(picture, [images[i], overlays[i]], (x, y), caption.color)
         y += height + 2 * FRAME + 4
-        draw_symbol(draw, (x, y + 3), caption.right)
-        indent, room = x + 16, cell[0] - 16
-        draw_words(draw, (indent, y), ("predicted ", caption.predicted, caption.percent), room, color)
-        if caption.label is None:
-            draw_words(draw, (indent, y + LINE), ("", "no label", ""), room, FAINT)
-        else:
-            draw_words(draw, (indent, y + LINE), ("label ", caption.label, ""), room, INK)
+        if caption.is_judged:
+            draw_symbol(draw, (x, y + 3), caption.right)
+        indent = x + (16 if caption.is_judged else FRAME)
+        room = x + cell[0] - indent
+        for line, (words, color) in enumerate(_lines(caption)):
+            draw_words(draw, (indent, y + line * LINE), words, room, color)
         if any(caption.blank):
             draw_words(draw, (indent, y + 2 * LINE), (*caption.blank, ""), room, INK)
     if confusions is not None:
@@ -157,6 +169,15 @@ def overlay_picture(
     return picture
 
 
+def _lines(caption: Caption) -> list[tuple[tuple[str, str, str], Color]]:
+    """What stands below an image, line by line, each in its colour."""
+    if caption.words:
+        return [(("", text, ""), INK) for text in caption.words]
+    predicted = ("predicted ", caption.predicted, caption.percent)
+    known = (("", "no label", ""), FAINT) if caption.label is None else (("label ", caption.label, ""), INK)
+    return [(predicted, caption.color), known]
+
+
 def _framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int], color: Color) -> None:
     """Tiles in a row, in one frame."""
     x, y = place
@@ -169,10 +190,13 @@ def _framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int
 
 def draw_overlay(scene: Scene) -> Draw | None:
     """Draws each shown image beside its overlay, with true and predicted class; below, where the two differ,
-    what speaks for which. Parts are drawn in place of maps, each in its own colour.
+    what speaks for which. Parts are drawn in place of maps, each in its own colour. Of several labels each
+    present one has its map where they were made.
     """
     if scene.is_last:
         return None
+    if scene.label_maps is not None and scene.parts is None:
+        return draw_label_maps(scene, scene.label_maps)
     drawn, shown, reasons = scene.grid, scene.shown, scene.reasons[scene.shown]
     peaks = scene.peaks(scene.cams[shown])
     legend: Sequence[tuple[str, Color]] = ()
@@ -198,21 +222,46 @@ def draw_overlay(scene: Scene) -> Draw | None:
     masks = None if scene.probe.masks is None else scene.probe.masks[shown]
     plain, overlays, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
     beside = ConfusionTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
-    key = legend_key(scene.style, masks is not None, legend)
+    key = legend_key(scene.style, masks is not None, legend, scene.is_judged)
     return partial(overlay_picture, plain, overlays, captions, scene.header(scene.when), key, beside)
 
 
 def _captions(scene: Scene, reasons: Labels) -> list[Caption]:
-    shares, answers = probabilities(scene.scores[scene.shown]).max(dim=1)
+    shares = scene.row.shares(scene.scores[scene.shown])
+    predicted, confidence = (found.tolist() for found in scene.row.answers(scene.scores[scene.shown]))
     explained = [None] * len(reasons) if scene.target_classes is None else scene.target_classes.tolist()
     captions = []
-    for row, (share, answer, reason) in enumerate(
-        zip(shares.tolist(), answers.tolist(), reasons.tolist(), strict=True)
-    ):
+    for row, reason in enumerate(reasons.tolist()):
         label, target = scene.labels[row], explained[row]
         blank = (f"blank: {BLANK_REASONS[reason]}", "") if reason else ("", "")
-        if reason == NO_CLASS_EVIDENCE:
+        if reason and scene.row.several and target is None and not scene.has_labels(row):
+            blank = ("no label is present, so none is explained", "")
+        elif reason == NO_CLASS_EVIDENCE and scene.row.has_classes:
             blank = ("no evidence for ", "the class" if target is None else scene.name(target))
-        name = None if label is None else scene.name(label)
-        captions.append(Caption(is_right(answer, label), name, scene.name(answer), share, blank))
+        captions.append(
+            Caption(
+                right=scene.right[row],
+                label=None if label is None else scene.name(label),
+                predicted=scene.name(predicted[row]),
+                confidence=confidence[row],
+                blank=blank,
+                words=_words(scene, row, None if shares is None else shares[row].tolist()),
+                is_judged=scene.is_judged,
+            )
+        )
     return captions
+
+
+def _words(scene: Scene, row: int, shares: Sequence[float] | None) -> tuple[str, ...]:
+    """The lines of a regression and of several labels; none for one class, which has label and prediction."""
+    if shares is None:
+        return (number_and_truth(scene.scores[row], None if scene.truth is None else scene.truth[row]),)
+    if not scene.row.several or scene.truth is None:
+        return ()
+    present = present_labels(scene.truth, row)
+    said = ", ".join(f"{scene.name(label)} {percent_words(shares[label])}" for label in present)
+    other = likeliest_absent(scene.truth, row, shares)
+    likeliest = (
+        "" if other is None else f"likeliest absent: {scene.name(other)} {percent_words(shares[other])}"
+    )
+    return (said or "none of the labels", likeliest)

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_cam.attribution.task import MULTICLASS, REGRESSION, TASKS, Task
 from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
-from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores
+from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores, Truth
 from lightning_cam.visualization.blend import PART_COLORS, color_table, signed_bar
 from lightning_cam.visualization.canvas import Color, Key, drawable
+from lightning_cam.visualization.captions import is_right, truth_words
 from lightning_cam.visualization.prepared import (
     FOREGROUND_LINE,
     GRID_TILES,
@@ -28,6 +30,7 @@ from lightning_cam.visualization.style import Style
 DEFAULT = Style()
 Header = tuple[str, str]
 FirstMaps = Float[Tensor, "m *grid"]  # of the first m images
+MapsOfLabels = tuple[Int[Tensor, "m places"], Float[Tensor, "m places *grid"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Scene:
         probe: Labels, masks and class names of the images.
         images: The probe images as the network saw them, all of them.
         cams: Their raw maps.
-        scores: What the model answered, before softmax.
+        scores: What the model answered, before softmax and sigmoid; of a regression its output.
         reasons: Index into ``BLANK_REASONS`` of why a map shows nothing; 0 where it shows something.
         history: The looks so far, this one included where it is part of a fit.
         when: First line of a header: epoch and step.
@@ -50,6 +53,9 @@ class Scene:
         parts: Strengths in [0, 1], where the method finds parts that the images share.
         confusions: Of the first images, the maps of the predicted class, and of what speaks for the label
             rather than for the predicted class.
+        task: A key of ``TASKS``: what scores and labels mean.
+        label_maps: Of the first images, which of several labels have a map of their own, and these maps, as
+            ``LabelMaps`` has them.
         in_fit: Whether the look is part of a fit, and so of the history.
         displayed: The images as colours, where they were made for an earlier look.
         is_last: Whether the fit is over. Then no look was made: this is the last one again, for pictures of
@@ -88,6 +94,8 @@ class Scene:
     in_fit: bool = False
     is_last: bool = False
     displayed: Displayed | None = None
+    task: str = MULTICLASS.name
+    label_maps: MapsOfLabels | None = None
 
     @cached_property
     def grid(self) -> PreparedImages:
@@ -113,15 +121,47 @@ class Scene:
         """The images that are drawn."""
         return slice(0, min(self.style.shown, len(self.images)))
 
+    @property
+    def row(self) -> Task:
+        """The row of the task."""
+        return TASKS[self.task]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether answers are classes, and so may be right or wrong; else they are numbers."""
+        return self.row.shares(self.scores[:1]) is not None
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """The labels on the host; None where nobody knows them, or the task has none."""
+        labels = self.probe.labels
+        if labels is None or not (self.row.right or self.task == REGRESSION.name):
+            return None
+        return labels.cpu() if self.row.has_classes and not self.row.several else labels.cpu().float()
+
     @cached_property
     def labels(self) -> list[int | None]:
-        """The true class of each image; None where nobody knows."""
-        return [None] * len(self.images) if self.probe.labels is None else self.probe.labels.tolist()
+        """The true class of each image; None where nobody knows, or where it is not one class."""
+        is_one = self.truth is not None and self.row.has_classes and not self.row.several
+        return self.truth.tolist() if is_one and self.truth is not None else [None] * len(self.images)
+
+    @cached_property
+    def right(self) -> list[bool | None]:
+        """Whether each image is answered rightly; None where nobody knows."""
+        return [is_right(share) for share in self.row.share_right(self.scores, self.truth).tolist()]
+
+    def truth_of(self, row: int) -> str:
+        """What is known of an image, in words; empty where nothing is."""
+        return truth_words(self.truth, row, self.name)
+
+    def has_labels(self, row: int) -> bool:
+        """Whether an image has any of several labels."""
+        return self.truth is not None and self.truth.ndim == 2 and bool((self.truth[row] > 0.5).any())
 
     @cached_property
     def predicted(self) -> list[int]:
-        """The class that the model answered to each image."""
-        return self.scores.argmax(dim=1).tolist()
+        """The class that the model answered to each image; 0 for a regression."""
+        return self.row.answers(self.scores)[0].tolist()
 
     def name(self, label: int) -> str:
         """What a class is called in a picture: its name, or its number where it has none, or one with letters
@@ -173,16 +213,18 @@ def part_legend(count: int) -> tuple[tuple[str, Color], ...]:
     return tuple((f"part {number}", color) for number, color in enumerate(PART_COLORS[:count], start=1))
 
 
-def legend_key(style: Style, has_masks: bool, parts: Sequence[tuple[str, Color]] = ()) -> Key:
-    """What stands at the foot of a picture in this style."""
+def legend_key(
+    style: Style, has_masks: bool, parts: Sequence[tuple[str, Color]] = (), is_judged: bool = True
+) -> Key:
+    """What stands at the foot of a picture in this style.
+
+    Args:
+        is_judged: Whether answers are right or wrong, as those of a regression are not.
+    """
     lines = [("mask", MASK_LINE)] if has_masks else []
     if style.foreground is not None and not parts:
         lines.append((f"above {100 * style.foreground:.0f} % of the maximum", FOREGROUND_LINE))
     colors = color_table(style.colormap)
     low, high = style.ends
-    return Key(signed_bar(colors) if style.signed else colors, high, parts, lines, low=low)
-
-
-def is_right(predicted: int, label: int | None) -> bool | None:
-    """Whether an answer is the label; None where there is no label."""
-    return None if label is None else predicted == label
+    bar = signed_bar(colors) if style.signed else colors
+    return Key(bar, high, parts, lines, symbols=is_judged, low=low)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
 from lightning_cam.shortcuts.examine import check_subjects
@@ -119,7 +119,7 @@ def baselines(explanation: Explanation, probe: Probe, scores: Scores, labels: La
         "outside_mask": 1 - float(explanation.statistic("mass_inside", probe.masks).nanmean()),
         "class_from_cam": told(explanation.saliency.flatten(1), check_subjects(probe)),
         "accuracy": float(right.mean()),
-        "confidence": float(probabilities(scores).amax(dim=1).mean()),
+        "confidence": float(class_probabilities(scores).amax(dim=1).mean()),
     }
 
 

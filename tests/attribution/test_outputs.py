@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_cam.attribution.outputs import read_scores
+from lightning_cam.attribution.task import TASKS
 
 SINGLE = torch.tensor([-0.5, 2.0, 0.0, 1e-3])
 
@@ -158,3 +159,14 @@ def test_wrong_scores() -> None:
         read_scores((SCORES,), "logits")
     with pytest.raises(ValueError, match=r"scores: no class scores \(n, C\) found"):
         read_scores({"loss": torch.tensor(1.0), "logits": SCORES}, "loss")
+
+
+def test_one_number_per_image_by_its_task() -> None:
+    for output in (SINGLE, SINGLE[:, None]):
+        assert_close(read_scores(output, task="binary"), torch.stack([-SINGLE, SINGLE], dim=1))
+        assert_close(read_scores(output, task="regression"), SINGLE[:, None])
+        assert_close(read_scores(output, task="none"), SINGLE[:, None])
+        with pytest.raises(ValueError, match="task: 'multiclass' needs a column per class"):
+            read_scores(output, task="multiclass")
+    for task in TASKS:
+        assert read_scores(SCORES, task=task) is SCORES

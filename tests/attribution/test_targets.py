@@ -9,17 +9,15 @@ from torch.testing import assert_close
 
 from lightning_cam import explain
 from lightning_cam.attribution.capture import capture, find_layer
+from lightning_cam.attribution.resolved_target import check_target, resolve_target, target_classes
 from lightning_cam.attribution.targets import (
     TARGETS,
     WEIGHS_CLASSES,
-    check_target,
     contrast,
     label_score,
     predicted_score,
-    probabilities,
-    resolve_target,
-    target_classes,
 )
+from lightning_cam.attribution.task import class_probabilities
 
 SCORES = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [-3.0, -2.0, -7.0, -2.5, -4.0], [1.0, 1.0, 0.0, 0.0, 9.0]])
 LABELS = torch.tensor([3, 1, 0])
@@ -88,6 +86,8 @@ def book(name: str, scores: list[float], c: int) -> float:
         return -scores[c]
     if name == "probability":
         return exp(scores[c]) / sum(exp(score) for score in scores)
+    if name == "output":
+        return scores[0]
     return scores[c] if name == "label" else max(scores)
 
 
@@ -127,10 +127,10 @@ def test_contrast_of_two_classes():
 
 
 def test_probabilities():
-    assert_close(probabilities(SCORES), SCORES.softmax(dim=1))
+    assert_close(class_probabilities(SCORES), SCORES.softmax(dim=1))
     logit = torch.tensor([0.0, 2.0, -5.0])
-    assert_close(probabilities(torch.stack([-logit, logit], dim=1))[:, 1], logit.sigmoid())
-    assert_close(probabilities(SCORES[:, :2]), SCORES[:, :2].softmax(dim=1))
+    assert_close(class_probabilities(torch.stack([-logit, logit], dim=1))[:, 1], logit.sigmoid())
+    assert_close(class_probabilities(SCORES[:, :2]), SCORES[:, :2].softmax(dim=1))
 
 
 def test_infinite_scores_of_other_classes_do_not_spoil_the_target():

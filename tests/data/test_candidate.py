@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_cam.data.batch import Batch
-from lightning_cam.data.candidate import candidates, probe_of
+from lightning_cam.data.candidate import NOTHING, candidates, groups_of, probe_of
 
 
 def images(count: int) -> Tensor:
@@ -35,3 +35,24 @@ def test_a_copy_has_tensors_of_its_own() -> None:
 
 def test_serials_may_be_fewer_than_images() -> None:
     assert [one.serial for one in candidates(Batch(images(3), None, None), range(-1, -3, -1))] == [-1, -2]
+
+
+def test_several_labels_and_numbers_go_through() -> None:
+    nan = torch.nan
+    for labels in (
+        torch.tensor([[1.0, nan, 0.0], [0.0, 0.0, 1.0]]),
+        torch.tensor([0.5, 31.0]),
+        torch.tensor([[0.5, 31.0], [1.0, 2.0]]),
+    ):
+        found = candidates(Batch(images(2), labels, None), [7, 8])
+        assert_close(probe_of(found, None)[0].labels, labels, equal_nan=True)
+        assert found[0].fits(found[1])
+
+
+def test_what_an_image_counts_for() -> None:
+    nan = torch.nan
+    assert groups_of([3, 0]) == [(3,), (0,)]
+    assert groups_of([(1.0, 0.0, 1.0), (0.0, nan, -1.0), (0.0, 1.0, 0.0)]) == [(0, 2), (NOTHING,), (1,)]
+    assert groups_of([None, None]) == [(), ()]
+    assert groups_of([0.5, 1.0]) == [(), ()]
+    assert groups_of([(0.5, 1.0), (1.0, 0.0)]) == [(), ()]

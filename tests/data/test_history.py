@@ -256,3 +256,33 @@ def test_maps_of_signals_and_volumes(grid: tuple[int, ...]) -> None:
 def test_an_empty_history_goes_through_a_checkpoint() -> None:
     assert History().state() == []
     assert len(history_from([])) == 0
+
+
+def test_a_look_keeps_what_was_right_and_how_sure_of_several_labels() -> None:
+    right, shares = (
+        torch.tensor([1.0, 0.5, torch.nan]),
+        torch.tensor([[0.25, 0.5], [0.75, 1.0], [0.0, 0.125]]),
+    )
+    plain = remember(0, 0, torch.rand(3, 2, 2), torch.zeros(3).long(), torch.rand(3), {})
+    assert plain.right.isnan().all()
+    assert plain.confidences is None
+    kept = remember(0, 0, torch.rand(3, 2, 2), torch.zeros(3).long(), torch.rand(3), {}, right, shares)
+    for look in (kept, history_from(History((kept,)).state()).looks[0]):
+        assert_close(look.right, right, equal_nan=True)
+        assert_close(look.confidences, shares.half())
+    some = kept.of(torch.tensor([1, -1]))
+    assert_close(some.right, torch.tensor([0.5, torch.nan]), equal_nan=True)
+    assert_close(some.confidences[0], shares[1].half())
+    assert some.confidences[1].isnan().all()
+
+
+def test_what_is_kept_of_several_labels_counts_for_the_bound() -> None:
+    shares = torch.rand(64, MOST_BYTES // 2 // 64 // 8)  # eight looks' worth
+    history = History()
+    for epoch in range(12):
+        history = history.added(
+            remember(
+                epoch, epoch, torch.rand(64, 1, 1), torch.zeros(64).long(), torch.rand(64), {}, None, shares
+            )
+        )
+        assert len(history) <= 8

@@ -271,3 +271,25 @@ def test_the_state_is_a_copy(images: Tensor) -> None:
     check_exact(state["images"], images)
     assert_close(state["labels"], torch.arange(len(images)))
     assert not state["masks"].any()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([[1.0, 0.0, torch.nan], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, -1.0]]),
+        torch.tensor([0.5, 31.0, torch.nan, 2.0]),
+        torch.rand(4, 2),
+    ],
+    ids=["several", "numbers", "rows of numbers"],
+)
+def test_labels_of_every_task(labels: Tensor) -> None:
+    probe = Probe(noise(), labels)
+    for same in (probe, probe.to("cpu"), probe_from(probe.state()), Probe(noise(), labels.double())):
+        assert same.labels.dtype == torch.float32
+        assert_close(same.labels, labels, equal_nan=True)
+
+
+def test_several_labels_of_any_dtype() -> None:
+    several = torch.tensor([[1, 0], [0, 1], [1, 1], [0, 0]])
+    for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16):
+        assert_close(Probe(noise(), several.to(dtype)).labels, several.float())

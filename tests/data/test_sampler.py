@@ -102,6 +102,54 @@ def test_the_first_images_of_a_class_are_kept() -> None:
     assert sorted(numbers(probe)) == [0, 1, 20, 21]
 
 
+# How often each of four labels is in an image, and how many images there are of a kind.
+KINDS = {
+    "one label each": {(0,): 60, (1,): 20, (2,): 9, (3,): 9},
+    "a common label in all": {(0,): 60, (0, 1): 20, (0, 2): 5, (0, 1, 3): 3},
+    "most have none": {(): 80, (0,): 5, (1, 2): 5, (3,): 4},
+    "a rare one": {(0, 1): 50, (1, 2): 40, (3,): 1},
+    "all in all": {(0, 1, 2, 3): 40},
+}
+
+
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled 1", "shuffled 2", "shuffled 3"])
+def test_several_labels_are_balanced(kinds: dict[tuple[int, ...], int], order: str) -> None:
+    """Each label has its fair share of the places, or all the images that there are of it."""
+    kept = [kind for kind, count in kinds.items() for _ in range(count)]
+    offered = {"sorted": kept, "reversed": kept[::-1]}.get(order) or [
+        kept[i] for i in shuffled(list(range(len(kept))), int(order[-1]))
+    ]
+    labels = torch.tensor([[float(label in kind) for label in range(4)] for kind in offered])
+    probe, _ = collected(16, stream(labels)).probe()
+    assert len(probe) == 16
+    assert [offered[number] for number in numbers(probe)] == [
+        tuple(row.nonzero()[:, 0].tolist()) for row in probe.labels
+    ]
+    groups = {label for kind in kinds for label in (kind or (-1,))}
+    for group in groups:
+        available = sum(count for kind, count in kinds.items() if group in (kind or (-1,)))
+        chosen = sum(group in (offered[number] or (-1,)) for number in numbers(probe))
+        assert chosen >= min(available, 16 // len(groups) - 1), f"{group}: {chosen} of {available}"
+
+
+def test_the_first_images_show_every_label() -> None:
+    labels = torch.tensor([[1.0, 0.0, 0.0]] * 6 + [[1.0, 1.0, 0.0]] * 3 + [[0.0, 0.0, 1.0]] * 3)
+    probe, _ = collected(12, stream(labels)).probe()
+    assert (probe.labels[:3].amax(dim=0) == 1).all()
+
+
+@pytest.mark.parametrize("labels", [torch.rand(40), torch.rand(40, 2), None], ids=["numbers", "rows", "none"])
+def test_where_there_is_nothing_to_balance_the_first_images_stay(labels: Tensor | None) -> None:
+    collector = BalancedSampler(5)
+    for reading in stream(torch.arange(40) if labels is None else labels):
+        collector.offer(Batch(reading.images, None if labels is None else reading.labels, None))
+    probe, _ = collector.probe()
+    assert numbers(probe) == [0, 1, 2, 3, 4]
+    if labels is not None:
+        assert_close(probe.labels, labels[:5])
+
+
 def test_images_without_labels() -> None:
     collector = BalancedSampler(5)
     for reading in stream(range(20)):

@@ -1,5 +1,7 @@
 """Looks with maps whose maxima are known."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -20,3 +22,14 @@ def looks(count: int, images: int, sizes: tuple[float, ...], classes: int = 4) -
             remember(epoch, 10 * epoch + 10, cams, answers, torch.rand(images), {"drift_last": drift})
         )
     return history, cams
+
+
+def judged(history: History, labels: Tensor | None) -> History:
+    """The same looks, whose answers are right where they are these classes."""
+    if labels is None:
+        return history
+    looks = []
+    for look in history.looks:
+        right = torch.where(look.predicted >= 0, (look.predicted == labels).float(), torch.nan)
+        looks.append(replace(look, right=right))
+    return History(tuple(looks))

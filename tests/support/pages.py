@@ -25,7 +25,7 @@ EVIL = [
 
 
 def history(looks: int, count: int, grid: tuple[int, ...], classes: int = 3, signed: bool = False) -> History:
-    """Random maps, predictions and statistics; nothing is dropped."""
+    """Random maps, predictions and statistics; nothing is dropped. The labels are those of ``probe``."""
     generator = torch.Generator().manual_seed(0)
     made = []
     for i in range(looks):
@@ -37,7 +37,15 @@ def history(looks: int, count: int, grid: tuple[int, ...], classes: int = 3, sig
             for name in ("border_mass", "entropy", "drift_last", "of_mine")
         }
         made.append(
-            remember(i - 1, 10 * i, cams * scale, predicted, torch.rand(count, generator=generator), values)
+            remember(
+                epoch=i - 1,
+                step=10 * i,
+                cams=cams * scale,
+                predicted=predicted,
+                confidence=torch.rand(count, generator=generator),
+                statistics=values,
+                right=(predicted == torch.arange(count) % 3).float(),
+            )
         )
     return History(tuple(made))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from support.looks import SMALL_HEADER, looks
+from support.looks import SMALL_HEADER, judged, looks
 from support.scenes import scene
 from support.sheets import ALPHABETS, BAR, FIRST_ROW, HEADER, LONG, NAMES, SIZES, Pixels, Place, colors, plain
 from torch import nn
@@ -32,6 +32,7 @@ from lightning_cam.visualization.evolution import (
     STRIP_COLUMNS,
     STRIP_ROWS,
     Row,
+    column_of,
     draw_evolution,
     evolution_picture,
 )
@@ -62,6 +63,7 @@ def strip(
         history = history.added(look)
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
+    history = judged(history, probe.labels)
     return np.asarray(draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))())
 
 
@@ -204,7 +206,11 @@ def test_the_strip_says_what_changed_and_what_is_wrong_now() -> None:
     drawn = [
         np.asarray(
             draw_evolution(
-                scene(Probe(images, labels, None, ("cat", "dog", "cow", "hen")), history=history, in_fit=True)
+                scene(
+                    Probe(images, labels, None, ("cat", "dog", "cow", "hen")),
+                    history=judged(history, labels),
+                    in_fit=True,
+                )
             )()
         )
         for labels in (torch.tensor([0, 1, 2]), torch.tensor([0, 1, 3]))
@@ -228,3 +234,33 @@ def test_a_strip_without_changes_has_no_chart() -> None:
         tiles, [], [], [Row("a", (), (0.0, 0.0)), Row("b", (), (float("nan"), 0.0))], SMALL_HEADER, key
     )
     np.testing.assert_array_equal(np.asarray(without), np.asarray(flat))
+
+
+def test_a_regression_has_numbers_in_place_of_right_and_wrong() -> None:
+    images = torch.rand(3, 3, 32, 32)
+    history = History()
+    for epoch in range(-1, 2):
+        cams = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(epoch + 2))
+        numbers = torch.tensor([45.2 + epoch, 3.0, -1.0])
+        history = history.added(remember(epoch, epoch + 2, cams, torch.zeros(3).long(), numbers, {}))
+    probe = Probe(images, torch.tensor([51.0, 2.0, torch.nan]))
+    drawn = scene(probe, history=history, scores=torch.rand(3, 1), task="regression", in_fit=True)
+    pixels = np.asarray(draw_evolution(drawn)())
+    for color in (RIGHT, WRONG, UNKNOWN):
+        assert not (pixels == color).all(axis=2).any()
+    column = column_of(history.looks[-1], 2, is_judged=False)
+    assert column.numbers == ("46.2", "3.00")
+    assert column.right == (None, None)
+
+
+def test_what_was_right_is_what_the_look_knows() -> None:
+    look = remember(
+        0,
+        1,
+        torch.rand(3, 4, 4),
+        torch.zeros(3).long(),
+        torch.ones(3),
+        {},
+        torch.tensor([1.0, 0.5, torch.nan]),
+    )
+    assert column_of(look, 3, is_judged=True).right == (True, False, None)

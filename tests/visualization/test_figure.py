@@ -9,7 +9,7 @@ from support.networks import net
 from support.photographs import LONG, NAMES, gray_net, photographs
 
 from lightning_cam import explain
-from lightning_cam.attribution.targets import probabilities
+from lightning_cam.attribution.task import class_probabilities
 
 
 def check_legible(figure: Figure) -> None:
@@ -60,7 +60,7 @@ def test_several_classes_stand_beside_one_input(count: int, size: tuple[int, int
     check_legible(figure)
     pictured = [axis for axis in figure.axes if axis.images and not axis.axison]
     assert len(pictured) == 6 * count
-    shares = 100 * probabilities(each[0].scores)[0]
+    shares = 100 * class_probabilities(each[0].scores)[0]
     assert pictured[2].get_title().splitlines()[0] == f"tabby, {shares[1]:.0f} %"
     assert f"{shares[3]:.0f} %" in pictured[4].get_title()
     for axis, found in zip(pictured[1:6], each, strict=True):

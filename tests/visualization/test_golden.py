@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.looks import looks
+from support.looks import judged, looks
 from support.scenes import scene
 
 from lightning_cam import Probe
@@ -34,6 +34,7 @@ def sheets() -> dict[str, Image.Image]:
         images, labels, masks, ("cat", "dog", "a class with a long name, which goes on and on", "hen")
     )
     history, cams = looks(12, 8, (1.0, 2.0, 3.0, 4.0) * 3)
+    history = judged(history, labels)
     scores = 4 * torch.eye(4)[(labels + (torch.arange(8) == 2)) % 4]
     confusions = (cams.flip(1), cams - cams.flip(1))
     style = Style(foreground=0.6)

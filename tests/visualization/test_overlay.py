@@ -372,3 +372,43 @@ def test_lines_of_masks_and_foreground_are_drawn_and_named() -> None:
     assert lines(None, None) == (False, False)
     assert lines(mask, None) == (True, False)
     assert lines(None, 0.5) == (False, True)
+
+
+# --- tasks
+
+
+def overlay_of(
+    labels: Tensor | None, scores: Tensor, task: str, names: tuple[str, ...] | None = NAMES
+) -> Pixels:
+    probe = Probe(plain(len(scores)), labels, None, names)
+    cams = torch.rand(len(scores), 7, 7, generator=torch.Generator().manual_seed(1))
+    return np.asarray(draw_overlay(scene(probe, cams=cams, scores=scores, task=task))())
+
+
+def test_a_regression_has_no_frames_and_no_symbols() -> None:
+    scores = torch.tensor([[45.2], [-3.0], [0.5]])
+    pixels = overlay_of(torch.tensor([51.0, -2.0, torch.nan]), scores, "regression", None)
+    for color in (RIGHT, WRONG, UNKNOWN):
+        assert not (pixels == color).all(axis=2).any()
+    same = overlay_of(torch.tensor([51, -2, 7]), scores, "regression", None)
+    np.testing.assert_array_equal(pixels[:, : MARGIN + NARROWEST], same[:, : MARGIN + NARROWEST])
+    other = overlay_of(torch.tensor([52.0, -2.0, torch.nan]), scores, "regression", None)
+    assert (pixels != other).any(), "the true number is written"
+
+
+def test_the_frame_of_several_labels_is_green_where_all_are_right() -> None:
+    labels = torch.tensor(
+        [[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [torch.nan, 0.0, 1.0, torch.nan], [torch.nan] * 4]
+    )
+    scores = torch.tensor([[2.0, -1.0, 1.0, -3.0], [2.0, -1.0, -1.0, -3.0], [2.0, -1.0, 1.0, 9.0], [1.0] * 4])
+    pixels = overlay_of(labels, scores, "multilabel")
+    side = tile_size(32, 32, *GRID_TILES)[0]
+    places = cells(pixels, (side, side), 4)
+    assert [tuple(pixels[y, x]) for x, y in places] == [RIGHT, WRONG, RIGHT, UNKNOWN]
+
+
+def test_without_labels_what_is_predicted_is_shown() -> None:
+    scores = torch.eye(4)[:3] * 5
+    np.testing.assert_array_equal(
+        overlay_of(torch.tensor([0, 1, 2]), scores, "none"), overlay_of(None, scores, "multiclass")
+    )

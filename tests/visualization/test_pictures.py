@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.looks import judged
 from support.modules import Classifier, loader, trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -53,6 +54,7 @@ def scene(
         "in_fit": True,
     }
     probe = Probe(images, None if labels is None else torch.tensor(labels), None, NAMES)
+    known["history"] = judged(history, probe.labels)
     return Scene(probe, images, **(known | others))
 
 
