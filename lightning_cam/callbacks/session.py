@@ -49,7 +49,7 @@ class Session:
         self.messages = Messages(settings.name, trainer, pl_module)
         self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
         self._observation = Observation(settings, trainer, pl_module)
-        self._collection = Collection(settings, self._observation)
+        self._collection = Collection(settings, self._observation, self.messages.warn)
         self._runner = Runner(settings, trainer, pl_module, self._ranks, self._observation, self.messages)
         self.publisher = Publisher(settings, run, self.messages)
         self._watch = ShortcutWatch(
@@ -259,6 +259,7 @@ class Session:
         try:
             with self._schedule.timed(Work.LOOK, self._module.device):
                 explanation = self._runner.explain(probe, self._collection.batch_size, self.normalization)
+                probe = self._run.name_rightly(probe, explanation.scores.shape[1])
                 destination = ranks.together(lambda: where_to(trainer))
                 # Rank zero's: others may differ in rounding, and in what their batch norms have seen.
                 look = ranks.from_zero(
@@ -283,9 +284,7 @@ class Session:
             return
         for work in works[1:]:
             with self._schedule.timed(work, self._module.device):
-                self._watch.test(
-                    record, probe, explanation, when, work is Work.ALL_TESTS, destination, explanation.task
-                )
+                self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)
 
     def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
         settings = self._settings

@@ -2,7 +2,7 @@
 
 import math
 
-from lightning_cam.attribution.task import MULTICLASS, REGRESSION, TASKS
+from lightning_cam.attribution.task import REGRESSION, TASKS
 from lightning_cam.callbacks.collection import Collection
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.messages import Messages
@@ -68,14 +68,9 @@ class ShortcutWatch:
         when: str,
         thorough: bool,
         destination: Destination,
-        task: str = MULTICLASS.name,
     ) -> None:
-        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else.
-
-        Args:
-            task: A key of ``TASKS``, how the look read scores and labels.
-        """
-        tests = self._settings.tests
+        """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else."""
+        tests, task = self._settings.tests, explanation.task
         if tests is None or self.is_off:
             return
         if task == REGRESSION.name:

@@ -64,7 +64,7 @@ def groups_of(labels: Sequence[int | float | tuple[float, ...] | None]) -> list[
     """
     rows = [label for label in labels if isinstance(label, tuple)]
     are_flags = all(value in (0, 1, -1) or math.isnan(value) for row in rows for value in row)
-    found = []
+    found: list[tuple[int, ...]] = []
     for label in labels:
         present = [i for i, value in enumerate(label) if value == 1] if isinstance(label, tuple) else []
         if isinstance(label, int):

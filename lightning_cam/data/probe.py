@@ -26,8 +26,8 @@ class Probe:
 
     Args:
         images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
-        labels: (n,) true classes; (n, C) zeros and ones where an image has several, NaN where nobody knows;
-            (n,) or (n, C) numbers of a regression; or None. Kept as int64 (n,), else as float32.
+        labels: (n,) true classes; (n, C) zeros and ones where an image may have several, NaN where nobody
+            knows; (n,) or (n, C) numbers of a regression; or None. Kept as int64 (n,), else as float32.
         masks: (n, H, W) where the object is, or None; of volumes and signals likewise one value per position.
         class_names: One name per class, or None.
 

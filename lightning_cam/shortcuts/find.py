@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_cam.attribution.capture import predicting
 from lightning_cam.attribution.config import ExplainConfig, Forward, ModelConfig
 from lightning_cam.attribution.running import check_runnable, like, watched
-from lightning_cam.attribution.task import AUTO, MULTICLASS, MULTILABEL, REGRESSION
+from lightning_cam.attribution.task import AUTO, MULTICLASS, MULTILABEL, REGRESSION, check_task
 from lightning_cam.attribution.task_decision import are_flags
 from lightning_cam.checks import plain_labels
 from lightning_cam.data.probe import Probe
@@ -76,9 +76,10 @@ def find_shortcuts(
     Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019, for cue conflicts.
     https://arxiv.org/abs/1811.12231
     """
-    reading = ModelConfig(network, scores, max_batch, task)
     chosen, probe = choose_cues(cues), _probe_of(probe, labels)
-    truth = check_subjects(probe, task_of(probe.labels) if task == AUTO else task)
+    known = task_of(probe.labels) if check_task(task) == AUTO else task
+    truth = check_subjects(probe, known)
+    reading = ModelConfig(network, scores, max_batch, task=known if truth.ndim == 2 else task)
     check_runnable(model, reading)
     images = like(probe.images, watched(model, reading))
     truth = truth.to(images.device)

@@ -219,9 +219,9 @@ def _rows(scene: Scene, count: int) -> list[Row]:
         if count > 1 and last and last[place] == most >= WORTH_A_MARK:
             remarks.append((f"changed most{_since(looks)}", BLUE))
         own = tuple(change[place] for change in changes)
-        known = scene.truth_of(place)
-        name = known if scene.is_judged else f"true {known}"
-        rows.append(Row(name if known else "no label", tuple(remarks), own))
+        truth = scene.truth_of(place)
+        name = truth if scene.is_judged else f"true {truth}"
+        rows.append(Row(name if truth else "no label", tuple(remarks), own))
     return rows
 
 

@@ -27,7 +27,11 @@ from lightning_cam import CAMMonitor, Inputs, Style
         ({"max_batch": 0}, ValueError, "max_batch: got 0; give at least 1"),
         ({"method": "grad-cam"}, ValueError, r"method: no method 'grad-cam'; did you mean 'gradcam'\?"),
         ({"method": 3}, TypeError, "method: got 3; give a name or a function"),
-        ({"target": "lable"}, ValueError, r"target: no target 'lable'; did you mean 'label'\?"),
+        (
+            {"target": "lable", "class_names": ["a", "b"]},
+            ValueError,
+            r"no target 'lable'; did you mean 'label'\?",
+        ),
         ({"target": -1}, ValueError, "target: class index -1 is negative"),
         (lambda: {"style": Style(opacity=1.5)}, ValueError, r"opacity: got 1.5; give a value in \[0, 1\]"),
         (

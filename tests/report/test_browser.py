@@ -509,3 +509,72 @@ def requests(browser: WebDriver) -> list[str]:
         for found in messages
         if found["method"] == "Network.requestWillBeSent"
     ]
+
+
+# --- tasks
+
+
+def test_several_labels(browser: WebDriver, tmp_path: Path) -> None:
+    truth = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [torch.nan, 1.0, 0.0]])
+    shares = torch.tensor([[0.75, 0.25, 0.5], [0.125, 0.25, 0.5], [0.5, 0.25, 0.125]])
+    looks = History(
+        tuple(
+            remember(
+                epoch,
+                epoch + 1,
+                torch.rand(3, 4, 4),
+                shares.argmax(dim=1),
+                shares.amax(dim=1),
+                {},
+                right,
+                shares,
+            )
+            for epoch, right in enumerate(
+                (torch.tensor([0.0, 0.5, 0.5]), torch.tensor([1.0, 0.5, torch.nan]))
+            )
+        )
+    )
+    given = Probe(torch.rand(3, 3, 16, 16), truth, None, ("Mass", "Edema", "Effusion"))
+    opened(browser, write_report(looks, tmp_path / "page.html", probe=given))
+    cards = browser.find_elements(By.CSS_SELECTOR, "#gallery li")
+    assert [card.text.splitlines()[:2] for card in cards] == [
+        ["Mass 75 %, Effusion 50 %", "likeliest absent: Edema 25 %"],
+        ["none of the labels", "likeliest absent: Effusion 50 %"],
+        ["Edema 25 %", "likeliest absent: Effusion 13 %"],
+    ]
+    said = cards[0].find_element(By.TAG_NAME, "button").get_attribute("title")
+    assert said == "Mass 75 %, Effusion 50 %; likeliest absent: Edema 25 %, right, labels Mass, Effusion"
+    styles = [card.find_element(By.TAG_NAME, "button").get_attribute("class").split()[-1] for card in cards]
+    assert styles == ["right", "wrong", "unknown"]
+    assert "All labels right\n1 of 3" in one(browser, "#tiles").text
+    heads = [head.text for head in browser.find_elements(By.CSS_SELECTOR, "#table th")]
+    assert heads[:5] == ["image", "labels", "likeliest", "probability", "labels right"]
+    assert not complaints(browser)
+
+
+def test_numbers(browser: WebDriver, tmp_path: Path) -> None:
+    looks = History(
+        tuple(
+            remember(epoch, epoch + 1, torch.rand(3, 4, 4), torch.zeros(3).long(), outputs, {})
+            for epoch, outputs in enumerate(
+                (torch.tensor([40.0, 1.0, 2.0]), torch.tensor([45.23, 0.0123, -3.0]))
+            )
+        )
+    )
+    given = Probe(torch.rand(3, 3, 16, 16), torch.tensor([51.0, 2.0, torch.nan]))
+    opened(browser, write_report(looks, tmp_path / "page.html", probe=given, settings={"task": "regression"}))
+    cards = browser.find_elements(By.CSS_SELECTOR, "#gallery li")
+    assert [card.text.splitlines()[0] for card in cards] == [
+        "45.2 (true 51.0)",
+        "0.0123 (true 2.00)",
+        "-3.00",
+    ]
+    assert all("%" not in card.text and not card.find_elements(By.CSS_SELECTOR, "svg.sign") for card in cards)
+    assert "Predictions changed" not in one(browser, "#tiles").text
+    assert [option.get_attribute("value") for option in Select(one(browser, "#filter")).options] == ["all"]
+    heads = [head.text for head in browser.find_elements(By.CSS_SELECTOR, "#table th")]
+    assert heads[:3] == ["image", "true", "output"]
+    cards[0].find_element(By.TAG_NAME, "button").click()
+    assert one(browser, "#detail-title").text == "Image 1 · true 51.0"
+    assert one(browser, "#answer").text == "45.2 (true 51.0)"
+    assert not complaints(browser)

@@ -53,3 +53,39 @@ def test_classes_need_two() -> None:
     images, cams = torch.rand(3, 3, 8, 8), torch.rand(3, 2, 2)
     for labels in (None, torch.tensor([1, 1, 1])):
         assert draw_classes(scene(Probe(images, labels), cams=cams)) is None
+
+
+SEVERAL = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.0, torch.nan, 0.0], [1.0, 1.0, 0.0]])
+
+
+def test_each_of_several_labels_has_the_mean_of_its_own_maps() -> None:
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 2, 1], [1, 0, 2], [-1, -1, 0], [0, 1, 2]])
+    cams = torch.zeros(4, 3, 1, 2)
+    for row, place in ((0, 0), (1, 1), (3, 0)):  # the maps of label 0: left
+        cams[row, place, 0, 0] = 3.0
+    for row, place in ((1, 0), (3, 1)):  # those of label 1: right
+        cams[row, place, 0, 1] = 2.0
+    probe = Probe(images, SEVERAL, None, ("a", "b", "c"))
+    known = {"cams": torch.rand(4, 1, 2), "scores": torch.rand(4, 3), "task": "multilabel"}
+    style = Style(colormap="gray", opacity=1.0)
+    pixels = np.asarray(draw_classes(scene(probe, style, label_maps=(labels, cams), **known))())
+    side = scene(probe, style, **known).strip.size[0]
+    step, top = max(side, NARROWEST_TILE) + 14, TOP + 2 * LINE
+    for place, (rows, ends) in enumerate((([0, 1, 3], (255, 0)), ([1, 3], (0, 255)), ([0], (0, 0)))):
+        x = MARGIN + place * step
+        mean = images[rows].mean(dim=0, keepdim=True)
+        shown = nn.functional.interpolate(mean, (side, side), mode="nearest")[0].permute(1, 2, 0) * 255
+        assert np.abs(pixels[top : top + side, x : x + side] - shown.numpy()).max() <= 1
+        over = pixels[top + side + 4 : top + 2 * side + 4, x : x + side, 0].astype(float)
+        assert np.abs(over[:, :10] - ends[0]).max() <= 1
+        assert np.abs(over[:, -10:] - ends[1]).max() <= 1
+
+
+def test_without_maps_of_their_own_labels_share_the_map_of_their_image() -> None:
+    images, cams = torch.rand(4, 3, 8, 8), torch.rand(4, 2, 2)
+    probe = Probe(images, SEVERAL)
+    assert draw_classes(scene(probe, cams=cams, scores=torch.rand(4, 3), task="multilabel")) is not None
+    for task, scores in (("regression", torch.rand(4, 1)), ("none", torch.rand(4, 3))):
+        plain = Probe(images, torch.tensor([0, 1, 2, 0]))
+        assert draw_classes(scene(plain, cams=cams, scores=scores, task=task)) is None

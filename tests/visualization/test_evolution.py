@@ -246,7 +246,7 @@ def test_a_regression_has_numbers_in_place_of_right_and_wrong() -> None:
     probe = Probe(images, torch.tensor([51.0, 2.0, torch.nan]))
     drawn = scene(probe, history=history, scores=torch.rand(3, 1), task="regression", in_fit=True)
     pixels = np.asarray(draw_evolution(drawn)())
-    for color in (RIGHT, WRONG, UNKNOWN):
+    for color in (RIGHT, WRONG):
         assert not (pixels == color).all(axis=2).any()
     column = column_of(history.looks[-1], 2, is_judged=False)
     assert column.numbers == ("46.2", "3.00")

@@ -388,10 +388,12 @@ def overlay_of(
 def test_a_regression_has_no_frames_and_no_symbols() -> None:
     scores = torch.tensor([[45.2], [-3.0], [0.5]])
     pixels = overlay_of(torch.tensor([51.0, -2.0, torch.nan]), scores, "regression", None)
-    for color in (RIGHT, WRONG, UNKNOWN):
+    for color in (RIGHT, WRONG):
         assert not (pixels == color).all(axis=2).any()
+    assert (pixels[FIRST_ROW : FIRST_ROW + FRAME] == 255).all(), "no frame"
     same = overlay_of(torch.tensor([51, -2, 7]), scores, "regression", None)
-    np.testing.assert_array_equal(pixels[:, : MARGIN + NARROWEST], same[:, : MARGIN + NARROWEST])
+    first_row = slice(0, FIRST_ROW + tile_size(32, 32, *GRID_TILES)[0] + LINE)
+    np.testing.assert_array_equal(pixels[first_row], same[first_row])
     other = overlay_of(torch.tensor([52.0, -2.0, torch.nan]), scores, "regression", None)
     assert (pixels != other).any(), "the true number is written"
 
