@@ -165,17 +165,18 @@ def predicting(
     model: nn.Module,
     count: int,
     config: ModelConfig = PLAIN,
+    truth: Tensor | None = None,
 ) -> Iterator[Callable[[Rows, Index], Outputs]]:
     """Scores without a layer and without a target: yields ``(images, index) -> (m, C)``, at least float32,
     and leaves no trace.
 
     Args:
         count: How many images there are, of which ``index`` says to which each row belongs.
+        truth: Labels, which tell the task where ``config`` leaves it open; None where nobody knows them.
     """
-    with connected(model, count, config) as network:
-        yield lambda images, index: torch.cat(
-            [network.scores(some, which) for some, which in network.batches(images, index)]
-        )
+    with connected(model, count, config, truth=truth) as network:
+        read = network.scores if truth is None else network.told_scores
+        yield lambda images, index: torch.cat([read(*part) for part in network.batches(images, index)])
 
 
 def _scorer(network: Network, settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.last_operation import last_operation
 from lightning_cam.attribution.task import AUTO, SIGMOID, TASKS, OutputReading, before_sigmoid
-from lightning_cam.attribution.task_decision import decide_task
+from lightning_cam.attribution.task_decision import decide_task, undoes_sigmoid
 from lightning_cam.typing import Outputs, Truth
 
 
@@ -30,13 +30,17 @@ class OutputReader:
             self.activation = last_operation(found)
         if self.task == AUTO:
             self.task = decide_task(found, self.truth, self.activation, self.target)
-        return TASKS[self.task].columns(before_sigmoid(found) if self._undoes_sigmoid(found) else found)
+        is_undone = undoes_sigmoid(found, self.reading, self.target)
+        return TASKS[self.task].columns(before_sigmoid(found) if is_undone else found)
 
-    def _undoes_sigmoid(self, found: Tensor) -> bool:
-        """Of classes; a function of the user's own reads several columns as they are."""
-        is_single = found.ndim == 1 or found.shape[1:] == (1,)
-        is_plain = is_single or (found.ndim == 2 and not callable(self.target))
-        return self.activation == SIGMOID and is_plain and TASKS[self.task].has_classes
+    @property
+    def knows_activation(self) -> bool:
+        """Whether it is known what ends the network."""
+        return self.activation != AUTO
+
+    def end_search(self) -> None:
+        """Nothing has shown what ends the network, and nothing will."""
+        self.activation = self.activation if self.knows_activation else ""
 
     @property
     def reading(self) -> OutputReading:

@@ -55,6 +55,15 @@ def decide_task(outputs: Tensor, labels: Truth | None, operation: str = "", targ
     return MULTICLASS.name if columns > 1 else BINARY.name
 
 
+def undoes_sigmoid(outputs: Tensor, reading: OutputReading, target: object) -> bool:
+    """Whether a sigmoid at the network's end is undone: that of classes; a function of the user's own reads
+    several columns as they are.
+    """
+    is_single = outputs.ndim == 1 or outputs.shape[1:] == (1,)
+    is_plain = is_single or (outputs.ndim == 2 and not callable(target))
+    return reading.activation == SIGMOID and is_plain and TASKS[reading.task].has_classes
+
+
 def are_flags(labels: Truth) -> bool:
     """Whether labels are zeros and ones, but for those that are not known: NaN, or -1."""
     return bool(((labels == 0) | (labels == 1) | (labels == -1) | labels.isnan()).all())

@@ -10,12 +10,13 @@ from lightning_cam.attribution.capture import predicting
 from lightning_cam.attribution.config import ExplainConfig, Forward, ModelConfig
 from lightning_cam.attribution.running import check_runnable, like, watched
 from lightning_cam.attribution.task import AUTO, MULTICLASS, MULTILABEL, REGRESSION, check_task
+from lightning_cam.attribution.task_decision import are_flags
 from lightning_cam.checks import plain_labels
 from lightning_cam.data.probe import Probe
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.selectors import Selector
 from lightning_cam.shortcuts.class_means import ClassMeans
-from lightning_cam.shortcuts.examine import check_subjects, choose_cues, most_common
+from lightning_cam.shortcuts.examine import NUMBERS, check_subjects, choose_cues, most_common
 from lightning_cam.shortcuts.examine_labels import asked_of_labels, examine_task, label_subjects
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
@@ -91,9 +92,12 @@ def find_shortcuts(
         (explanation,) = answer(config, model, images, truth, layers).values()
         saliency = explanation.saliency
     batch = max_batch or len(images)
-    with predicting(model, len(images), reading) as ask:
-        outputs = ask(images, torch.arange(len(images), device=images.device))
+    with predicting(model, len(images), reading, truth) as ask:
+        everyone = torch.arange(len(images), device=images.device)
+        outputs = ask(images, everyone)
         classes = outputs.shape[1]
+        if classes == 1 and truth.ndim == 1:
+            raise ValueError(f"task: {NUMBERS}")
         if truth.ndim == 2:
             subjects = label_subjects(images, truth, outputs, masks, saliency, chosen)
         else:
@@ -119,8 +123,7 @@ def task_of(labels: Truth | None) -> str:
     """The task that labels alone tell: zeros and ones (n, C) are several, whole numbers (n,) classes."""
     if labels is None or not labels.is_floating_point():
         return MULTICLASS.name if labels is None or labels.ndim == 1 else MULTILABEL.name
-    are_flags = bool(((labels == 0) | (labels == 1) | (labels == -1) | labels.isnan()).all())
-    return MULTILABEL.name if labels.ndim == 2 and are_flags else REGRESSION.name
+    return MULTILABEL.name if labels.ndim == 2 and are_flags(labels) else REGRESSION.name
 
 
 def _probe_of(probe: Probe | Images, labels: Tensor | None) -> Probe:

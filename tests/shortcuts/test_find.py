@@ -166,6 +166,21 @@ def test_zeros_and_ones_are_several_labels(kind: torch.dtype) -> None:
     assert same.findings == report.findings
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_sigmoid_at_the_end_is_undone(frozen: bool) -> None:
+    class Shares(Present):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).sigmoid()
+
+    images, labels = two_each()
+    reports = [
+        find_shortcuts(model.requires_grad_(not frozen), images, cues=["cell"], labels=labels)
+        for model in (Present(), Shares())
+    ]
+    assert reports[0].hosts == reports[1].hosts == 36
+    assert [r.tally for r in reports[0].results] == [r.tally for r in reports[1].results]
+
+
 def test_labels_that_nobody_knows_are_not_counted() -> None:
     images, labels = two_each()
     known = labels.float()
@@ -214,6 +229,8 @@ def test_a_regression_is_refused_and_the_remedy_works() -> None:
     for task in ("auto", "regression"):
         with pytest.raises(ValueError, match=words):
             find_shortcuts(Brightness(), images, labels=numbers, task=task)
+    with pytest.raises(ValueError, match=words):
+        find_shortcuts(Brightness(), images, labels=torch.arange(36) % 7)
     limit = 1.5
     report = find_shortcuts(
         Brightness(),

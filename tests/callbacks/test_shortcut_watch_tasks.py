@@ -1,0 +1,111 @@
+"""The monitor's shortcut tests by task, in a real Trainer: several labels, and numbers."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from pytorch_lightning.loggers import TensorBoardLogger
+from support.modules import trainer
+from support.planted import ReadsTheTag, tagged
+from support.several_labels import MARKED, NAMES, made, trained
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_cam import CAMMonitor
+from lightning_cam.shortcuts.cues import CUES
+
+
+class Labels(LightningModule):
+    """A trained network, as it stays: of each label whether it is there."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def training_step(self, batch: Any) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", F.binary_cross_entropy_with_logits(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class Numbers(ReadsTheTag):
+    """How bright the corner is."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[:, 0]
+
+    def training_step(self, batch: Any) -> Tensor:
+        return F.mse_loss(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", F.mse_loss(self(batch[0]), batch[1]))
+
+
+def fit(directory: Path, monitor: CAMMonitor, marked: bool, **options: Any) -> Any:
+    images, labels = made(96, 5, marked)
+    loader = DataLoader(TensorDataset(images, labels.float()), batch_size=16)
+    fitted = trainer(directory, **{"callbacks": [monitor], "max_epochs": 3, **options})
+    fitted.fit(Labels(trained(marked)), loader, loader)
+    return fitted
+
+
+def test_a_label_that_a_mark_gives_away_is_warned_of_by_name(tmp_path: Path) -> None:
+    logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=64, class_names=NAMES)
+    with pytest.warns(
+        UserWarning, match=r"column: cue 'cell_0_0' decides \d+ % .*2 looks in a row, since epoch 0"
+    ):
+        fitted = fit(tmp_path, monitor, True, logger=logger)
+    assert {(finding.of, finding.label) for finding in monitor.findings} == {(NAMES[MARKED], MARKED)}
+    warned = {finding.cue for finding in monitor.findings if finding.level == "warning"}
+    assert "cell_0_0" in warned
+    found = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
+    found.Reload()
+    text = found.Tensors("cam/findings/text_summary")[-1].tensor_proto.string_val[0].decode()
+    assert "column: cue 'cell_0_0' decides" in text
+    assert "with column: donor " in text
+    assert len(found.Images("cam/shortcut")) >= 2
+    scalars = {
+        name.removeprefix("cam/") for name in fitted.callback_metrics if name.startswith("cam/shortcut")
+    }
+    assert scalars == {f"shortcut/{name}" for name, row in CUES.items() if row.needs != "masks"}
+    assert fitted.callback_metrics["cam/shortcut/cell_0_0"] > 0.9
+    assert fitted.callback_metrics["cam/offer/corners"] == 1
+
+
+def test_the_clean_twin_is_not_warned_of(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=64, class_names=NAMES)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, monitor, False)
+    assert not [
+        warning
+        for warning in caught
+        if "decides" in str(warning.message) or "switched" in str(warning.message)
+    ]
+    assert not [finding for finding in monitor.findings if finding.level == "warning"]
+
+
+def test_a_regression_has_no_tests_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = tagged().tensors
+    loader = DataLoader(TensorDataset(images, Numbers()(images).detach()), batch_size=12)
+    monitor = CAMMonitor(probe=24)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(tmp_path, callbacks=[monitor], max_epochs=3).fit(Numbers(), loader, loader)
+    assert capsys.readouterr().out.count("no shortcut tests, as your network answers a number") == 1
+    assert not [warning for warning in caught if "shortcut" in str(warning.message)]
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
