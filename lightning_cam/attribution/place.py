@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lightning_cam.attribution.closeness import spread
 from lightning_cam.attribution.config import ModelConfig
-from lightning_cam.attribution.network import Network, connected
+from lightning_cam.attribution.connection import connected
+from lightning_cam.attribution.network import Network
 from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.typing import Images
