@@ -49,6 +49,18 @@ class Closeness:
         return self.value >= CLOSE
 
 
+@dataclass(frozen=True)
+class LayerNote:
+    """What the user should know of a layer; an empty sentence where there is nothing.
+
+    Args:
+        is_fault: Whether it calls for another layer; else it is a fact, such as of class tokens.
+    """
+
+    sentence: str = ""
+    is_fault: bool = False
+
+
 def way(replaced: Outputs, own: Outputs, other: Outputs) -> tuple[float, float] | None:
     """Closeness and share of the way from ``own`` scores to ``other`` ones that ``replaced`` scores went:
     ``1 - |t - s(A)| / |s(B) - s(A)|`` and ``<t - s(B), s(A) - s(B)> / |s(A) - s(B)|^2``, over all pairs.
@@ -88,7 +100,7 @@ def closeness(
 
 def closeness_note(
     model: nn.Module, images: Images, layers: Sequence[TargetLayer], config: ModelConfig
-) -> str:
+) -> LayerNote:
     """What the user should know where less than 0.9 of what tells images apart passes through the layers
     together, with layers that carry the rest where these can be found; for class tokens a fact, no fault.
     Empty where the layers carry the scores, or where that cannot be told.
@@ -104,11 +116,11 @@ def closeness_note(
         images, index = images.clone(), _numbers(images)
         found = _measured(network, images, index, layers, MOST_IMAGES)
         if found is None or found.is_close:
-            return ""
+            return LayerNote()
         names = " and ".join(repr(layer.name) for layer in layers)
         part = f"{min(max(found.share, 0), 1):.0%}".replace("%", " %")
         if found.beside_tokens:
-            return (
+            return LayerNote(
                 f"target_layer: {names} is before the last attention of a class token, which has collected "
                 f"the rest before: of what tells two images apart, {part} passes through the patches there. "
                 "The map shows what is still read from them."
@@ -118,7 +130,7 @@ def closeness_note(
             passes = f"what tells two images apart passes not only through {names}"
         named = _names(_completed(network, images, index, layers))
         rest = f"target_layer={named} shows all of it" if named else "where the rest passes was not found"
-        return f"target_layer: {passes}; {rest}"
+        return LayerNote(f"target_layer: {passes}; {rest}", is_fault=True)
 
 
 def latest_close_layer(network: Network, images: Images, index: Labels) -> TargetLayer | None:

@@ -10,7 +10,9 @@ from functools import partial
 from typing import TypeVar
 
 from lightning_cam.attribution.capture import predicting
+from lightning_cam.attribution.closeness import LayerNote, closeness_note
 from lightning_cam.attribution.config import ModelConfig
+from lightning_cam.attribution.place import place
 from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.attribution.task import NONE, REGRESSION, TASKS, OutputReading
@@ -27,6 +29,7 @@ from lightning_cam.distributed import Ranks
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.explanation import Explanation
 from lightning_cam.metrics.statistics import MapContext, measure
+from lightning_cam.report.record import RunRecord
 from lightning_cam.shortcuts.pairing import Ask
 from lightning_cam.typing import Images
 
@@ -60,6 +63,7 @@ class Runner:
         self._ranks, self._observation, self._messages = ranks, observation, messages
         self._layers: list[TargetLayer] | None = None
         self._read: OutputReading | None = None  # how the first look read the network's outputs
+        self._has_noted_layers = False
         self._room = sys.maxsize  # the largest batch that memory has room for, once it ran out
 
     def explain(
@@ -77,6 +81,45 @@ class Runner:
         for note in (*explanation.notes, *([misnamed_note(misnamed, columns)] if misnamed else [])):
             self._messages.warn(note)
         return explanation
+
+    def note_layers_once(self, record: RunRecord, images: Images, batch_size: int | None) -> None:
+        """Keeps and tells what ``layer_notes`` finds at the first look of a model that may be trained: at
+        random weights nothing says which branch will matter. What fails here takes nothing else with it.
+        """
+        if self._has_noted_layers:
+            return
+        self._has_noted_layers = True
+        try:
+            found = self.layer_notes(images, batch_size)
+        except Exception as error:  # noqa: BLE001 - the user's network may raise anything; on all ranks alike
+            self._messages.warn(
+                "it could not be checked whether the layer carries the scores and where its map lies "
+                f"({type(error).__name__}: {error}); looks go on"
+            )
+            return
+        notes = self._ranks.from_zero(lambda: found)
+        record.note(notes)
+        for note in notes:
+            if note.is_fault:
+                self._messages.warn(note.sentence)
+
+    def layer_notes(self, images: Images, batch_size: int | None) -> list[LayerNote]:
+        """Whether the layers carry the scores, and whether their maps lie where the image is: a collective,
+        which fails together. Where all is well it is empty.
+
+        Args:
+            images: The probe's.
+            batch_size: The validation's.
+        """
+        layers = self._layers or []
+
+        def ask(batch: int) -> list[LayerNote]:
+            config = self._model(images, batch)
+            with self._trainer.precision_plugin.forward_context(), unlogged(self._module):
+                where = place(self._module, images, layers, config).sentence
+                return [closeness_note(self._module, images, layers, config), LayerNote(where, is_fault=True)]
+
+        return [note for note in self.where_it_fits(batch_size, ask) if note.sentence]
 
     def where_it_fits(self, batch_size: int | None, work: Callable[[int], T]) -> T:
         """Does ``work`` with batches that memory has room for: halves them where it runs out, on all

@@ -282,6 +282,8 @@ class Session:
                 raise
             self.messages.warn(note)
             return
+        with self._schedule.timed(Work.UNTRAINED_LOOK, self._module.device):
+            self._runner.note_layers_once(record, explanation.images, self._collection.batch_size)
         for work in works[1:]:
             with self._schedule.timed(work, self._module.device):
                 self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)

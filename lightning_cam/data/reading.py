@@ -1,7 +1,7 @@
 """What a monitor explains, and how that was verified: plain facts that the user reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_cam.data.observed_facts import ObservedCall
 from lightning_cam.data.observed_words import image_facts
@@ -24,6 +24,7 @@ class Reading:
         loss: The function of torch that compares them; "" where none was seen.
         is_verified: Whether the observed batch, run again, gave the same scores.
         facts: What the step does to images.
+        notes: What is known of the layers that are looked at.
         cautions: What the user should know, each with a remedy.
     """
 
@@ -34,6 +35,7 @@ class Reading:
     loss: str = ""
     is_verified: bool = False
     facts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 
     @property
@@ -42,8 +44,16 @@ class Reading:
         return "; ".join([self.explained, *self.facts, VERIFIED if self.is_verified else UNVERIFIED])
 
     def __str__(self) -> str:
-        """The line, and each caution in a line of its own."""
-        return "\n".join([self.line, *self.cautions])
+        """The line, and each note and caution in a line of its own."""
+        return "\n".join([self.line, *self.notes, *self.cautions])
+
+    def noted(self, notes: Sequence[str], cautions: Sequence[str]) -> "Reading":
+        """The same with more of them."""
+        return replace(
+            self,
+            notes=tuple(dict.fromkeys([*self.notes, *notes])),
+            cautions=tuple(dict.fromkeys([*self.cautions, *cautions])),
+        )
 
 
 def reading_of(

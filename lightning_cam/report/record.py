@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_cam.attribution.closeness import LayerNote
 from lightning_cam.checks import class_name
 from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
@@ -91,6 +92,14 @@ class RunRecord:
     def read(self, reading: Reading) -> None:
         """What was seen of the user's validation step."""
         self.reading = reading
+
+    def note(self, notes: Sequence[LayerNote]) -> None:
+        """What was found of the layers that are looked at."""
+        if self.reading is not None:
+            self.reading = self.reading.noted(
+                [note.sentence for note in notes if not note.is_fault],
+                [note.sentence for note in notes if note.is_fault],
+            )
 
     def forget_looks(self) -> None:
         """Past looks are of other images, or asked something else."""

@@ -46,7 +46,7 @@ def layers(model: nn.Module, *names: str) -> list[TargetLayer]:
 
 
 def note(model: nn.Module, *names: str, config: ModelConfig = READ) -> str:
-    return closeness_note(model, figures(16, seed=1)[0], layers(model, *names), config)
+    return closeness_note(model, figures(16, seed=1)[0], layers(model, *names), config).sentence
 
 
 def remedy(message: str) -> str | list[str]:
@@ -124,7 +124,7 @@ def test_eight_images_evenly_spread() -> None:
 def test_one_image_tells_nothing() -> None:
     model = net()
     assert closeness(model, pictures(1), layers(model, "body"), PLAIN) is None
-    assert closeness_note(model, pictures(1), layers(model, "body"), PLAIN) == ""
+    assert closeness_note(model, pictures(1), layers(model, "body"), PLAIN).sentence == ""
 
 
 def test_each_image_keeps_its_index() -> None:
@@ -230,7 +230,7 @@ def test_where_no_layer_carries_the_rest() -> None:
 
     torch.manual_seed(0)
     model = Colours().eval()
-    said = closeness_note(model, pictures(8), layers(model, "body"), PLAIN)
+    said = closeness_note(model, pictures(8), layers(model, "body"), PLAIN).sentence
     assert said.endswith(" % passes through 'body'; where the rest passes was not found")
 
 
@@ -260,7 +260,7 @@ class ClassToken(Tokens):
 def test_what_a_class_token_has_collected_before_is_told_without_a_remedy() -> None:
     torch.manual_seed(0)
     model = ClassToken().eval()
-    said = closeness_note(model, pictures(8), layers(model, "norm1"), PLAIN)
+    said = closeness_note(model, pictures(8), layers(model, "norm1"), PLAIN).sentence
     assert re.fullmatch(
         r"target_layer: 'norm1' is before the last attention of a class token, which has collected the rest before: of "
         r"what tells two images apart, \d+ % passes through the patches there\. .*",

@@ -106,9 +106,9 @@ def assert_sound(model: nn.Module, side: int) -> None:
     found = closeness(model, images, layers, CONFIG)
     if found is None or not found.beside_tokens:
         assert found is None or found.value >= 0.9995
-        assert closeness_note(model, images, layers, CONFIG) == ""
+        assert closeness_note(model, images, layers, CONFIG).sentence == ""
     elif not found.is_close:
-        assert "class token" in closeness_note(model, images, layers, CONFIG)
+        assert "class token" in closeness_note(model, images, layers, CONFIG).sentence
     assert place(model, images, layers, CONFIG).sentence == ""
 
 
