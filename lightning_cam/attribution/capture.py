@@ -175,8 +175,21 @@ def predicting(
         truth: Labels, which tell the task where ``config`` leaves it open; None where nobody knows them.
     """
     with connected(model, count, config, truth=truth) as network:
-        read = network.scores if truth is None else network.told_scores
-        yield lambda images, index: torch.cat([read(*part) for part in network.batches(images, index)])
+
+        def ask(images: Rows, index: Index) -> Outputs:
+            if truth is not None and not network.reader.knows_activation:
+                _look_for_sigmoid(network, images[:1], index[:1])
+            return torch.cat([network.scores(*part) for part in network.batches(images, index)])
+
+        yield ask
+
+
+def _look_for_sigmoid(network: Network, image: Images, index: Index) -> None:
+    """Lets the graph of one image tell what ends the network."""
+    first, kept = image.detach().clone(), (*network.model.parameters(), *network.model.buffers())
+    differentiable = not any(tensor.is_inference() for tensor in kept)
+    network.scores(first.requires_grad_(first.is_floating_point()), index, differentiable)
+    network.reader.end_search()
 
 
 def _scorer(network: Network, settled: ResolvedTarget) -> Callable[[Rows, Index], PerRow]:

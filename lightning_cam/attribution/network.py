@@ -77,19 +77,10 @@ class Network:
         """Rows that go through the model at once."""
         return list(zip(images.split(self.max_batch), index.split(self.max_batch), strict=True))
 
-    def scores(self, images: Images, index: Labels) -> Outputs:
-        """(m, C), at least float32, without gradients."""
-        with torch.no_grad():
+    def scores(self, images: Images, index: Labels, is_differentiable: bool = False) -> Outputs:
+        """(m, C), at least float32, without gradients unless they are asked for."""
+        with torch.set_grad_enabled(is_differentiable):
             return self.batch.ask(len(images), lambda: self._read(images, index))
-
-    def told_scores(self, images: Images, index: Labels) -> Outputs:
-        """``scores``, once the graph of one image has told of a sigmoid at the end."""
-        if not self.reader.knows_activation:
-            first, kept = images[:1].detach().clone(), (*self.model.parameters(), *self.model.buffers())
-            with torch.set_grad_enabled(not any(tensor.is_inference() for tensor in kept)):
-                self._read(first.requires_grad_(first.is_floating_point()), index[:1])
-            self.reader.end_search()
-        return self.scores(images, index)
 
     def from_layer(
         self, layer: TargetLayer, images: Images, activations: RowActivations, index: Index

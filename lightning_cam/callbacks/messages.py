@@ -32,9 +32,9 @@ class Messages:
         self._said: set[str] = set()
 
     def warn(self, note: str, about: str = "") -> None:
-        """Each note once, whatever its numbers; or what it is about."""
+        """Each note once, whatever its numbers; or what it is about. An empty one says nothing."""
         words = re.sub(r"\d+", "", about or note)
-        if words in self._said:
+        if not note or words in self._said:
             return
         self._said.add(words)
         try:

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from lightning_cam.attribution.capture import has_run
+from lightning_cam.callbacks.chance import ASKED_AT, chance_hint
 from lightning_cam.callbacks.collection import Collection, read_loader
 from lightning_cam.callbacks.lightning import LightningModule, Trainer
 from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint
@@ -192,6 +193,7 @@ class Session:
     def end_training(self) -> None:
         """Shows what is shown of all looks together."""
         if not self.is_off:
+            self.messages.warn(chance_hint(self._run.record, self._trainer.callback_metrics))
             self.publisher.show_end(self._ranks.together(lambda: where_to(self._trainer)))
 
     @property
@@ -284,6 +286,8 @@ class Session:
             return
         with self._schedule.timed(Work.UNTRAINED_LOOK, self._module.device):
             self._runner.note_layers_once(record, explanation.images, self._collection.batch_size)
+        if sum(look.epoch >= 0 for look in record.history.looks) == ASKED_AT:
+            self.messages.warn(chance_hint(record, trainer.callback_metrics))
         for work in works[1:]:
             with self._schedule.timed(work, self._module.device):
                 self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)
