@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_cam.checks import (
     Normalization,
+    as_plain,
     check_class_names,
     check_images,
     check_labels,
@@ -22,7 +23,7 @@ from lightning_cam.typing import GivenTruth, Images, Masks
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The probe batch: images as the network gets them, normalized already.
+    """The probe batch: images as the network gets them, normalized already. Plain tensors, whatever came.
 
     Args:
         images: (n, c, H, W); volumes (n, c, D, H, W); signals (n, c, T).
@@ -60,10 +61,11 @@ class Probe:
             )
         names = check_class_names(self.class_names)
         # Frozen: plain forms are set once, here.
+        object.__setattr__(self, "images", as_plain(self.images))
         if self.labels is not None:
-            object.__setattr__(self, "labels", plain_labels(self.labels))
+            object.__setattr__(self, "labels", plain_labels(as_plain(self.labels)))
         if self.masks is not None:
-            object.__setattr__(self, "masks", self.masks != 0)
+            object.__setattr__(self, "masks", as_plain(self.masks) != 0)
         object.__setattr__(self, "class_names", names)
 
     def __len__(self) -> int:
