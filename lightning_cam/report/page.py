@@ -16,6 +16,7 @@ from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.answers import answers_of, counted
 from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
 from lightning_cam.report.record import RunRecord, Unseen
+from lightning_cam.report.settings import reading_words
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.counts import ALPHA
@@ -115,7 +116,7 @@ def write_record(record: RunRecord, path: str | Path) -> str:
         sheets=record.evidence.jpegs,
         scalars=record.scalars if record.tests else {},
         tested=record.tested,
-        settings=record.settings,
+        settings={**record.settings, **reading_words(record.reading)},
         **{name: record.settings[name] for name in DRAWN if name in record.settings},
     )
     return f"every look on one page: {written}"

@@ -11,6 +11,7 @@ import torch
 from lightning_cam.attribution.config import ExplainConfig
 from lightning_cam.attribution.task import NONE, TASKS
 from lightning_cam.data.probe import Probe
+from lightning_cam.data.reading import Reading
 from lightning_cam.explanation import Explanation
 from lightning_cam.visualization.style import Style
 
@@ -67,3 +68,15 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def reading_words(reading: Reading | None) -> dict[str, str]:
+    """What is explained and how that was verified, then what the user should know of it, by name."""
+    if reading is None:
+        return {}
+    words = {
+        "what is explained": reading.line,
+        "of the layer": "; ".join(reading.notes),
+        "to know": "; ".join(reading.cautions),
+    }
+    return {name: said for name, said in words.items() if said}

@@ -37,6 +37,7 @@ def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, capsys: pytest.Capt
     assert (settings["method"], settings["target"], settings["epochs"]) == ("gradcam", "label", "3")
     assert settings["torch"] == torch.__version__
     assert settings["lightning_cam"]
+    assert settings["what is explained"] == monitor.reading.line
     assert page["cues"], "the tests' scalars"
 
 
