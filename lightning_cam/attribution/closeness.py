@@ -159,7 +159,7 @@ def without_gradient(network: Network, images: Images, index: Labels, layer: Tar
         if _is_close(network, images, index, [layer]):
             return (
                 "the scores depend on this layer, but the forward cuts the gradient behind it (detach, "
-                "inference mode); use method='ablationcam', which needs none"
+                "inference mode, quantized layers); use method='ablationcam', which needs none"
             )
         found = latest_close_layer(network, images, index)
     except RuntimeError as error:

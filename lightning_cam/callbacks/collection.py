@@ -11,7 +11,14 @@ from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
 from lightning_cam.data.batch import Batch
-from lightning_cam.data.dataset import class_names, dataset_size, known_places, normalization, nth_loader
+from lightning_cam.data.dataset import (
+    class_names,
+    dataset_size,
+    known_places,
+    names_note,
+    normalization,
+    nth_loader,
+)
 from lightning_cam.data.history import Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.sampler import sampler_for
@@ -31,6 +38,8 @@ class LoaderFacts:
             unknown.
         batch_size: Images of each of its batches but the last; None where it does not tell.
         dataset_size: How many images its dataset holds; None where it does not tell.
+        dataset: The dataset itself, or the loader where it has none.
+        note: What the user should know of them; "" where there is nothing.
         place: The dataset index of the p-th image that it gives on this rank; None where nothing tells it.
     """
 
@@ -39,6 +48,8 @@ class LoaderFacts:
     normalization: Normalization | None
     batch_size: int | None = None
     dataset_size: int | None = None
+    dataset: Any = None
+    note: str = ""
     place: Callable[[int], int] | None = None
 
 
@@ -64,6 +75,8 @@ def read_loader(trainer: Trainer, settings: Settings, needs_indices: bool) -> Lo
         normalization=normalization(loader) if settings.reads_normalization else settings.known_normalization,
         batch_size=getattr(loader, "batch_size", None),
         dataset_size=dataset_size(loader),
+        dataset=getattr(loader, "dataset", loader),
+        note="" if settings.names else names_note(loader),
         place=known_places(loader) if needs_indices else None,
     )
 

@@ -109,12 +109,14 @@ class Session:
     def begin_validation(self) -> None:
         """A new validation: nothing was looked at yet."""
         self.publisher.hear()
-        self._validation = None
+        is_first, self._validation = self._validation is None, None
         if self.is_off:
             return
         settings, record, ranks = self._settings, self._run.record, self._ranks
         needs_indices = self._collection.needs_indices and record.probe is None
         facts = ranks.together(lambda: read_loader(self._trainer, settings, needs_indices))
+        self.messages.warn(self._run.watch(facts.dataset, is_new_fit=is_first and self._in_fit))
+        self.messages.tell(facts.note)
         length = -ranks.largest(-(facts.length or 0))[0]
         self._validation = Validation(length or None, facts)
         ranks.together(

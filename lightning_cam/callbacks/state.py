@@ -1,5 +1,6 @@
 """The run that a monitor continues: its record, and how that goes into a checkpoint and comes back."""
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ class Run:
         self.record = RunRecord(probe=given)
         self._packed: dict[str, Any] | None = None  # the probe as a checkpoint has it, made once
         self._unconfirmed: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
+        self._data: weakref.ref | None = None  # the dataset that was validated last
 
     @property
     def is_restored(self) -> bool:
@@ -34,6 +36,29 @@ class Run:
         """Forgets everything but the user's own probe."""
         self.record = RunRecord(probe=self._given)
         self._packed, self._unconfirmed = None, {}
+
+    def watch(self, dataset: Any, *, is_new_fit: bool) -> str:
+        """Notes which data are validated. Where another fit had others, its probe is dropped, so that one of
+        these is chosen; its history goes on if that has the same images.
+
+        Returns:
+            A note for the user; nothing where all is as before.
+        """
+        others = self._data is not None and self._data() is not dataset
+        try:
+            self._data = weakref.ref(dataset)
+        except TypeError:  # a list has none; nobody can tell then
+            self._data = None
+        if not (is_new_fit and others) or self.record.probe is None or self._given is not None:
+            return ""
+        self._unconfirmed = self.state(None)
+        self.record.drop_probe()
+        self._packed = None
+        return "the probe is of another fit's validation data, so a new one is chosen from these"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy knows no dataset: that is of this process."""
+        return {**self.__dict__, "_data": None}
 
     def choose(self, probe: Probe, untrained: Look | None) -> list[str]:
         """Ends the choice of the probe; returns notes for the user.
@@ -114,4 +139,4 @@ class Run:
         if not known or known["fingerprint"] == probe.fingerprint:
             return []
         self.record.forget_looks()
-        return ["the probe's images are not the checkpoint's; the history starts anew"]
+        return ["the probe's images are not those of before; the history starts anew"]

@@ -32,6 +32,18 @@ def class_names(loaders: Any) -> tuple[str, ...] | None:
     return None
 
 
+def names_note(loaders: Any) -> str:
+    """Why the dataset's class names are not used, where it has some; else ""."""
+    if class_names(loaders) is not None:
+        return ""
+    if not any(getattr(dataset, "classes", None) for dataset in _datasets(loaders)):
+        return ""
+    return (
+        "the dataset's class names are not used, as its target_transform may make other classes of them; "
+        "name the classes with class_names="
+    )
+
+
 def fitting_names(names: tuple[str, ...] | None, columns: int) -> tuple[str, ...] | None:
     """The names if there is one for each of the scores' columns (two for a binary head), else None: a data
     set's names may be of other classes than those that the model tells apart.

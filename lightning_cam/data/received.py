@@ -146,4 +146,5 @@ def as_labels(values: Tensor | None, task: str, count: int) -> Tensor | None:
         return values.reshape(count).long() if values.numel() == count else None
     if task == BINARY:
         return (values.reshape(count) > 0.5).long() if values.numel() == count else None
-    return values.reshape(count, -1).squeeze(1) if values.ndim <= 2 else None
+    # Of bytes, truth values and doubles alike, as the batch may have them otherwise than the loss.
+    return values.reshape(count, -1).squeeze(1).float() if values.ndim <= 2 else None

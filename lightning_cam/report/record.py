@@ -89,6 +89,10 @@ class RunRecord:
         """The probe that is looked at from now on."""
         self.probe = probe
 
+    def drop_probe(self) -> None:
+        """Another one will be chosen."""
+        self.probe = None
+
     def read(self, reading: Reading) -> None:
         """What was seen of the user's validation step."""
         self.reading = reading

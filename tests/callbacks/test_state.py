@@ -50,7 +50,7 @@ def test_a_checkpoint_without_the_probes_images(tmp_path: Path) -> None:
     assert [look.epoch for look in same.history.looks] == [-1, 0, 1, 2]  # the same images were chosen again
     other = CAMMonitor(probe=7, persist_probe=False)
     with pytest.warns(
-        UserWarning, match="the probe's images are not the checkpoint's; the history starts anew"
+        UserWarning, match="the probe's images are not those of before; the history starts anew"
     ):
         run_with_checkpoint(tmp_path / "c", other, epochs=3, resume=checkpoint)
     assert [look.epoch for look in other.history.looks] == [2]

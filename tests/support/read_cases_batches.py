@@ -24,11 +24,11 @@ def tagged(items: list) -> dict[str, Tensor]:
 
 
 class FromDicts(User):
-    def step(self, batch):
-        return super().step((batch["image"], batch["label"]))
+    """What it logs is plain: Lightning's own checkpoint callback copies metrics, which such a class may refuse."""
 
-    def training_step(self, batch, batch_idx=0):
-        return super().training_step(batch).as_subclass(Tensor)
+    def step(self, batch):
+        own = super().step((batch["image"], batch["label"]))
+        return Own(own.loss.as_subclass(Tensor), own.right.as_subclass(Tensor))
 
 
 def tensors(thing: Any) -> list[Tensor]:

@@ -36,7 +36,7 @@ class CropsInForward(User):
         return self.net(images[:, :, :32, :32])
 
 
-@case(44, share=None, says=(r"(right|bottom) edge|displaced",))
+@case(44, share=None, says=(r"maps of .* cover rows \S+ to (4\d|5\d) % and columns \S+ to (4\d|5\d) %",))
 def cropped_in_forward() -> Setup:
     return enlarged(CropsInForward(trained_net()), 0, 32, 0, 32)
 
@@ -50,7 +50,7 @@ class Shifts(User):
         return self.net(F.grid_sample(images, grid, align_corners=False))
 
 
-@case(44, share=None, says=(r"left edge|displaced",))
+@case(44, share=None, says=(r"maps of .* cover rows .* columns (2|3)\d to",))
 def shifted_in_forward() -> Setup:
     return enlarged(Shifts(trained_net()), 16, 16, 16, 16)
 
@@ -63,7 +63,7 @@ class Pads(User):
         return self.net(F.pad(images, (0, -width % 64, 0, -height % 64)))
 
 
-@case(44, share=None, says=(r"displaced",))
+@case(44, share=None, says=(r"maps of .* cover rows \S+ to 1[3-6]\d % and columns \S+ to 1[3-6]\d %",))
 def padded_in_forward() -> Setup:
     known, held = training(size=40), validation(size=40)
     train = loader(known.images, known.labels, shuffle=True)
