@@ -1,5 +1,6 @@
 """What a checkpoint gives back to a monitor."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,30 @@ def test_resuming_without_images_leaves_none_in_the_next_checkpoint_and_none_twi
     resumed = CAMMonitor(probe=20, persist_probe=False)
     run_with_checkpoint(tmp_path / "c", resumed, epochs=2, resume=silent)
     assert len({image.numpy().tobytes() for image in resumed.probe.images}) == 20
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_another_fits_data_get_a_probe_of_their_own(same: bool, tmp_path: Path) -> None:
+    """One Trainer, two folds; with the same images in another dataset the history goes on."""
+    monitor = CAMMonitor(probe=6, shortcuts=None, report=False)
+    fitted = trainer(tmp_path, callbacks=[monitor], max_epochs=1)
+    module = Classifier()
+    fitted.fit(module, loader(), loader(seed=1))
+    first = monitor.probe
+    fitted.fit_loop.max_epochs = 2
+    with pytest.warns(UserWarning, match="the probe is of another fit's validation data"):
+        fitted.fit(module, loader(), loader(seed=1 if same else 2))
+    assert torch.equal(monitor.probe.images, first.images) == same
+    assert [look.epoch for look in monitor.history.looks] == ([-1, 0, 1] if same else [1])
+
+
+def test_the_same_data_keep_their_probe(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    monitor, val = CAMMonitor(probe=6, shortcuts=None, report=False), loader(seed=1)
+    fitted = trainer(tmp_path, callbacks=[monitor], max_epochs=1)
+    module = Classifier()
+    for epochs_in_all in (1, 2):
+        fitted.fit_loop.max_epochs = epochs_in_all
+        fitted.fit(module, loader(), val)
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
+    assert not [one for one in recwarn if "another fit" in str(one.message)]
+    assert pickle.loads(pickle.dumps(monitor)).probe is not None  # noqa: S301 - made here

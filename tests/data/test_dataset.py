@@ -182,6 +182,16 @@ def test_a_target_transform_makes_other_classes() -> None:
     assert datasets.class_names(wrapper) is None
 
 
+def test_names_that_are_not_used_are_said() -> None:
+    made = FakeData(4, (3, 8, 8), target_transform=lambda label: int(label == 3))
+    assert datasets.names_note(DataLoader(made)) == ""  # it has none
+    made.classes = ["cat", "dog"]
+    assert "target_transform" in datasets.names_note(DataLoader(made))
+    assert "class_names=" in datasets.names_note(DataLoader(made))
+    made.target_transform = None
+    assert datasets.names_note(DataLoader(made)) == ""
+
+
 @pytest.mark.parametrize(("columns", "expected"), [(2, ("cat", "dog")), (1, None), (3, None)])
 def test_names_are_used_where_there_is_one_a_column(columns: int, expected: tuple[str, ...] | None) -> None:
     assert datasets.fitting_names(("cat", "dog"), columns) == expected

@@ -74,3 +74,9 @@ def test_a_function_of_the_users_own_is_compared_with_the_step() -> None:
 def test_it_is_plain_and_comes_back_from_its_fields() -> None:
     _, reading = read("Siamese")
     assert Reading(**vars(reading)) == reading
+
+
+def test_more_is_noted_once() -> None:
+    _, reading = read("Control")
+    noted = reading.noted(["a fact"], ["a doubt"]).noted(["a fact"], ["a doubt", "another"])
+    assert str(noted).splitlines() == [reading.line, "a fact", "a doubt", "another"]
