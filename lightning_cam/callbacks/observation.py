@@ -14,7 +14,7 @@ from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.running import is_compiled, runner, takes_index
 from lightning_cam.attribution.submodule import plain, submodule_paths
-from lightning_cam.attribution.task import AUTO, SIGMOID
+from lightning_cam.attribution.task import AUTO, NONE, SIGMOID
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, unlogged
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
@@ -96,11 +96,13 @@ class Observation:
             return None
         seen = observed_call(observer.record, self._preferences())
         self._seen, self.has_seen = seen, seen.way != UNSEEN
+        says_labels = self._settings.inputs.labels is not None
+        # Where the step compares with no label, those that the user names tell the task.
         if self.task == AUTO and (self.has_seen or seen.label is not None):
-            self.task = seen.task
+            self.task = AUTO if seen.task == NONE.name and says_labels else seen.task
         self._normalization = _normalization(seen)
         found = self._batch(batch_before(seen), *of_observed_batch(seen))
-        said = [] if self._settings.inputs.labels is None else [disagreement(seen, found.labels)]
+        said = [disagreement(seen, found.labels) if says_labels else "", self._other_task(seen)]
         if self._has_function:
             self.reading = reading_of_function(seen, self._compared(seen, found.images), self.task, said)
             return found
@@ -205,6 +207,13 @@ class Observation:
             read_masks(batch, images, inputs.masks),
         )
 
+    def _other_task(self, seen: ObservedCall) -> str:
+        """That the user's own word for the task is another one than his loss shows; "" where it is not."""
+        own = self._settings.task
+        if own in (AUTO, seen.task) or seen.loss is None:
+            return ""
+        return f"task: yours is {own!r}, and your {seen.loss} shows {seen.task!r}; yours counts"
+
     def _compared(self, seen: ObservedCall, images: Images) -> ReplayCheck | None:
         """The user's own function beside what the step gave; None where that cannot be compared."""
         if observed_scores(seen) is None:
@@ -232,8 +241,8 @@ def _normalization(seen: ObservedCall) -> Normalization | None:
 
 def composed(later: Normalization, earlier: Normalization | None) -> Normalization:
     """Mean and standard deviation of two normalizations, one after the other: ``(x - m) / s`` of both."""
-    if earlier is None:
-        return later
+    if earlier is None or len(earlier[0]) not in (1, len(later[0])):
+        return later  # of other channels
     (mean, std), (first_mean, first_std) = later, earlier
     if len(first_mean) == 1:
         first_mean, first_std = first_mean * len(mean), first_std * len(std)

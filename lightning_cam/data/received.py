@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_cam.data.nested import Path, leaves, mapped, part_at
 from lightning_cam.data.observed_facts import STEP, ObservedCall
-from lightning_cam.data.observed_task import BINARY, MULTICLASS, NONE
+from lightning_cam.data.observed_task import BINARY, MULTICLASS, MULTILABEL, NONE, REGRESSION
 from lightning_cam.data.recorded_parts import copied
 from lightning_cam.data.replay import ReachedError, Stop, observed_images, quiet
 
@@ -134,7 +134,8 @@ def _target(seen: ObservedCall, given: tuple[tuple, dict[str, Any]]) -> Tensor |
 
 
 def as_labels(values: Tensor | None, task: str, count: int) -> Tensor | None:
-    """Labels as the task has them: (n,) whole numbers of one class per image, else the numbers as they are;
+    """Labels as the task has them: (n,) whole numbers of one class per image, else float32; as they are where
+    the task is not known;
     None where there is not one for each of ``count`` images.
     """
     if values is None or task == NONE or not values.ndim or len(values) != count:
@@ -146,5 +147,6 @@ def as_labels(values: Tensor | None, task: str, count: int) -> Tensor | None:
         return values.reshape(count).long() if values.numel() == count else None
     if task == BINARY:
         return (values.reshape(count) > 0.5).long() if values.numel() == count else None
-    # Of bytes, truth values and doubles alike, as the batch may have them otherwise than the loss.
-    return values.reshape(count, -1).squeeze(1).float() if values.ndim <= 2 else None
+    plain = values.reshape(count, -1).squeeze(1) if values.ndim <= 2 else None
+    # Bytes, truth values and doubles alike, as the batch may have them otherwise than the loss.
+    return plain.float() if plain is not None and task in (MULTILABEL, REGRESSION) else plain

@@ -131,6 +131,25 @@ def test_images_whose_answers_depend_on_each_other_are_sent_as_observed(tmp_path
         fit(tmp_path, BatchNormOfTheBatch())
 
 
+class ComparesNothing(Steps):
+    def validation_step(self, batch: Any, batch_idx: int = 0) -> None:
+        self.log("val_mean", self(batch[0]).mean())
+
+
+def test_labels_that_the_user_names_count_where_the_step_has_none(tmp_path: Path) -> None:
+    monitor = fit(tmp_path, ComparesNothing(), inputs=Inputs(labels=1))
+    places = [int((image == IMAGES).flatten(1).all(1).nonzero()) for image in monitor.probe.images]
+    assert monitor.probe.labels.tolist() == LABELS[places].tolist()
+    assert monitor.history.looks[-1].right.isfinite().all()
+
+
+def test_a_task_of_the_users_own_wins_and_the_difference_is_said(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="task: yours is 'none', and your cross_entropy shows 'multiclass'"):
+        monitor = fit(tmp_path, Steps(), task="none")
+    assert monitor.reading.task == "none"
+    assert monitor.probe.labels is None
+
+
 class Silent(Classifier):
     def validation_step(self, batch: Any, batch_idx: int = 0) -> None:
         self.log("val_loss", torch.tensor(0.0))
@@ -231,5 +250,6 @@ def test_two_normalizations_by_the_book() -> None:
     mean, std = composed(((0.25,) * 3, (2.0,) * 3), ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
     torch.testing.assert_close((x - torch.tensor(mean)[:, None]) / torch.tensor(std)[:, None], twice)
     assert composed(((0.25,), (2.0,)), None) == ((0.25,), (2.0,))
+    assert composed(((0.25,), (2.0,)), ((0.5,) * 3, (0.5,) * 3)) == ((0.25,), (2.0,))  # of other channels
     gray = composed(((0.25,) * 3, (2.0,) * 3), ((0.5,), (0.5,)))
     torch.testing.assert_close(((x - 0.5) / 0.5 - 0.25) / 2, (x - gray[0][0]) / gray[1][0])

@@ -122,6 +122,8 @@ HOT = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
         (HOT, "multilabel", HOT),
         (torch.tensor([[45.5], [30.0]]), "regression", torch.tensor([45.5, 30.0])),
         (HOT, "regression", HOT),
+        (torch.tensor([45, 30]), "regression", torch.tensor([45.0, 30.0])),
+        (torch.tensor([[2], [0]]), "auto", torch.tensor([2, 0])),
         (torch.tensor([2, 0]), "none", None),
         (torch.tensor([2, 0, 1]), "multiclass", None),  # not one an image
         (torch.zeros(2, 4, 4), "regression", None),  # one a pixel
