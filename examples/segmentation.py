@@ -4,9 +4,9 @@
     python examples/segmentation.py --thing face
 
 A map explains the sum of one channel's scores over the pixels that the network gives to that thing, ``region(channel)``; where it gives
-none, there is nothing to explain. So the probe is validation images that show the thing. The maps are those of the coarsest layer, where a
-position has seen the most around it: the last layers only repeat which pixels were told. At the end stands how well they were told, as
-intersection over union. The images are those of multilabel.py, without a mark.
+none, there is nothing to explain. So the probe is validation images that show the thing. The maps are those of the last layer before the
+scores, through which all evidence passes: the head's own would be the scores themselves, and the skip connections go around the coarser
+ones. At the end stands how well the pixels were told, as intersection over union. The images are those of multilabel.py, without a mark.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> None:
         for count, seed in ((arguments.images, 1), (arguments.images // 4, 2))
     )
     shown = (val.tensors[1] == channel).flatten(1).any(dim=1).nonzero()[:32, 0].tolist()
-    monitor = CAMMonitor(probe=shown, target=region(channel), target_layer="coarse")
+    monitor = CAMMonitor(probe=shown, target=region(channel), target_layer="up_fine")
     trainer = Trainer(
         max_epochs=arguments.epochs,
         callbacks=[monitor],

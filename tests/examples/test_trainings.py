@@ -467,7 +467,8 @@ def test_segmentation_explains_the_pixels_of_one_thing(tmp_path: Path) -> None:
     reading, state = reading_of(tmp_path), monitors(checkpoint(tmp_path))
     assert (reading["task"], reading["loss"]) == ("multiclass", "cross_entropy")  # of each pixel
     assert f"The monitor {reading['explained']}; replayed: equal" in done.stdout
-    assert state["settings"]["target layer"] == "coarse"
+    assert state["settings"]["target layer"] == "up_fine"
+    assert "target_layer:" not in done.stderr  # all evidence passes through it
     assert state["probe"]["labels"] is None
     pictures, scalars = events(tmp_path)
     assert pictures["cam/overlay"] == [15, 31, 47, 63]
