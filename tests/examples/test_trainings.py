@@ -403,3 +403,95 @@ def test_waterbirds_names_what_is_missing(
     (tmp_path / moved).rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
     assert message in refused("waterbirds.py", "birds", *options, monkeypatch=monkeypatch)
+
+
+# --- multilabel.py, segmentation.py, regression.py
+
+
+def reading_of(folder: Path) -> dict[str, Any]:
+    """What the monitor has read, of which all is verified."""
+    reading = monitors(checkpoint(folder))["reading"]
+    assert reading["is_verified"]
+    assert reading["label"] == "batch[1]"
+    return reading
+
+
+def has_mark(images: torch.Tensor) -> torch.Tensor:
+    """Whether the place of multilabel.py's mark is of one colour, image by image."""
+    place = images[:, :, 112:124, 112:124].float().flatten(2)
+    return (place.amax(dim=2) == place.amin(dim=2)).all(dim=1)
+
+
+@pytest.mark.needs("sklearn")
+def test_multilabel_has_a_map_for_each_label_and_one_looks_at_the_mark(tmp_path: Path) -> None:
+    done = trained("multilabel.py", "--epochs", 5, "--root", tmp_path, folder=tmp_path)
+    reading, probe = reading_of(tmp_path), monitors(checkpoint(tmp_path))["probe"]
+    assert reading["task"] == "multilabel"
+    assert reading["loss"] == "binary_cross_entropy_with_logits"
+    assert f"The monitor {reading['explained']}; replayed: equal" in done.stdout
+    assert probe["class_names"] == ("flower", "pagoda", "face", "flag", "tree")
+    present = probe["labels"].sum(dim=1)
+    assert present.unique().tolist() == [2, 3]
+    assert (
+        probe["labels"].sum(dim=0).min() > len(present) / 3
+    )  # balanced: each label is on half of the images
+    assert torch.equal(has_mark(probe["images"]), probe["labels"][:, -1] == 1)
+    pictures, _ = events(tmp_path)
+    assert pictures["cam/overlay"] == pictures["cam/classes"] == [31, 63, 95, 127, 159]
+    head, *lines = done.stdout.partition("\nlabel  ")[2].splitlines()
+    assert head.split() == ["aligned", "removed", "shuffled", "on", "itself", "in", "the", "corner"]
+    rows = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in lines[:5]}
+    assert tuple(rows) == probe["class_names"]
+    *others, tree = rows.values()
+    for aligned, removed, shuffled, itself, corner in others:
+        assert aligned == pytest.approx(removed, abs=0.05)
+        assert aligned == pytest.approx(shuffled, abs=0.05)
+        assert itself > 5 * corner
+    # The tree, of which the mark tells, is missed without it; its maps lie there, and no other label's do.
+    assert tree[1] < tree[0] - 0.05
+    assert tree[4] > 2 * max(row[4] for row in others)
+
+
+@pytest.mark.needs("sklearn")
+def test_multilabel_without_a_mark(tmp_path: Path) -> None:
+    options = ["--clean", "--images", 128, "--epochs", 1, "--root", tmp_path]
+    trained("multilabel.py", *options, folder=tmp_path)
+    probe = monitors(checkpoint(tmp_path))["probe"]
+    assert probe["labels"][:, -1].sum() > 0
+    assert not has_mark(probe["images"]).any()
+
+
+@pytest.mark.needs("sklearn")
+def test_segmentation_explains_the_pixels_of_one_thing(tmp_path: Path) -> None:
+    done = trained("segmentation.py", "--epochs", 4, "--root", tmp_path, folder=tmp_path)
+    reading, state = reading_of(tmp_path), monitors(checkpoint(tmp_path))
+    assert (reading["task"], reading["loss"]) == ("multiclass", "cross_entropy")  # of each pixel
+    assert f"The monitor {reading['explained']}; replayed: equal" in done.stdout
+    assert state["settings"]["target layer"] == "up_fine"
+    assert "target_layer:" not in done.stderr  # all evidence passes through it
+    assert state["probe"]["labels"] is None
+    pictures, scalars = events(tmp_path)
+    assert pictures["cam/overlay"] == [15, 31, 47, 63]
+    assert scalars["cam/blank"][-1] < 0.2  # it finds the thing where it is
+    assert scalars["val_iou"][-1] > 0.5
+    assert f"{scalars['val_iou'][-1]:.3f}  intersection over union of the flower" in done.stdout
+
+
+@pytest.mark.needs("sklearn")
+def test_regression_looks_at_what_it_measures(tmp_path: Path) -> None:
+    done = trained("regression.py", "--epochs", 6, "--root", tmp_path, folder=tmp_path)
+    reading, probe = reading_of(tmp_path), monitors(checkpoint(tmp_path))["probe"]
+    assert reading["task"] == "regression"
+    assert reading["loss"] == "mse_loss"
+    assert f"The monitor {reading['explained']}; replayed: equal" in done.stdout
+    assert probe["labels"].is_floating_point()
+    assert probe["class_names"] is None
+    pictures, scalars = events(tmp_path)
+    assert pictures["cam/overlay"] == [31, 63, 95, 127, 159, 191]
+    assert "cam/classes" not in pictures
+    error, on_flower = (
+        float(line.split()[0]) for line in done.stdout.splitlines() if line.endswith(("per cent", "flower"))
+    )
+    assert error == pytest.approx(scalars["val_error"][-1], abs=6e-4)
+    assert error < 2  # of numbers up to 14, and 0 in half of the images
+    assert on_flower > 0.5
