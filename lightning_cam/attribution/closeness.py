@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_cam.attribution.config import ModelConfig
 from lightning_cam.attribution.connection import connected
-from lightning_cam.attribution.forward_trace import Run, maps_of, recording
+from lightning_cam.attribution.forward_trace import Run, maps_of, no_scores, recording
 from lightning_cam.attribution.network import Network
 from lightning_cam.attribution.preserve import leaving_no_trace
 from lightning_cam.attribution.submodule import plain
@@ -235,8 +235,8 @@ def _completed(
 def _maps(network: Network, images: Images, index: Labels) -> list[Run]:
     """The maps of one image's forward, in its order, each once."""
     with leaving_no_trace(network.model), recording(network.model, tuple(images.shape[2:])) as trace:
-        network.scores(images[:1], index[:1])
-    maps = maps_of(trace)
+        scores = network.scores(images[:1], index[:1])
+    maps = maps_of(no_scores(trace, scores))
     broad = {run.grid for run in maps if run.channels > 1}
     # A map of one channel weighs another one, or sums it up.
     maps = [run for run in maps if run.channels > 1 or run.grid not in broad]

@@ -98,6 +98,15 @@ def _recorder(name: str, trace: list[Run], size: Size, count: int, model: nn.Mod
     return record
 
 
+def no_scores(trace: list[Run], scores: Tensor) -> list[Run]:
+    """The trace without maps that are the scores themselves (n, C, h, w), as segmentation has them: a map of
+    these only repeats what is predicted.
+    """
+    if scores.ndim < 3:
+        return trace
+    return [run for run in trace if run.shape[1:] != tuple(scores.shape[1:])]
+
+
 def may_be_chosen(run: Run, trace: list[Run]) -> bool:
     """Whether a module's output is a map of its own, and the only one that it yields.
 

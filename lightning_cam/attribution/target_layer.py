@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_cam.attribution.forward_trace import Run, maps_of, may_be_chosen, recording
+from lightning_cam.attribution.forward_trace import Run, maps_of, may_be_chosen, no_scores, recording
 from lightning_cam.attribution.layout import CONVOLUTIONS, Layout, Size, first_tensor
 from lightning_cam.attribution.submodule import closed_hint, hint, is_closed, plain, submodule_paths
 
@@ -95,7 +95,8 @@ def automatic_layer(
             than once: the message lists candidates.
     """
     with recording(model, size, count) as trace:
-        forward()
+        scores = forward()
+    trace = no_scores(trace, scores)
     found = _of_convolutions(model, trace, forward) or _of_tokens(trace, forward)
     chosen = _of_several_channels(found, trace, forward)
     if chosen is None:

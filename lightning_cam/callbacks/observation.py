@@ -23,7 +23,7 @@ from lightning_cam.data.observed_call import observed_call
 from lightning_cam.data.observed_choice import Preferences
 from lightning_cam.data.observed_facts import UNSEEN, ObservedCall
 from lightning_cam.data.observed_step import StepObserver
-from lightning_cam.data.observed_words import UNSEEN_NETWORK, disagreement
+from lightning_cam.data.observed_words import DENSE, UNSEEN_NETWORK, disagreement
 from lightning_cam.data.reading import Reading, reading_of, reading_of_function
 from lightning_cam.data.received import (
     as_labels,
@@ -95,6 +95,8 @@ class Observation:
         if observer.record is None:  # the step was not called
             return None
         seen = observed_call(observer.record, self._preferences())
+        if callable(self._settings.config.target):  # that reads scores of places as it wants
+            seen = replace(seen, sentences=tuple(said for said in seen.sentences if said != DENSE))
         self._seen, self.has_seen = seen, seen.way != UNSEEN
         says_labels = self._settings.inputs.labels is not None
         # Where the step compares with no label, those that the user names tell the task.

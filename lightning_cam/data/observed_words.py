@@ -10,6 +10,7 @@ from lightning_cam.data.observed_task import is_ordered
 from lightning_cam.data.recorded_calls import Call, ImageArgument
 
 UNSEEN_NETWORK = "could not see which network your validation_step runs; assumed self(images)"
+DENSE = "your scores are one for each class and place; target=region(channel)"
 NORMAL_DIGITS = 3
 NEGLIGIBLE = 1e-5
 
@@ -226,7 +227,7 @@ def _of_labels(seen: ObservedCall, choice: Choice) -> list[str]:
         return []
     said = []
     if seen.is_dense:
-        said.append("your scores are one for each class and place; target=region(channel)")
+        said.append(DENSE)
     source = (
         None if seen.label is None or seen.label.part is None else record.parts.small.get(seen.label.part)
     )

@@ -29,7 +29,12 @@ REMEDIED = [case for case in READ_CASES if case.remedy is not None]
 
 def params(cases: list[ReadCase]) -> list[Any]:
     return [
-        pytest.param(case, id=f"{case.row:02d}-{case.name}", marks=pytest.mark.needs(*case.needs))
+        pytest.param(
+            case,
+            id=f"{case.row:02d}-{case.name}",
+            # What comes of a case is kept for all tests of one process.
+            marks=[pytest.mark.needs(*case.needs), pytest.mark.xdist_group(case.name)],
+        )
         for case in cases
     ]
 
