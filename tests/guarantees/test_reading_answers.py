@@ -1,5 +1,7 @@
 """Set-ups from public bug reports: what the monitor reads equals what the user's own validation says, image by image, and the
 maps lie where the figures are; or the monitor says what it cannot read, and following its words leads there.
+
+Of each kind one runs by default, its variants with ``-m full``.
 """
 
 import math
@@ -22,6 +24,7 @@ DOUBTS = (
     r"the scores differ",
     r"displaced|never sees the image",
 )
+FIRST_OF_ITS_KIND = {case.row: case.name for case in reversed(READ_CASES)}
 (CONTROL,) = (case for case in READ_CASES if case.name == "control")
 AT_ONCE = [case for case in READ_CASES if case.remedy is None]
 REMEDIED = [case for case in READ_CASES if case.remedy is not None]
@@ -33,7 +36,11 @@ def params(cases: list[ReadCase]) -> list[Any]:
             case,
             id=f"{case.row:02d}-{case.name}",
             # What comes of a case is kept for all tests of one process.
-            marks=[pytest.mark.needs(*case.needs), pytest.mark.xdist_group(case.name)],
+            marks=[
+                pytest.mark.needs(*case.needs),
+                pytest.mark.xdist_group(case.name),
+                *([] if FIRST_OF_ITS_KIND[case.row] == case.name else [pytest.mark.full]),
+            ],
         )
         for case in cases
     ]
