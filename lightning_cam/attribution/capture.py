@@ -187,7 +187,7 @@ def predicting(
 def _look_for_sigmoid(network: Network, image: Images, index: Index) -> None:
     """Lets the graph of one image tell what ends the network."""
     first, kept = image.detach().clone(), (*network.model.parameters(), *network.model.buffers())
-    differentiable = not any(tensor.is_inference() for tensor in kept)
+    differentiable = not any(tensor.is_inference() for tensor in kept if not is_lazy(tensor))
     network.scores(first.requires_grad_(first.is_floating_point()), index, differentiable)
     network.reader.end_search()
 

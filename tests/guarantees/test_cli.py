@@ -406,7 +406,10 @@ def test_help_shows_every_argument_with_its_words(
             {"method": f"{__name__}.mean_mop"},
             rf"method: no method '{re.escape(__name__)}\.mean_mop'; there are gradcam",
         ),
-        ({"target": "lable"}, r"target: no target 'lable'; did you mean 'label'\?"),
+        (
+            {"target": "lable", "class_names": ["cat", "dog"]},
+            r"target: no target 'lable'; did you mean 'label'\?",
+        ),
         (
             {"shortcuts": {"on_alert": "shout"}},
             "on_alert: got 'shout'; give 'warn', 'stop' or a function of the finding",

@@ -128,7 +128,7 @@ def test_signals_and_volumes_have_a_figure(size: tuple[int, ...]) -> None:
 def test_a_figure_of_a_binary_head_shows_the_sigmoid() -> None:
     model = classifier(1, classes=1)
     images = data((40,), 4).tensors[0]
-    explanation = explain(model, images)
+    explanation = explain(model, images, task="binary")
     share = model(images).detach().sigmoid()[0].item()
     assert (
         explanation.figure().axes[0].get_title()

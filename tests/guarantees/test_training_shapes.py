@@ -151,13 +151,13 @@ def test_a_batch_of_batches_is_read_by_functions(
     assert steps(monitor) == TWO_EPOCHS
 
 
-def test_a_batch_of_batches_needs_functions_and_says_so_before_training(tmp_path: Path) -> None:
+def test_a_batch_of_batches_is_read_as_the_step_takes_it(tmp_path: Path) -> None:
     val = CombinedLoader({"a": loader(16, seed=2), "b": loader(seed=1)}, "min_size")
-    with pytest.raises(
-        ValueError,
-        match=r"images: no images .* found in the batch, which holds a dict of 'a': a list of .*images=",
-    ):
-        fit(tmp_path, CAMMonitor(probe=6), TwoBatches(), val)
+    monitor = CAMMonitor(probe=6)
+    fit(tmp_path, monitor, TwoBatches(), val)
+    assert monitor.reading.is_verified
+    assert monitor.reading.label == 'batch["b"][1]'
+    torch.testing.assert_close(monitor.probe.images, data(24, seed=1).tensors[0][:6], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
