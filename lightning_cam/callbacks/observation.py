@@ -104,6 +104,8 @@ class Observation:
             self.task = AUTO if seen.task == NONE.name and says_labels else seen.task
         self._normalization = _normalization(seen)
         found = self._batch(batch_before(seen), *of_observed_batch(seen))
+        if self.task == AUTO and self.has_seen and found.labels is None:
+            self.task = seen.task  # the user's function says that there are none
         said = [disagreement(seen, found.labels) if says_labels else "", self._other_task(seen)]
         if self._has_function:
             self.reading = reading_of_function(seen, self._compared(seen, found.images), self.task, said)
