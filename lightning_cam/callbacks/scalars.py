@@ -8,6 +8,9 @@ from lightning_cam.report.record import RunRecord
 from lightning_cam.shortcuts.partial_input import PARTS
 from lightning_cam.shortcuts.predictivity import OFFERS
 
+# What tests tell of the data and of parts of the image, without alarm.
+OBSERVED = (*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS))
+
 
 def scalars(record: RunRecord, settings: Settings, is_off: bool) -> dict[str, float]:
     """The last scalars, by name without the monitor's prefix.
@@ -29,5 +32,4 @@ def _of_looks(record: RunRecord) -> list[str]:
 def _of_tests(settings: Settings) -> list[str]:
     if not settings.cues:
         return []
-    cues = [f"shortcut/{cue}" for cue in settings.cues]
-    return [*cues, *(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
+    return [*(f"shortcut/{cue}" for cue in settings.cues), *OBSERVED]

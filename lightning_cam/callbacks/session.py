@@ -115,7 +115,8 @@ class Session:
         settings, record, ranks = self._settings, self._run.record, self._ranks
         needs_indices = self._collection.needs_indices and record.probe is None
         facts = ranks.together(lambda: read_loader(self._trainer, settings, needs_indices))
-        self.messages.warn(self._run.watch(facts.dataset, is_new_fit=is_first and self._in_fit))
+        if self._in_fit:  # what a validation alone sees is no fit's data
+            self.messages.warn(self._run.watch(facts.dataset, is_new_fit=is_first))
         self.messages.tell(facts.note)
         length = -ranks.largest(-(facts.length or 0))[0]
         self._validation = Validation(length or None, facts)

@@ -8,6 +8,7 @@ from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.publisher import Publisher
 from lightning_cam.callbacks.runner import Runner
+from lightning_cam.callbacks.scalars import OBSERVED
 from lightning_cam.callbacks.settings import Settings, ShortcutTests
 from lightning_cam.data.probe import Probe
 from lightning_cam.distributed import Ranks
@@ -18,8 +19,7 @@ from lightning_cam.shortcuts.examine import check_subjects
 from lightning_cam.shortcuts.examine_labels import examine_task, label_subjects
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.pairing import TestedProbe
-from lightning_cam.shortcuts.partial_input import PARTS, observe
-from lightning_cam.shortcuts.predictivity import OFFERS
+from lightning_cam.shortcuts.partial_input import observe
 from lightning_cam.shortcuts.report import ShortcutReport
 
 NO_CLASSES = (
@@ -70,23 +70,24 @@ class ShortcutWatch:
         destination: Destination,
     ) -> None:
         """One look's tests: a collective. An error switches the tests off, on all ranks, and nothing else."""
-        tests, task = self._settings.tests, explanation.task
+        tests = self._settings.tests
         if tests is None or self.is_off:
             return
-        if task == REGRESSION.name:
+        if explanation.task == REGRESSION.name:
             self._messages.tell(NO_CLASSES)
             return
         try:
-            check_subjects(probe, task)
+            check_subjects(probe, explanation.task)
         except ValueError as error:
             self._messages.warn(f"no shortcut tests: {error}")
             return
         try:
-            self._test(record, probe, explanation, when, thorough, destination, tests, task)
+            self._test(record, probe, explanation, when, thorough, destination, tests)
         # Whatever one rank alone may meet runs in ``Ranks.together``, so that all ranks come here.
         except Exception as error:  # noqa: BLE001 - the user's network answers the tests, and may raise anything
             self.is_off = True
-            record.keep(dict.fromkeys(self._awaited(probe, explanation), math.nan))
+            awaited = [*self._of_cues(probe, explanation), *OBSERVED]  # others may watch them
+            record.keep(dict.fromkeys(awaited, math.nan))
             self._messages.warn(
                 f"shortcut tests are switched off in epoch {self._trainer.current_epoch}; maps, pictures and "
                 f"scalars go on, and the scalars of cues stay as they are ({type(error).__name__}: {error}). "
@@ -102,9 +103,8 @@ class ShortcutWatch:
         thorough: bool,
         destination: Destination,
         tests: ShortcutTests,
-        task: str,
     ) -> None:
-        report = self._report(record, probe, explanation, thorough, task)
+        report = self._report(record, probe, explanation, thorough)
         before = {finding.key for finding in record.tracker.findings if finding.level == "warning"}
         self._keep(record, report, probe, explanation, thorough, tests)
         for note in report.notes:
@@ -119,14 +119,14 @@ class ShortcutWatch:
                 self._alert(finding, tests)
 
     def _report(
-        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool, task: str
+        self, record: RunRecord, probe: Probe, explanation: Explanation, thorough: bool
     ) -> ShortcutReport:
         images, ranks, cues = explanation.images, self._ranks, self._settings.cues
-        labels = check_subjects(probe, task).to(images.device)
+        labels = check_subjects(probe, explanation.task).to(images.device)
         masks = None if probe.masks is None else probe.masks.to(images.device)
         saliency = ranks.together(lambda: explanation.saliency)
         classes = explanation.scores.shape[1]
-        if TASKS[task].several:
+        if TASKS[explanation.task].several:
             # Rank zero's, as ranks whose kernels round otherwise would share out other transplants.
             scores = ranks.from_zero(lambda: explanation.scores.cpu()).to(images.device)
             subjects = ranks.together(
@@ -186,11 +186,6 @@ class ShortcutWatch:
         """The scalars of cues that can be tested on this probe."""
         rows = self._settings.cues.items() if explanation.images.ndim == 4 else ()
         return [f"shortcut/{cue}" for cue, row in rows if row.needs != "masks" or probe.masks is not None]
-
-    def _awaited(self, probe: Probe, explanation: Explanation) -> list[str]:
-        """All scalars that tests bring, as others may watch them."""
-        observed = [*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS)]
-        return [*self._of_cues(probe, explanation), *observed]
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(

@@ -127,6 +127,7 @@ def test_the_same_data_keep_their_probe(tmp_path: Path, recwarn: pytest.Warnings
     for epochs_in_all in (1, 2):
         fitted.fit_loop.max_epochs = epochs_in_all
         fitted.fit(module, loader(), val)
+        fitted.validate(module, loader(seed=2), verbose=False)  # is no fit's data
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert not [one for one in recwarn if "another fit" in str(one.message)]
     assert pickle.loads(pickle.dumps(monitor)).probe is not None  # noqa: S301 - made here
