@@ -58,6 +58,11 @@ class StepRecord:
         self.decisions: list[Answer] = []
         self.error: BaseException | None = None
 
+    def run_again(self, batch: Any) -> Any:
+        """The step with another batch, its other arguments as they were."""
+        args = (batch, *self.args[1:]) if self.args else ()
+        return self.step(*args, **(self.kwargs if self.args else {**self.kwargs, "batch": batch}))
+
     def note_trouble(self, trouble: Exception | None) -> None:
         """The recording is over; ``trouble`` is what ended it too early, if anything did."""
         self.trouble = trouble

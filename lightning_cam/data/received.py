@@ -82,8 +82,6 @@ def of_step(
     """
     record, call = seen.record, seen.call
     copy = mapped(batch, lambda place, tensor: copied(tensor))  # the step may write into it
-    args = (copy, *record.args[1:]) if record.args else ()
-    kwargs = dict(record.kwargs) if record.args else {**record.kwargs, "batch": copy}
     received: list[Tensor] = []
     with context(), torch.no_grad(), quiet(module), ExitStack() as stack:
         if call is not None and seen.image is not None:
@@ -92,7 +90,7 @@ def of_step(
             stack.enter_context(_receiving(call.module, place, runs, received, ends=seen.answer is None))
         stop = None if seen.answer is None else stack.enter_context(Stop(seen.answer.moment))
         with suppress(ReachedError):
-            record.step(*args, **kwargs)
+            record.run_again(copy)
     given = None if stop is None else stop.arguments
     if not received and seen.way != STEP:
         raise ValueError("images: the step gave the network none of this batch; say where with images=.")

@@ -76,12 +76,10 @@ def replay_step(seen: ObservedCall, module: Any, images: Tensor, rows: Tensor | 
         rest = mapped(
             record.parts.batch, lambda place, tensor: images if place == part else put(place, tensor)
         )
-    args = (rest, *record.args[1:]) if record.args else ()
-    kwargs = dict(record.kwargs) if record.args else {**record.kwargs, "batch": rest}
     stop = Stop(seen.answer.moment)
     try:
         with quiet(module), stop:
-            record.step(*args, **kwargs)
+            record.run_again(rest)
     except ReachedError:
         pass
     if stop.found is None:
