@@ -1,144 +1,198 @@
-"""One look's shortcut tests: which cues are tested, the counts, the p-values."""
+"""One look's shortcut tests: which cues tell the label, and what the model uses of them."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from lightning_cam.attribution.task import MULTICLASS, REGRESSION, TASKS
 from lightning_cam.data.probe import Probe
 from lightning_cam.registry import did_you_mean
-from lightning_cam.shortcuts.class_means import FEWEST_IMAGES, MOST_CLASSES, ClassMeans
-from lightning_cam.shortcuts.counts import ALPHA, holm, label_flags, tally
 from lightning_cam.shortcuts.cues import CUES, Cue
-from lightning_cam.shortcuts.findings import UNTESTED, FindingKey, FindingTracker
-from lightning_cam.shortcuts.pairing import Ask, Pairing, TestedProbe, answers, plan, shams
+from lightning_cam.shortcuts.pairing import (
+    Ask,
+    Pairing,
+    TestedProbe,
+    answers,
+    label_answers,
+    pair_up,
+    pair_up_one,
+)
+from lightning_cam.shortcuts.predictivity import Predictivity, label_flags, unfit
+from lightning_cam.shortcuts.reliance import NOTHING, Swaps, by_class, reliance
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.shortcuts.result import Result
-from lightning_cam.typing import Labels, PerRow, Truth
+from lightning_cam.shortcuts.rule import (
+    MOST_CUES,
+    holds,
+    holds_of_one,
+    may_warn,
+    worth_asking,
+    worth_asking_alone,
+)
+from lightning_cam.typing import Truth
 
-MOST_SUSPECTS = 2  # classes that are tested one by one at a look
-LEAST_RIGHT = 0.5
-FAMILIES = 3  # of tests: stage 1, one class alone, stage 2
-CLOSER, WORTH_A_CLOSER_LOOK = (
-    4,
-    0.2,
-)  # so many times the donors, where a p-value of stage 1, not yet adjusted, leaves it open
+FIRST, FURTHER = range(1), range(1, 4)  # turns of donors: of every cue, and of those that show something
+CLOSER = 3  # cues that are looked at more closely
+WORTH_A_CLOSER_LOOK = 0.08  # points of accuracy
+DRAWN_PAIRS, LOST_TURNS = 48, range(4)
+FEWEST_HOSTS = 8
 NUMBERS = (
     "'regression' has no shortcut tests, as these count answers of one class or another; ask whether the "
     "number is above a limit, with labels=(labels > limit).long(), scores=lambda output: output - limit and "
     "task='binary'."
 )
-WORTH_NAMING = (
-    0.05  # the clearest p-value of stage 1, before it is adjusted, at which stage 2 looks for a name
-)
 
 
-def examine(
-    subjects: TestedProbe,
-    ask: Ask,
-    cues: Mapping[str, Cue],
-    *,
-    classes: int,
-    max_batch: int,
-    class_names: tuple[str, ...] | None = None,
-    thorough: bool = False,
-    tracker: FindingTracker = UNTESTED,
-) -> ShortcutReport:
-    """Stage 1, and stage 2 where stage 1 points elsewhere than when stage 2 was last made, or ``thorough``
-    asks for it.
+@dataclass(frozen=True)
+class Asking:
+    """How the model is asked.
 
     Args:
         ask: ``(images, index) -> (m, C)`` scores.
-        classes: How many the model tells apart.
-        tracker: What earlier looks found is asked again, as a question of its own rather than one of many.
+        max_batch: Most images at once.
     """
-    known = tracker.known
-    given = {"masks": subjects.masks, "saliency": subjects.saliency, "": subjects.images}
-    cues = {name: row for name, row in cues.items() if given[row.needs] is not None}
+
+    ask: Ask
+    max_batch: int
+
+    def swaps(self, row: Cue, subjects: TestedProbe, pairs: Pairing) -> Swaps:
+        """Answers to images that received a cue from their own class, and from another."""
+        own, _ = answers(row, subjects, pairs.hosts, pairs.own, self.ask, self.max_batch)
+        other, sure = answers(row, subjects, pairs.hosts, pairs.other, self.ask, self.max_batch)
+        return Swaps(pairs, own, other, sure)
+
+
+def examine(
+    views: Sequence[TestedProbe],
+    asking: Asking,
+    cues: Mapping[str, Cue],
+    told: Sequence[Mapping[str, Predictivity]],
+    class_names: tuple[str, ...] | None = None,
+) -> ShortcutReport:
+    """Asks the model about the cues that tell the label, the most predictive ones.
+
+    Each is swapped once between all images of the probe; the three that cost most accuracy three times more.
+    A cue that tells one class only is asked about of that class.
+
+    Args:
+        views: The probe; or of several labels per image one view for each label, which is tested against the
+            rest.
+        told: By cue, how well it tells the label; for each view.
+    """
+    own = [{name: found[name] for name in cues if name in found} for found in told]
+    ranked = [
+        (found[name].kappa, place, name)
+        for place, (view, found) in enumerate(zip(views, own, strict=True))
+        for name in worth_asking(found, view.classes)
+    ]
+    chosen = sorted(ranked, key=lambda one: -one[0])[:MOST_CUES]
+    results: list[Result] = []
     notes: dict[str, None] = {}
-    shown = 0
+    for place, (view, found) in enumerate(zip(views, own, strict=True)):
+        names = [name for _, owner, name in chosen if owner == place]
+        notes |= dict.fromkeys(_notes(view, cues))
+        results += _together(view, asking, cues, found, names)
+        if view.column is None and view.classes > 2:
+            present = sorted(set(view.labels.tolist()))
+            single = worth_asking_alone(found, cues, names, present)
+            results += [_alone(view, asking, name, cues[name], found, label) for name, label in single]
+    return ShortcutReport(tuple(results), tuple(views), tuple(own), class_names, tuple(notes))
 
-    def asked(row: Cue, pairs: Pairing, sham: bool = False) -> tuple[Labels, PerRow]:
-        nonlocal shown
-        shown += len(pairs.hosts)
-        return answers(row, subjects, pairs, ask, max_batch, sham)
 
-    def test(name: str, only: int | None = None, donors: int = 1) -> Result | None:
-        row = cues[name]
-        if row.scope not in (
-            ("any",) if only is not None else ("any", "all") if classes == 2 else ("any", "all", "many")
-        ):
-            return None
-        able, reason = testable(row, subjects)
-        if reason:
-            notes[reason] = None
-        pairs = plan(subjects, able, donors * row.donors, only)
-        if reason or not len(pairs.hosts):
-            return None
-        result = counted(name, row, only, subjects, pairs, *asked(row, pairs), classes)
-        if classes == 2 and result.tally.dominance > row.null:
-            sham = shams(row, subjects, pairs)
-            flipped = asked(row, sham, sham=True)[0] != subjects.labels[sham.hosts]
-            flips = flipped.float().mean().item() if len(flipped) else 0.0
-            result = replace(result, tally=replace(result.tally, flips=flips))
-        return result
-
-    def tested(names: Iterable[str], only: int | None = None, donors: int = 1) -> list[Result]:
-        return [result for name in names if (result := test(name, only, donors)) is not None]
-
-    first = tested(name for name, row in cues.items() if row.stage == 1)
-    suspects, possible = _suspects(first, subjects.right.float().mean().item(), classes)
-    again = [
-        (name, label) for name, label in known if name in cues and cues[name].stage == 1 and label is not None
-    ]
-    suspects = list(dict.fromkeys([*again, *suspects]))
-    alone = [result for name, label in suspects if (result := test(name, label)) is not None]
-    named = clearest(first, ALPHA) or clearest([*first, *alone], WORTH_NAMING)
-    unsure = [result for result in first if ALPHA / 10 < result.tally.p_value <= WORTH_A_CLOSER_LOOK]
-    closer = tested([found.cue] if (found := clearest(unsure, 1.0)) else [], donors=CLOSER)
-    second: list[Result] = []
-    pointed = named.key if named else None
-    if thorough or pointed not in (None, tracker.pointed):
-        second = tested(
-            (name for name, row in cues.items() if row.stage == 2), named.label if named else None
+def _together(
+    view: TestedProbe,
+    asking: Asking,
+    cues: Mapping[str, Cue],
+    told: Mapping[str, Predictivity],
+    names: Sequence[str],
+) -> list[Result]:
+    """Cues of all classes together."""
+    swaps = {name: asking.swaps(cues[name], view, pair_up(view.labels, FIRST)) for name in names}
+    lost = {name: reliance(found, view.labels, view.classes).points for name, found in swaps.items()}
+    closer = sorted(
+        (name for name in names if lost[name] >= WORTH_A_CLOSER_LOOK), key=lambda name: -lost[name]
+    )
+    for name in closer[:CLOSER]:
+        swaps[name] = swaps[name] + asking.swaps(cues[name], view, pair_up(view.labels, FURTHER))
+    found = []
+    for name in names:
+        measured = reliance(swaps[name], view.labels, view.classes)
+        found.append(
+            Result(
+                name,
+                cues[name],
+                told[name],
+                measured,
+                swaps[name],
+                by_class(swaps[name], view.labels),
+                view,
+                view.column,
+                holds=holds(told[name].kappa, measured, view.classes),
+                may_warn=may_warn(name, cues[name], told, one_class=False),
+            )
         )
-    if not subjects.right.any():
-        notes["no image of the probe is answered rightly, so there are no hosts yet"] = None
-    surpassed = {result.cue for result in closer}
-    together = [
-        result
-        for i, result in enumerate(adjusted([*first, *closer], known))
-        if i >= len(first) or result.cue not in surpassed
+    return found
+
+
+def _alone(
+    view: TestedProbe, asking: Asking, name: str, row: Cue, told: Mapping[str, Predictivity], label: int
+) -> Result:
+    """One class among several: how far its cue draws others, and what its own images lose without it."""
+    drawing = asking.swaps(row, view, pair_up_one(view.labels, label, DRAWN_PAIRS))
+    everyone = pair_up(view.labels, LOST_TURNS)
+    losing = asking.swaps(row, view, everyone.part(view.labels[everyone.hosts] == label))
+    drawn = by_class(drawing + losing, view.labels).get(label, (0.0, 0.0))
+    measured = reliance(losing, view.labels, view.classes) if len(losing.own) else NOTHING
+    both = replace(measured, excess=drawn[1])
+    return Result(
+        name,
+        row,
+        told[name],
+        both,
+        drawing,
+        {label: (both.points, drawn[1])},
+        view,
+        label,
+        holds=holds_of_one(float(told[name].f1[label]), both.points, drawn[1]),
+        may_warn=may_warn(name, row, told, one_class=True),
+    )
+
+
+def _notes(view: TestedProbe, cues: Mapping[str, Cue]) -> list[str]:
+    """What could not be tested, and what it needs."""
+    reasons = [unfit(row, view.images) for row in cues.values()]
+    notes = [reason for reason in dict.fromkeys(reasons) if reason]
+    hosts = len(pair_up(view.labels, FIRST).hosts)
+    if hosts < FEWEST_HOSTS:
+        notes.append(
+            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at least "
+            f"{FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
+        )
+    return notes
+
+
+def label_views(view: TestedProbe, labels: Truth, scores: Tensor, told: Collection[int]) -> list[TestedProbe]:
+    """Each label of several, against the rest.
+
+    Args:
+        labels: (n, C) zeros and ones; NaN, or negative, where one is not known.
+        scores: (n, C) logits.
+        told: The labels' columns that are tested.
+
+    Raises:
+        ValueError: The network has not one score per label.
+    """
+    if labels.shape[1] != scores.shape[1]:
+        raise ValueError(
+            f"labels: got {labels.shape[1]} per image for a network with {scores.shape[1]} scores; give one "
+            "column per score, in their order."
+        )
+    flags, predicted = label_flags(labels), label_answers(scores)
+    return [
+        replace(view, labels=flags[:, column], predicted=predicted[:, column], classes=2, column=column)
+        for column in sorted(told)
     ]
-    results = (*together, *adjusted(alone, known, possible - len(alone)), *adjusted(second, known))
-    return ShortcutReport(results, subjects, class_names, shown / len(subjects.labels), tuple(notes), pointed)
-
-
-def unfit(row: Cue, subjects: TestedProbe) -> str:
-    """Why the images do not suit a cue, in words; nothing where they do."""
-    side = min(subjects.images.shape[2:])
-    if subjects.images.ndim != 4:
-        return "cues are made for images (n, c, H, W), not for signals or volumes"
-    if side < row.smallest:
-        return f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}"
-    return ""
-
-
-def testable(row: Cue, subjects: TestedProbe) -> tuple[Collection[int], str]:
-    """The classes that a cue can be tested on, and why it cannot be tested, in words, where it cannot."""
-    present = sorted(set(subjects.labels.tolist()))
-    reason = unfit(row, subjects)
-    if reason:
-        return present, reason
-    if len(present) < 2:
-        return present, f"all images of the probe are of class {present[0]}; conflicts need two classes"
-    if row.feature and isinstance(subjects.means, ClassMeans):
-        known = [label for label in present if label in set(subjects.means.known(int(subjects.among)))]
-        if len(known) < 2:
-            needed = FEWEST_IMAGES + subjects.among
-            return known, f"class means need {needed} images of each of two classes; this probe has fewer"
-        return known, ""
-    return present, ""
 
 
 def choose_cues(cues: str | Collection[str], argument: str = "cues") -> dict[str, Cue]:
@@ -200,91 +254,3 @@ def check_subjects(probe: Probe, task: str = MULTICLASS.name) -> Truth:
             "a conflict needs two classes in the probe."
         )
     return probe.labels
-
-
-def most_common(labels: Labels) -> list[int]:
-    """At most 64 classes, those with most images first."""
-    counts = Counter(labels.tolist())
-    return sorted(counts, key=lambda label: (-counts[label], label))[:MOST_CLASSES]
-
-
-def counted(
-    name: str,
-    row: Cue,
-    only: int | None,
-    subjects: TestedProbe,
-    pairs: Pairing,
-    predicted: Labels,
-    confidence: PerRow,
-    classes: int,
-) -> Result:
-    """A cue's answers (m,), counted.
-
-    Args:
-        only: The only class that gave the cue; None where all did.
-        classes: How many the model tells apart.
-    """
-    hosts, donors = subjects.labels[pairs.hosts], subjects.labels[pairs.donors]
-    # A class mean has no donor image, and one class' few images are taken as they are: then hosts are what
-    # was sampled.
-    by_host = row.feature or only is not None or len(pairs.hosts.unique()) <= len(pairs.donors.unique())
-    voters = pairs.hosts if by_host else pairs.donors
-    by_class = {}
-    for label in donors.unique().tolist():
-        own = donors == label
-        by_class[label] = tally(predicted[own], hosts[own], donors[own], voters[own], classes, row.null)
-    return Result(
-        name,
-        row,
-        only,
-        tally(predicted, hosts, donors, voters, classes, row.null),
-        pairs,
-        predicted,
-        confidence,
-        by_class,
-    )
-
-
-def _suspects(results: Sequence[Result], right: float, classes: int) -> tuple[list[tuple[str, int]], int]:
-    """Cues and classes that win enough of the few conflicts that they had, the clearest first; and how many
-    there might have been.
-
-    Args:
-        right: Share of the images that the model gets right: a weak model takes most images for the few
-            classes that it knows.
-    """
-    if classes == 2 or right < LEAST_RIGHT:
-        return [], 0
-    single = [
-        (own, result.cue, label)
-        for result in results
-        if result.row.scope == "any"
-        for label, own in result.by_class.items()
-    ]
-    together = {result.cue for result in results if result.tally.p_value <= ALPHA}
-    winning = [
-        (own.donor / own.pairs, cue, label)
-        for own, cue, label in single
-        if own.dominance > own.null and own.donor >= 2 and cue not in together
-    ]
-    return [(cue, label) for _, cue, label in sorted(winning, reverse=True)[:MOST_SUSPECTS]], len(single)
-
-
-def clearest(results: Sequence[Result], most: float) -> Result | None:
-    """The smallest p-value, not adjusted, if it is at most ``most``."""
-    best = min(results, key=lambda result: result.tally.p_value, default=None)
-    return best if best is not None and best.tally.p_value <= most else None
-
-
-def adjusted(results: Sequence[Result], known: Collection[FindingKey], untested: int = 0) -> list[Result]:
-    """p-values adjusted for how many tests their family made or, to choose which, left; and for how many
-    families there are.
-    """
-    new = [result for result in results if result.key not in known]
-    adjusted = iter(holm([*(result.tally.p_value for result in new), *[1.0] * untested]))
-    return [
-        replace(
-            result, p_value=min(1.0, FAMILIES * next(adjusted)) if result in new else result.tally.p_value
-        )
-        for result in results
-    ]

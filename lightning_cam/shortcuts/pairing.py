@@ -1,7 +1,7 @@
-"""Which probe image receives a cue from which, and what the model answers to the transplants."""
+"""Which probe image receives a cue from which, and what the model answers to the images that are made."""
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,14 +9,12 @@ from torch import Tensor
 
 from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
-from lightning_cam.shortcuts.class_means import ClassMeans, Weighted, weighted
-from lightning_cam.shortcuts.counts import label_answers
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import dilated
-from lightning_cam.shortcuts.label_effects import LabelEffects
-from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, Rows, Saliency
+from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, Rows, Scores
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
+MOST_FILLS = 6  # other images that a hole in a background is filled from
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,51 +22,35 @@ class TestedProbe:
     """The probe, on the model's device, with all that cues may need.
 
     Args:
-        labels: (n,) true classes; or, of several labels per image, those that are tested: (n, K) zeros and
-            ones, -1 where one is not known.
+        labels: (n,) true classes, or one label's: 1 with it, 0 without, -1 where it is not known.
         predicted: What the model answers to the images as they are, likewise.
-        means: Class means, over the validation or over the probe; of several labels what each adds.
-        among: Whether the probe's images are all that is behind the means: then each host is left out of its
-            own class.
-        ranks: The processes among which transplants are shared.
-        columns: Of several labels per image, which columns of the scores are tested; None where an image has
+        masks: (n, H, W) True where the object is; None where nobody knows.
+        classes: How many classes the model tells apart; 2 of one label.
+        ranks: The processes among which the images are shared.
+        column: Of several labels per image, the column of the scores that is tested; None where an image has
             one class.
-        left_out: Those that are not.
     """
 
     images: Images
-    labels: Labels | Flags
-    predicted: Labels | Flags
+    labels: Labels
+    predicted: Labels
     masks: Masks | None
-    saliency: Saliency | None
-    means: ClassMeans | LabelEffects
-    among: bool
+    classes: int
     ranks: Ranks = ALONE
-    columns: tuple[int, ...] | None = None
-    left_out: tuple[int, ...] = ()
+    column: int | None = None
 
     @property
     def right(self) -> Tensor:
-        """(n,) which images the model gets right, or (n, K) for which labels: only these are hosts, as a weak
-        model would seem to follow anything.
-        """
+        """(n,) which images the model gets right."""
         return (self.predicted == self.labels) & (self.labels >= 0)
 
-    @property
-    def hosts(self) -> int:
-        """How many images are hosts, of several labels for one of them at least."""
-        return int((self.right if self.columns is None else self.right.any(dim=1)).sum())
-
     def read(self, scores: Outputs) -> tuple[Tensor, Tensor]:
-        """What scores (m, C) answer, and the probability of it: (m,) classes, or (m, K) labels."""
-        if self.columns is None:
+        """What scores (m, C) answer, (m,) classes, and the probability of it, in [0, 1]."""
+        if self.column is None:
             best = class_probabilities(scores).max(dim=1)
             return best.indices, best.values
-        return label_answers(scores[:, list(self.columns)])
-
-    def of_label(self, place: int) -> "TestedProbe":
-        """The label in column ``place`` of the tested ones against the rest, as two classes."""
-        return replace(self, labels=self.labels[:, place], predicted=self.predicted[:, place], columns=None)
+        own = scores[:, self.column]
+        return label_answers(own), own.abs().sigmoid()
 
     @cached_property
     def precise(self) -> Images:
@@ -86,107 +68,134 @@ class TestedProbe:
         """The masks, grown a little."""
         return None if self.masks is None else dilated(self.masks)
 
+    @cached_property
+    def backgrounds(self) -> Images | None:
+        """The images with the backgrounds of the next images of their class where their objects are; what no
+        background fills has the image's mean.
+        """
+        objects = self.objects
+        if objects is None:
+            return None
+        labels, made, holes = self.labels.tolist(), self.precise, objects
+        rows: dict[int, list[int]] = {}
+        for i, label in enumerate(labels):
+            rows.setdefault(label, []).append(i)
+        for turn in range(1, MOST_FILLS + 1):
+            following = [
+                own[(own.index(i) + turn) % len(own)]
+                for i, own in ((i, rows[label]) for i, label in enumerate(labels))
+            ]
+            fills = holes & ~objects[following]
+            made = torch.where(fills[:, None], self.precise[following], made)
+            holes = holes & objects[following]
+        return torch.where(holes[:, None], self.precise.mean(dim=(2, 3), keepdim=True), made)
+
+
+def label_answers(scores: Tensor) -> Flags:
+    """Whether a label is answered to be there, 1 or 0, by the sign of its logit; -1 where that is NaN."""
+    return torch.where(scores.isnan(), -1, (scores > 0).long())
+
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """m hosts and m donors, as rows of the probe."""
+    """m hosts, and beside each one image of its own class and one of another: rows of the probe."""
 
     hosts: Index
-    donors: Index
+    own: Index
+    other: Index
+
+    def part(self, chosen: Tensor) -> "Pairing":
+        """Some of the rows."""
+        return Pairing(self.hosts[chosen], self.own[chosen], self.other[chosen])
+
+    def __add__(self, more: "Pairing") -> "Pairing":
+        return Pairing(
+            torch.cat([self.hosts, more.hosts]),
+            torch.cat([self.own, more.own]),
+            torch.cat([self.other, more.other]),
+        )
 
 
-def plan(
-    subjects: TestedProbe,
-    classes: Collection[int],
-    per_host: int,
-    only: int | None = None,
-) -> Pairing:
-    """Each right host of ``classes`` beside ``per_host`` donors of other classes, all in turn, without a
-    random number.
+def pair_up(labels: Labels, turns: range) -> Pairing:
+    """Each image beside images of its own class and of others, without a random number.
+
+    In each turn an image is beside the next one of its own class, and other classes take turns as donors,
+    each with its images in turn. Images of a class that has no second one, or no other class, are left out.
 
     Args:
-        only: The only class that donors have.
+        labels: (n,) classes; those below 0 are left out.
+        turns: Which turns: 0 is the first.
     """
-    labels, right = subjects.labels.tolist(), subjects.right.tolist()
-    rows = {
-        label: [i for i, own in enumerate(labels) if own == label]
-        for label in sorted(set(classes) & set(labels))
-    }
-    used = dict.fromkeys(rows, 0)
-    hosts, donors = [], []
-    for place, own in enumerate(rows.values()):
-        others = [other for other in (*list(rows)[place + 1 :], *list(rows)[:place]) if only in (None, other)]
-        turn = 0
-        for host in own:
-            if not right[host]:
+    rows: dict[int, list[int]] = {}
+    for i, label in enumerate(labels.tolist()):
+        if label >= 0:
+            rows.setdefault(label, []).append(i)
+    classes = list(rows)
+    found = []
+    for turn in turns:
+        for place, label in enumerate(classes):
+            own = rows[label]
+            others = [*classes[place + 1 :], *classes[:place]]
+            if len(own) < 2 or not others:
                 continue
-            for _ in range(min(per_host, len(others))):
-                other = others[turn % len(others)]
-                turn += 1
-                hosts.append(host)
-                donors.append(rows[other][used[other] % len(rows[other])])
-                used[other] += 1
-    device = subjects.labels.device
-    return Pairing(
-        torch.tensor(hosts, dtype=torch.int64, device=device),
-        torch.tensor(donors, dtype=torch.int64, device=device),
-    )
+            for i, host in enumerate(own):
+                # As many images lie between two of its donors as there are turns of all classes.
+                step = i + turn * len(own)
+                donors = rows[others[step % len(others)]]
+                found.append(
+                    (host, own[(i + 1 + turn % (len(own) - 1)) % len(own)], donors[(i + turn) % len(donors)])
+                )
+    pairs = torch.tensor(found, dtype=torch.int64, device=labels.device).reshape(-1, 3)
+    return Pairing(*pairs.unbind(dim=1))
 
 
-def shams(cue: Cue, subjects: TestedProbe, pairs: Pairing) -> Pairing:
-    """The same hosts, with donors of the hosts' own classes; of class means, which have no donor image, the
-    same pairs.
+def pair_up_one(labels: Labels, label: int, most: int) -> Pairing:
+    """Images of other classes beside one of their own class and one of class ``label``: at most ``most``, the
+    classes in turn.
     """
-    if cue.feature:
-        return pairs
-    labels = subjects.labels.tolist()
-    rows = {label: [i for i, own in enumerate(labels) if own == label] for label in set(labels)}
-    own = [rows[labels[host]] for host in pairs.hosts.tolist()]
-    several = [
-        (host, row[(row.index(host) + 1) % len(row)])
-        for host, row in zip(pairs.hosts.tolist(), own, strict=True)
-        if len(row) > 1
-    ]
-    found = torch.tensor(several, dtype=torch.int64, device=pairs.hosts.device).reshape(-1, 2)
-    return Pairing(found[:, 0], found[:, 1])
+    rows: dict[int, list[int]] = {}
+    for i, own in enumerate(labels.tolist()):
+        if own >= 0:
+            rows.setdefault(own, []).append(i)
+    donors = rows.pop(label, [])
+    able = [row for row in rows.values() if len(row) > 1]
+    found = []
+    longest = max(map(len, able), default=0)
+    for i in range(2 * longest):
+        for row in able:
+            if i < 2 * len(row) and donors and len(found) < most:
+                place, turn = i % len(row), i // len(row)
+                own = row[(place + 1 + turn % (len(row) - 1)) % len(row)]
+                found.append((row[place], own, donors[len(found) % len(donors)]))
+    pairs = torch.tensor(found, dtype=torch.int64, device=labels.device).reshape(-1, 3)
+    return Pairing(*pairs.unbind(dim=1))
 
 
-def transplants(
-    cue: Cue, subjects: TestedProbe, pairs: Pairing, max_batch: int, sham: bool = False
+def swapped(
+    cue: Cue, probe: TestedProbe, hosts: Index, donors: Index, max_batch: int
 ) -> Iterator[tuple[Rows, Index]]:
     """Hosts with the donors' cue, clamped to the probe's range, batch by batch; and each one's row of the
     probe.
-
-    Args:
-        sham: Take class means the other way round: a change as large, away from the donor's class.
     """
-    lowest, highest = subjects.range
-    is_left_out = cue.feature and subjects.among and isinstance(subjects.means, ClassMeans)
-    own = weighted(cue.feature, subjects.images, subjects.masks) if is_left_out else None
-    for hosts, donors in zip(pairs.hosts.split(max_batch), pairs.donors.split(max_batch), strict=True):
-        pair = _pair(cue, subjects, hosts, donors, own)
-        if sham and cue.feature:
-            pair = replace(pair, host_mean=pair.donor_mean, donor_mean=pair.host_mean)
-        made = torch.clamp(cue(pair), lowest, highest)
-        yield (made if subjects.images.is_floating_point() else made.round()).to(subjects.images.dtype), hosts
+    lowest, highest = probe.range
+    for some, givers in zip(hosts.split(max_batch), donors.split(max_batch), strict=True):
+        made = torch.clamp(cue.swap(_pair(probe, some, givers)), lowest, highest)
+        yield (made if probe.images.is_floating_point() else made.round()).to(probe.images.dtype), some
 
 
 def answers(
-    cue: Cue, subjects: TestedProbe, pairs: Pairing, ask: Ask, max_batch: int, sham: bool = False
-) -> tuple[Tensor, Tensor]:
-    """What the model answers to the transplants, and the probabilities of it, in [0, 1]: (m,) classes, or of
-    several labels (m, K).
-    """
-    count, ranks = len(pairs.hosts), subjects.ranks
+    cue: Cue, probe: TestedProbe, hosts: Index, donors: Index, ask: Ask, max_batch: int
+) -> tuple[Labels, Scores]:
+    """What the model answers (m,) to hosts with the donors' cue, and the probabilities of it, in [0, 1]."""
+    count, ranks = len(hosts), probe.ranks
     if not count:
-        return subjects.labels[:0], subjects.precise.new_zeros(subjects.labels[:0].shape)
-    rows = ranks.share(count, pairs.hosts.device)
-    own = Pairing(pairs.hosts[rows], pairs.donors[rows])
+        return probe.labels[:0], probe.precise.new_zeros(0)
+    rows = ranks.share(count, hosts.device)
 
     def answered() -> tuple[Tensor, Tensor]:
         found = [
-            subjects.read(ask(made, hosts))
-            for made, hosts in transplants(cue, subjects, own, max_batch, sham)
+            probe.read(ask(made, some))
+            for made, some in swapped(cue, probe, hosts[rows], donors[rows], max_batch)
         ]
         return torch.cat([predicted for predicted, _ in found]), torch.cat([sure for _, sure in found])
 
@@ -194,19 +203,11 @@ def answers(
     return ranks.whole(predicted, count), ranks.whole(confidence, count)
 
 
-def _pair(cue: Cue, subjects: TestedProbe, hosts: Index, donors: Index, own: Weighted | None) -> Pair:
-    def both(part: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        return (None, None) if part is None else (part[hosts], part[donors])
-
-    means: tuple[Tensor | None, Tensor | None] = (None, None)
-    average = subjects.means
-    if cue.feature and isinstance(average, ClassMeans):
-        without = None if own is None else (own[0][hosts], own[1][hosts])
-        means = (
-            average.of(cue.feature, subjects.labels[hosts], without),
-            average.of(cue.feature, subjects.labels[donors]),
-        )
-    elif cue.feature and isinstance(average, LabelEffects):
-        means = average.of(cue.feature, hosts, donors)
-    images = subjects.precise
-    return Pair(images[hosts], images[donors], *means, *both(subjects.objects), *both(subjects.saliency))
+def _pair(probe: TestedProbe, hosts: Index, donors: Index) -> Pair:
+    masks, backgrounds = probe.objects, probe.backgrounds
+    return Pair(
+        probe.precise[hosts],
+        probe.precise[donors],
+        None if masks is None else masks[hosts],
+        None if backgrounds is None else backgrounds[donors],
+    )

@@ -1,19 +1,20 @@
 """How the model answers a part of each image: its border alone, its patches shuffled."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from lightning_cam.shortcuts.cues import Cue, Pair
+from lightning_cam.shortcuts.examine import Asking
 from lightning_cam.shortcuts.features import GRID, ring
-from lightning_cam.shortcuts.pairing import Ask, Pairing, answers
-from lightning_cam.shortcuts.predictivity import OFFERS, SHARE, SMALLEST, kappa, label_skill
+from lightning_cam.shortcuts.pairing import answers
+from lightning_cam.shortcuts.predictivity import kappa
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images
 
+SHARE = 8  # the border is an eighth of each side thick
+SMALLEST = 8  # pixels of a side
 ORDER = (
     10,
     12,
@@ -58,59 +59,27 @@ def shuffled(images: Images) -> Images:
 PARTS: dict[str, Callable[[Images], Images]] = {"border_only": border_only, "shuffled": shuffled}
 
 
-def observe(report: ShortcutReport, ask: Ask, *, classes: int, max_batch: int) -> ShortcutReport:
-    """The report with its ``offers`` and its ``agreement``, of several labels each one's too; as it was where
-    the images are no pictures, or too small, or no label is tested.
-
-    Args:
-        ask: ``(images, index) -> (m, C)`` scores.
-        classes: How many the model tells apart.
+def observe(report: ShortcutReport, asking: Asking) -> ShortcutReport:
+    """The report with its ``agreement``; as it was where images have several labels, are no pictures, or too
+    small.
     """
-    subjects = report.subjects
-    if subjects.images.ndim != 4 or min(subjects.images.shape[2:]) < SMALLEST or subjects.columns == ():
+    view = report.views[0] if len(report.views) == 1 else None
+    if (
+        view is None
+        or view.column is not None
+        or view.images.ndim != 4
+        or min(view.images.shape[2:]) < SMALLEST
+    ):
         return report
-    everyone = torch.arange(len(subjects.images), device=subjects.images.device)
-    answered = {}
+    everyone = torch.arange(len(view.images), device=view.images.device)
+    agreement: dict[str, float] = {}
     for name, part in PARTS.items():
-        seen = Cue(partial(_of_hosts, part=part), 2, "B", name)
-        answered[name], _ = answers(seen, subjects, Pairing(everyone, everyone), ask, max_batch)
-    features = {name: feature(subjects.precise) for name, feature in OFFERS.items()}
-    passes = report.passes + len(PARTS)
-    if subjects.columns is None:
-        offers = {name: label_skill(values, subjects.labels) for name, values in features.items()}
-        agreement = {name: kappa(subjects.predicted, found, classes) for name, found in answered.items()}
-        return replace(report, offers=offers, agreement=agreement, passes=passes)
-    label_offers: dict[int, dict[str, float]] = {}
-    label_agreement: dict[int, dict[str, float]] = {}
-    for place, column in enumerate(subjects.columns):
-        labels, predicted = subjects.labels[:, place], subjects.predicted[:, place]
-        known, told = labels >= 0, predicted >= 0
-        label_offers[column] = {
-            name: label_skill(values[known], labels[known]) for name, values in features.items()
-        }
-        both = {name: told & (found[:, place] >= 0) for name, found in answered.items()}
-        label_agreement[column] = {
-            name: kappa(predicted[both[name]], found[both[name], place], classes=2)
-            for name, found in answered.items()
-        }
-    return replace(
-        report,
-        offers=_largest(label_offers),
-        agreement=_largest(label_agreement),
-        label_offers=label_offers,
-        label_agreement=label_agreement,
-        passes=passes,
-    )
-
-
-def _largest(by_label: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Of each name the largest value over labels; none that is not finite."""
-    found: dict[str, float] = {}
-    for values in by_label.values():
-        for name, value in values.items():
-            if math.isfinite(value):
-                found[name] = max(value, found.get(name, value))
-    return found
+        seen = Cue(
+            swap=partial(_of_hosts, part=part), features=lambda views: views.images.flatten(1), meaning=name
+        )
+        found, _ = answers(seen, view, everyone, everyone, asking.ask, asking.max_batch)
+        agreement[name] = kappa(view.predicted, found, view.classes)
+    return report.with_agreement(agreement, len(PARTS))
 
 
 def _of_hosts(pair: Pair, part: Callable[[Images], Images]) -> Images:

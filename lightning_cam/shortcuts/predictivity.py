@@ -1,106 +1,233 @@
-"""How well the label can be told from a part of the image alone, no model asked. Tensors in, tensors out."""
+"""Predictivity: how well the label can be told from a cue alone, no model asked."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lightning_cam.shortcuts.features import FEATURES, GRID, in_cell
-from lightning_cam.typing import Images, Labels
+from lightning_cam.checks import check_images, check_labels, plain_labels
+from lightning_cam.distributed import Ranks
+from lightning_cam.shortcuts.cues import CUES, Cue
+from lightning_cam.shortcuts.discriminant import Discriminant, fit
+from lightning_cam.shortcuts.features import Features, Views
+from lightning_cam.typing import Flags, Images, Labels, Masks
 
-SHARE = 8  # the ring is an eighth of each side thick
-SMALLEST = 8  # pixels of a side
-MOST_OF_THE_BORDER = 64  # numbers
-ROUNDING = 1e-6  # of the largest value: below it, a spread is rounding
-LEAST = 1e-100  # so that nothing is divided by zero
-Features = Float[Tensor, "n d"]
+MOST_IMAGES = 1000
+MOST_LABELS = 8  # of several per image, that are tested
+FEWEST = 5  # images that have a label, and that lack it
+SEED = 0  # of the sample's own random numbers
 
 
-def label_skill(features: Features, labels: Labels) -> float:
-    """How well features tell the label, no model asked, in [-1, 1]: 1 without an error, about 0 as well as
-    chance.
+@dataclass(frozen=True, eq=False)
+class Predictivity:
+    """How well one cue tells the label.
 
-    Each image goes to the nearest class mean, made without it, in units of the spread within classes. The
-    share of right answers is averaged over classes, so that a frequent one is no skill. A mean of few images
-    lies further from every image, by the spread over how many there are: that is taken off. NaN where fewer
-    than two classes have two images.
+    Args:
+        kappa: Cohen's kappa between the label and what the cue says, in [-1, 1]: 0 as chance does, 1 always.
+        accuracy: Share of the images whose label it tells, in [0, 1].
+        f1: (C,) of each class against the rest, in [0, 1].
+        images: How many images were asked.
+        said: (n,) the class that the cue says of each, by a classifier that has not seen it.
+        classifier: The classifier over all of them.
+
+    Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
+    1960.
     """
-    several = (labels[:, None] == labels).sum(dim=1) > 1
-    features, labels = features[several].cpu().double(), labels[several].cpu()
-    classes, own, counts = labels.unique(return_inverse=True, return_counts=True)
-    if len(classes) < 2:
-        return float("nan")
-    sums = features.new_zeros(len(classes), features.shape[1]).index_add(0, own, features)
-    means = sums / counts[:, None]
-    variances = (features - means[own]).square().sum(dim=0) / (len(features) - len(classes))
-    units = torch.maximum(variances.sqrt(), ROUNDING * features.abs().amax(dim=0)).clamp(min=LEAST)
-    noise = (variances / units.square()).sum()
-    exact = "donot_use_mm_for_euclid_dist"
-    distances = torch.cdist(features / units, means / units, compute_mode=exact).square()
-    without = (counts / (counts - 1)).square() * distances - noise / (
-        counts - 1
-    )  # the mean without the image lies further away
-    is_own = own[:, None] == torch.arange(len(classes))
-    right = torch.where(is_own, without, distances - noise / counts).argmin(dim=1) == own
-    recalls = features.new_zeros(len(classes)).index_add(0, own, right.double()) / counts
-    chance = 1 / len(classes)
-    return ((recalls.mean() - chance) / (1 - chance)).item()
+
+    kappa: float
+    accuracy: float
+    f1: Tensor
+    images: int
+    said: Labels
+    classifier: Discriminant | None = None
+
+
+def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> dict[str, Predictivity]:
+    """How well each cue of ``CUES`` tells the label; no model is asked, no random number is drawn.
+
+    A linear discriminant analysis with a shrunk covariance, each image answered by a classifier that has not
+    seen it. Cues that need masks or more channels or pixels than there are are left out.
+
+    Args:
+        images: (n, c, H, W), some 500 or more; with fewer the values are too low.
+        labels: (n,) classes.
+        masks: (n, H, W) True where the object is.
+
+    Raises:
+        TypeError: The images are no tensor, the labels no whole numbers.
+        ValueError: Sizes differ, or there are fewer than two classes.
+
+    Example:
+        >>> images = torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> labels = torch.arange(60) % 3
+        >>> images[:, :, :4, :4] = labels[:, None, None, None] / 2.0  # a corner that tells the class
+        >>> found = predictivity(images, labels)
+        >>> round(found["cell_0_0"].kappa, 2), found["cell_3_3"].kappa < 0.3
+        (1.0, True)
+    """
+    check_images(images)
+    labels = plain_labels(labels)
+    check_labels(labels, len(images))
+    if images.ndim != 4:
+        raise ValueError(
+            f"images: got {tuple(images.shape)}; cues are made for images (n, c, H, W), not for signals or volumes."
+        )
+    if masks is not None and masks.shape != (len(images), *images.shape[2:]):
+        raise ValueError(
+            f"masks: got {tuple(masks.shape)} for images {tuple(images.shape)}; give one (H, W) mask per image."
+        )
+    if len(labels.unique()) < 2:
+        raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
+    kept = CueFeatures(CUES)
+    kept.add(images, labels, masks, most=len(images))
+    return kept.told(labels, int(labels.max()) + 1)
+
+
+@dataclass
+class CueFeatures:
+    """Features of images that pass by, on the host: a sample of at most a thousand, by its own random
+    numbers.
+
+    Args:
+        cues: Whose features are kept.
+    """
+
+    cues: Mapping[str, Cue]
+    shape: tuple[int, ...] | None = None  # of an image, (c, H, W)
+    skipped: int = 0  # images of another shape
+    passed: int = 0
+    kept: list[tuple[float, Tensor, dict[str, Tensor]]] = field(default_factory=list)
+    numbers: random.Random = field(default_factory=lambda: random.Random(SEED))
+
+    def add(self, images: Images, labels: Tensor, masks: Masks | None, most: int = MOST_IMAGES) -> None:
+        """Samples a batch: each image passes with the same probability, however many there are.
+
+        Images of another shape than the first, and those that are not finite, are left out.
+        """
+        self.shape = self.shape or tuple(images.shape[1:])
+        if tuple(images.shape[1:]) != self.shape:
+            self.skipped += len(images)
+            return
+        marks = [self.numbers.random() for _ in range(len(images))]
+        self.passed += len(images)
+        limit = self.kept[-1][0] if len(self.kept) >= most else 1.0
+        chosen = [i for i, mark in enumerate(marks) if mark < limit]
+        if not chosen:
+            return
+        rows = torch.tensor(chosen, device=images.device)
+        features = features_of(self.cues, images[rows], None if masks is None else masks[rows])
+        own = labels[rows].cpu()
+        for place, i in enumerate(chosen):
+            numbers = {name: values[place] for name, values in features.items()}
+            if all(bool(values.isfinite().all()) for values in numbers.values()):
+                self.kept.append((marks[i], own[place], numbers))
+        self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
+
+    def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
+        """The sample over all ranks; a collective."""
+        if ranks.count == 1:
+            return self
+        parts = ranks.of_all((self.shape, self.skipped, self.passed, self.kept))
+        shape = next((own for own, *_ in parts if own is not None), None)
+        fitting = [one for own, _, _, kept in parts if own == shape for one in kept]
+        unfit = sum(skipped if own == shape else passed for own, skipped, passed, _ in parts)
+        whole = sorted(fitting, key=lambda one: one[0])[:most]
+        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in parts), whole)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) classes, or (n, C) of several labels."""
+        return torch.stack([label for _, label, _ in self.kept])
+
+    def of(self, cue: str) -> Features:
+        """(n, d) one cue's features."""
+        return torch.stack([numbers[cue] for _, _, numbers in self.kept])
+
+    @property
+    def names(self) -> list[str]:
+        """The cues that these images have."""
+        return list(self.kept[0][2]) if self.kept else []
+
+    def told(self, labels: Labels, classes: int) -> dict[str, Predictivity]:
+        """How well each cue tells labels (n,) of the kept images; those below 0 are left out."""
+        known = labels >= 0
+        if len(labels[known].unique()) < 2:
+            return {}
+        return {name: told(self.of(name)[known], labels[known], classes) for name in self.names}
+
+
+def told_of(kept: CueFeatures, classes: int) -> dict[int, dict[str, Predictivity]]:
+    """How well each cue tells the class, under 0; of several labels per image each one's, by its column, at
+    most eight: those that most images have and most lack.
+    """
+    if not kept.kept:
+        return {0: {}}
+    labels = kept.labels
+    if labels.ndim == 1:
+        return {0: kept.told(labels, max(classes, int(labels.max()) + 1))}
+    flags = label_flags(labels)
+    rarer = [min(int((column == 0).sum()), int((column == 1).sum())) for column in flags.T]
+    columns = sorted(range(len(rarer)), key=lambda column: -rarer[column])[:MOST_LABELS]
+    return {column: kept.told(flags[:, column], 2) for column in sorted(columns) if rarer[column] >= FEWEST}
+
+
+def features_of(cues: Mapping[str, Cue], images: Images, masks: Masks | None) -> dict[str, Features]:
+    """The features, on the host, of the cues that the images have."""
+    views = Views(images.to(torch.promote_types(images.dtype, torch.float32)), masks)
+    return {
+        name: row.features(views).float().cpu()
+        for name, row in cues.items()
+        if not unfit(row, images) and (row.needs != "masks" or masks is not None)
+    }
+
+
+def unfit(row: Cue, images: Images) -> str:
+    """Why images do not suit a cue, in words; nothing where they do."""
+    if images.ndim != 4:
+        return "cues are made for images (n, c, H, W), not for signals or volumes"
+    side = min(images.shape[2:])
+    if side < row.smallest:
+        return f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}"
+    if row.channels > 1 and images.shape[1] != row.channels:
+        return f"{row.meaning}: the images have {images.shape[1]} channels; this cue needs {row.channels}"
+    return ""
+
+
+def told(features: Features, labels: Labels, classes: int) -> Predictivity:
+    """How well features (n, d) tell labels (n,) of ``classes`` classes."""
+    classifier, scores = fit(features, labels, classes)
+    return scored(scores.argmax(dim=1), labels, classes, classifier)
+
+
+def scored(
+    said: Labels, labels: Labels, classes: int, classifier: Discriminant | None = None
+) -> Predictivity:
+    """What a classifier said, beside the labels."""
+    n = len(labels)
+    confusion = (
+        torch.bincount(labels * classes + said, minlength=classes**2).reshape(classes, classes).double()
+    )
+    right, of_label, of_said = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
+    accuracy = float(right.sum() / n)
+    chance = float(of_label @ of_said / n**2)
+    agreement = 0.0 if chance == 1 else (accuracy - chance) / (1 - chance)
+    f1 = 2 * right / (of_label + of_said).clamp(min=1)
+    return Predictivity(agreement, accuracy, f1, n, said, classifier)
 
 
 def kappa(first: Labels, second: Labels, classes: int) -> float:
     """Cohen's kappa, agreement beyond chance, in [-1, 1]; 1 where both give the same class always; NaN
     without images.
-
-    Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
-        1960.
     """
     if not len(first):
         return float("nan")
-    first, second = first.cpu(), second.cpu()
-    agreed = (first == second).double().mean().item()
-    shares = [
-        torch.bincount(answers, minlength=classes).double() / len(answers) for answers in (first, second)
-    ]
-    chance = (shares[0] * shares[1]).sum().item()
-    return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
+    if bool((first == second).all()):
+        return 1.0
+    return scored(first.cpu(), second.cpu(), classes).kappa
 
 
-# What may tell the label
-
-
-def border(images: Images) -> Features:
-    """Averages of each channel along the four sides of the ring: at most 64 numbers, or four a channel."""
-    down, across = (side // SHARE for side in images.shape[2:])
-    sides = (
-        (images[:, :, :down], 3),
-        (images[:, :, -down:], 3),
-        (images[:, :, down:-down, :across], 2),
-        (images[:, :, down:-down, -across:], 2),
-    )
-    places = max(1, MOST_OF_THE_BORDER // 4 // images.shape[1])
-    parts = [part for side, dim in sides for part in side.tensor_split(min(places, side.shape[dim]), dim)]
-    return torch.cat([part.mean(dim=(2, 3)) for part in parts], dim=1)
-
-
-def corners(images: Images) -> Features:
-    """Mean and spread of each channel in the four corner cells of a 4 x 4 grid."""
-    places = [in_cell(images, row, column) for row in (0, GRID - 1) for column in (0, GRID - 1)]
-    return torch.cat([_moments(images[:, :, place]) for place in places], dim=1)
-
-
-def colour(images: Images) -> Features:
-    """Mean and spread of each channel."""
-    return _moments(images.flatten(2))
-
-
-OFFERS: dict[str, Callable[[Images], Features]] = {
-    "border": border,
-    "corners": corners,
-    "colour": colour,
-    "spectrum": FEATURES["spectrum"],
-}
-
-
-def _moments(values: Float[Tensor, "n c p"]) -> Features:
-    return torch.cat([values.mean(dim=2), values.std(dim=2)], dim=1)
+def label_flags(labels: Tensor) -> Flags:
+    """Labels (n, K) of zeros and ones as whole numbers; -1 where one is not known: NaN, or negative."""
+    return torch.where(labels.isfinite() & (labels >= 0), (labels > 0.5).long(), -1)

@@ -1,163 +1,131 @@
-"""What transplants showed: every test, findings, a table, and pictures of the evidence."""
+"""What a look's shortcut tests showed: every test, findings, a table, and pictures of the evidence."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL.Image import Image
-from torch import Tensor
 
 from lightning_cam.checks import Normalization, class_name
 from lightning_cam.shortcuts.features import GRID
-from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.shortcuts.label_effects import LabelEffects
-from lightning_cam.shortcuts.pairing import Pairing, TestedProbe, transplants
+from lightning_cam.shortcuts.findings import Finding
+from lightning_cam.shortcuts.pairing import TestedProbe, swapped
+from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
 from lightning_cam.visualization.canvas import DrawOne, drawable
-from lightning_cam.visualization.shortcut import ClassRow, Triple, draw_sheet
+from lightning_cam.visualization.shortcut import ClassRow, Swap, draw_shortcut
 
-TRIPLES = 4
-MOST_FOLLOWED = 8  # classes that a finding's text names
+MOST_ROWS = 4  # of images in a picture
+NAMED = 0.5  # of the largest loss or pull: classes that a finding names
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True, eq=False)
 class ShortcutReport:
-    """What transplants showed.
+    """What the tests showed.
 
     Args:
         results: Every test that was made.
-        subjects: The probe as it was tested.
+        views: The probe as it was tested; of several labels per image one for each label.
+        told: For each view, how well each cue tells the label, no model asked.
         class_names: One name per class, or None.
-        passes: Images sent through the model, as a multiple of the probe.
         notes: What could not be tested, and what it needs.
-        pointed: The test of stage 1 that stage 2 followed, or would have followed; None where nothing was
-            clear.
-        offers: How well a cue's own features tell the label, no model asked: 1 always, 0 as chance does.
-            Empty if not measured.
         agreement: Cohen's kappa between the answers to a part of each image and to the whole. Empty if not
             measured.
-        label_offers: Of several labels per image each one's, by label and name; ``offers`` has the largest.
-        label_agreement: Likewise.
     """
 
     results: tuple[Result, ...]
-    subjects: TestedProbe
+    views: tuple[TestedProbe, ...]
+    told: tuple[Mapping[str, Predictivity], ...]
     class_names: tuple[str, ...] | None
-    passes: float
     notes: tuple[str, ...]
-    pointed: FindingKey | None = None
-    offers: dict[str, float] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
-    label_offers: dict[int, dict[str, float]] = field(default_factory=dict)
-    label_agreement: dict[int, dict[str, float]] = field(default_factory=dict)
+    extra_passes: int = 0
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Cues whose rule holds, those that may warn first, then the strongest."""
-        return tuple(
-            sorted(
-                (self._finding(result) for result in self.results if result.holds),
-                key=lambda finding: finding.rank,
-            )
-        )
+        """Cues whose rule holds, those that may warn first, then the strongest; a cue of all classes together
+        says all that its single classes would.
+        """
+        holding = [result for result in self.results if result.holds]
+        together = {result.cue for result in holding if not result.is_one_class}
+        found = [
+            self._finding(result)
+            for result in holding
+            if not (result.is_one_class and result.cue in together)
+        ]
+        return tuple(sorted(found, key=lambda finding: finding.rank))
 
     @property
-    def dominances(self) -> dict[str, float]:
-        """Each cue's dominance, the larger where one class was tested too, and of several labels that of the
-        clearest test; NaN where there was no conflict.
-        """
-        if self.subjects.columns is not None:
-            order = sorted(self.results, key=lambda result: (-result.tally.p_value, result.tally.donor))
-            return {result.cue: result.tally.dominance for result in order}
+    def predictivities(self) -> dict[str, float]:
+        """By cue, Cohen's kappa with which it tells the label, no model asked; of several labels the largest."""
         found: dict[str, float] = {}
-        for result in self.results:
-            known = found.get(result.cue, float("nan"))
-            found[result.cue] = result.tally.dominance if not known >= result.tally.dominance else known
+        for told in self.told:
+            for name, one in told.items():
+                found[name] = max(one.kappa, found.get(name, one.kappa))
         return found
 
     @property
-    def complete(self) -> bool:
-        """Whether stage 2 was made."""
-        return any(result.row.stage == 2 for result in self.results)
+    def reliances(self) -> dict[str, float]:
+        """By cue that the model was asked about, points of accuracy as a share in [-1, 1]; the largest where
+        it was asked of several classes or labels. A cue that is missing was not tested.
+        """
+        found: dict[str, float] = {}
+        for result in self.results:
+            found[result.cue] = max(result.reliance.points, found.get(result.cue, result.reliance.points))
+        return found
+
+    @property
+    def passes(self) -> float:
+        """Images sent through the model, as a multiple of the probe."""
+        shown = sum(2 * len(result.swaps.own) for result in self.results)
+        return shown / max(1, len(self.views[0].labels) if self.views else 1) + self.extra_passes
 
     @property
     def hosts(self) -> int:
         """How many images the model gets right, of several labels in one of them at least."""
-        return self.subjects.hosts
+        if not self.views:
+            return 0
+        return int(torch.stack([view.right for view in self.views]).any(dim=0).sum())
 
     @property
     def cells(self) -> list[list[float]] | None:
-        """The 4 x 4 map of dominance; None where no cell was tested, or each label has a map of its own."""
-        return self._cells([result for result in self.results if self.subjects.columns is None])
-
-    def _cells(self, results: Sequence[Result]) -> list[list[float]] | None:
-        found = {result.cue: result.tally.dominance for result in results if result.cue.startswith("cell_")}
-        if not found:
+        """The 4 x 4 map of predictivity; None where cells were not measured."""
+        kappas = self.predictivities
+        if "cell_0_0" not in kappas:
             return None
-        return [
-            [found.get(f"cell_{row}_{column}", float("nan")) for column in range(GRID)] for row in range(GRID)
-        ]
+        return [[kappas[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
         return class_name(self.class_names, label)
 
     def name_of(self, result: Result, key: int) -> str:
-        """What a key of ``result.by_class`` is called."""
-        if self.subjects.columns is None or result.label is None:
+        """What a class of a result is called."""
+        if result.subjects.column is None:
             return self.name(key)
-        return f"{'with' if key else 'without'} {self.name(result.label)}"
+        return f"{'with' if key else 'without'} {self.name(result.subjects.column)}"
 
     def table(self) -> str:
-        """Every test, as text."""
-        lines = [f"{'cue':16s} {'class':12s} tier  donor  host  third  dominance  effect        p"]
-        # Without a conflict there is no dominance, and what is not a number has no place in an order.
-        strengths = {
-            result.key: result.tally.dominance if result.tally.donor else 0.0 for result in self.results
-        }
-        for result in sorted(self.results, key=lambda result: (not result.holds, -strengths[result.key])):
-            count, whose = result.tally, "all" if result.label is None else self.name(result.label)[:12]
-            counted = (
-                f"{count.donor:5d} {count.host:5d}  {count.third:5d}  "
-                f"{count.dominance:9.2f}  {count.effect:6.2f}"
+        """Every cue, as text: those that the model was asked about first, then what the data alone tell."""
+        lines = [f"{'cue':16s} {'class':14s} predictivity  reliance      z  drawn"]
+        for result in sorted(self.results, key=lambda one: (not one.holds, -one.reliance.points)):
+            whose = "all" if result.label is None else self.name(result.label)[:14]
+            found = result.reliance
+            numbers = f"{result.predictivity:12.2f}  {found.points:8.2f}  {found.z:5.1f}  {found.excess:5.2f}"
+            lines.append(
+                f"{result.cue:16s} {whose:14s} {numbers}  {'finding' if result.holds else ''}".rstrip()
             )
-            named = f"{result.cue:16s} {whose:12s} {result.row.tier:>4s}"
-            holds = "holds" if result.holds else ""
-            lines.append(f"{named}  {counted}  {result.p_value:7.1g}  {holds}".rstrip())
-        tested = (
-            f"{self.hosts} of {len(self.subjects.labels)} images were right and were hosts; "
-            f"{self.passes:.1f} forward passes"
-        )
-        observed = [
-            ("the data alone tell the label by", self.offers),
-            ("the model agrees with itself (kappa) on", self.agreement),
-        ]
-        if self.subjects.columns is not None:
-            tell, agree = self.label_offers.items(), self.label_agreement.items()
-            observed = [
-                *((f"the data alone tell {self.name(label)} by", values) for label, values in tell),
-                *(
-                    (f"of {self.name(label)} the model agrees with itself (kappa) on", values)
-                    for label, values in agree
-                ),
-            ]
-        without_alarm = [
-            f"without alarm: {what} {', '.join(f'{name} {value:.2f}' for name, value in values.items())}"
-            for what, values in observed
-            if values
-        ]
-        return "\n".join([*lines, f"{tested} of the probe.", *self.notes, *without_alarm])
-
-    def following(self, finding: Finding) -> str:
-        """Whose cue wins how many of its conflicts: at most eight classes, those that win the largest share
-        first.
-        """
-        result = self.result_of(finding)
-        classes = [(label, own) for label, own in result.by_class.items() if own.donor + own.host]
-        first = sorted(classes, key=lambda row: -row[1].dominance)[:MOST_FOLLOWED]
-        return "; ".join(
-            f"{self.name_of(result, label)}: donor {own.donor}, host {own.host}" for label, own in first
-        )
+        asked = {result.cue for result in self.results}
+        others = sorted(self.predictivities.items(), key=lambda one: -one[1])
+        rest = ", ".join(f"{name} {value:.2f}" for name, value in others if name not in asked)
+        return "\n".join([
+            *lines,
+            f"Not asked of the model, as they do not tell the label: {rest}." if rest else "",
+            f"{self.hosts} of {len(self.views[0].labels) if self.views else 0} images are answered rightly; "
+            f"{self.passes:.1f} forward passes of the probe.",
+            *self.notes,
+        ]).replace("\n\n", "\n")  # fmt: skip
 
     def result_of(self, finding: Finding) -> Result:
         """The test behind a finding."""
@@ -168,88 +136,82 @@ class ShortcutReport:
         return self.drawing(finding, when, normalization)()
 
     def drawing(self, finding: Finding, when: str, normalization: Normalization | None) -> DrawOne:
-        """Draws hosts, donors and transplants with the model's answers, the mean pattern, the cells, the
-        table of classes.
+        """Draws images that receive the cue from their own class and from another, with the model's answers;
+        how well each place of the image tells the label; and what each class loses.
         """
-        result, subjects = self.result_of(finding), self.subjects
-        hosts, donors = result.pairs.hosts, result.pairs.donors
-        columns = subjects.columns
-        place = None if columns is None or result.label is None else columns.index(result.label)
-        known = subjects.labels if place is None else subjects.labels[:, place]
-        wins = result.predicted == known[donors]
-        # The clearest first, each of another donor class where there are as many.
-        order = sorted(wins.nonzero()[:, 0].tolist(), key=lambda i: -float(result.confidence[i]))
-        by_class = {int(known[donors[i]]): i for i in reversed(order)}
-        chosen = torch.tensor(
-            list(dict.fromkeys([*reversed(by_class.values()), *order]))[:TRIPLES], device=hosts.device
+        result = self.result_of(finding)
+        view, swaps = result.subjects, result.swaps
+        pairs, known = swaps.pairs, view.labels
+        # Those that answer rightly with their own class' cue and follow the other's: the surest first, classes in turn.
+        kept = swaps.own == known[pairs.hosts]
+        order = sorted(
+            range(len(pairs.hosts)),
+            key=lambda i: (not (result.follows[i] and kept[i]), not kept[i], -float(swaps.confidence[i])),
         )
-        shown = Pairing(hosts[chosen], donors[chosen])
-        made = torch.cat([rows for rows, _ in transplants(result.row, subjects, shown, len(chosen))])
-        pattern, names = self._pattern(result, shown, place)
-        triples = [
-            Triple(
-                self._drawn(result, int(known[hosts[i]])),
-                self._drawn(result, int(known[donors[i]])),
-                self._drawn(result, int(result.predicted[i])),
-                float(result.confidence[i]),
-                follows=True,
+        by_donor = {int(known[pairs.other[i]]): i for i in reversed(order)}
+        first = [i for i in order if i in by_donor.values()]
+        chosen = torch.tensor(list(dict.fromkeys([*first, *order]))[:MOST_ROWS], device=pairs.hosts.device)
+        some = pairs.part(chosen)
+        own = torch.cat([rows for rows, _ in swapped(result.row, view, some.hosts, some.own, len(chosen))])
+        other = torch.cat(
+            [rows for rows, _ in swapped(result.row, view, some.hosts, some.other, len(chosen))]
+        )
+        rows = [
+            Swap(
+                image=self._drawn(result, int(known[pairs.hosts[i]])),
+                other=self._drawn(result, int(known[pairs.other[i]])),
+                answer_own=self._drawn(result, int(swaps.own[i])),
+                answer_other=self._drawn(result, int(swaps.other[i])),
+                own_is_right=bool(kept[i]),
+                other_is_right=bool(swaps.other[i] == known[pairs.hosts[i]]),
             )
             for i in chosen.tolist()
         ]
-        rows = [
-            ClassRow(self._drawn(result, label), own.dominance, own.donor, own.host, label in result.winning)
-            for label, own in result.by_class.items()
+        classes = [
+            ClassRow(self._drawn(result, label), lost, drawn, self.name_of(result, label) in finding.classes)
+            for label, (lost, drawn) in result.by_class.items()
         ]
-        header = (f"shortcut · {when} · {finding.level}", f"{finding.statement}: {result.row.meaning}.")
-        cells = self._cells([other for other in self.results if other.label == result.label or place is None])
-        return draw_sheet(
-            subjects.images[shown.hosts],
-            subjects.images[shown.donors],
-            made,
-            triples,
-            pattern,
-            names,
-            cells,
+        header = (f"shortcut · {when} · {finding.level}", finding.statement)
+        return draw_shortcut(
+            view.images[some.hosts],
+            view.images[some.other],
+            own,
+            other,
             rows,
+            self.cells,
+            classes,
             header,
             normalization,
         )
-
-    def _pattern(self, result: Result, shown: Pairing, place: int | None) -> tuple[Tensor, list[str]]:
-        """What average images differ by, and what it is called; nothing where the cue is of another kind."""
-        subjects = self.subjects
-        means = subjects.means
-        if result.row.feature != "image":
-            return subjects.images[:0].float(), []
-        if isinstance(means, LabelEffects):
-            label = self._drawn(result, 1).removeprefix("with ")
-            return means.effect("image", place or 0).nan_to_num(0.0), [f"what {label} adds"]
-        classes = subjects.labels[shown.donors].unique().tolist()
-        each = {label: means.of("image", subjects.labels.new_tensor([label])) for label in means.counts}
-        everyone = torch.cat(list(each.values())).nanmean(dim=0, keepdim=True)
-        pattern = torch.cat([(each[label] - everyone).nan_to_num(0.0) for label in classes])
-        return pattern, [f"{self._drawn(result, label)} less the mean of all" for label in classes]
 
     def _drawn(self, result: Result, key: int) -> str:
         name = self.name_of(result, key)
         if drawable(name):
             return name
-        is_label = self.subjects.columns is not None
-        return f"{'with' if key else 'without'} label {result.label}" if is_label else f"class {key}"
+        column = result.subjects.column
+        return f"class {key}" if column is None else f"{'with' if key else 'without'} label {column}"
 
     def _finding(self, result: Result) -> Finding:
-        count = result.tally
-        classes = tuple(self.name_of(result, label) for label in result.winning)
-        is_label = self.subjects.columns is not None and result.label is not None
+        view, found = result.subjects, result.reliance
+        largest = max((max(pair) for pair in result.by_class.values()), default=0.0)
+        strongest = sorted(result.by_class, key=lambda label: -max(result.by_class[label]))
+        named = [label for label in strongest if max(result.by_class[label]) >= NAMED * largest][:MOST_NAMED]
         return Finding(
-            result.cue,
-            result.row.tier,
-            "notice",
-            count.dominance,
-            count.donor,
-            count.host,
-            result.p_value,
-            classes,
-            result.label,
-            of=self.name(result.label) if is_label and result.label is not None else "",
+            cue=result.cue,
+            meaning=result.row.meaning,
+            level="notice",
+            may_warn=result.may_warn,
+            predictivity=result.predictivity,
+            told=result.share,
+            reliance=found.points,
+            drawn=found.excess,
+            images=len(result.swaps.pairs.hosts.unique()),
+            classes=tuple(self.name_of(result, label) for label in named),
+            label=result.label,
+            of="" if view.column is None else self.name(view.column),
+            is_binary=view.classes == 2,
         )
+
+    def with_agreement(self, agreement: dict[str, float], passes: int) -> "ShortcutReport":
+        """The report with how the model answers a part of each image."""
+        return replace(self, agreement=agreement, extra_passes=passes)

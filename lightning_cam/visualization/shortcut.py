@@ -48,26 +48,27 @@ SIGN = 36  # width of the plus and of the arrow between two tiles
 NAME, BETWEEN, COUNT, CELL = 176, 8, 56, 48
 PANEL = NAME + BAR + 2 * BETWEEN + 2 * COUNT
 DISCLAIMER = "This shows what the model uses. Whether it should is your decision."
-DONOR_WINS = {True: "the donor's class", False: "the host's class", None: "a third class"}
 
 
 @dataclass(frozen=True)
-class Triple:
-    """What is said of one transplant.
+class Swap:
+    """What is said of one image that received the cue twice: from an image of its own class, and of another.
 
     Args:
-        host: The host's class, which the model answers to the host as it is.
-        donor: The class that gives the cue.
-        answer: What the model answers to the transplant.
-        confidence: That answer's probability, in [0, 1].
-        follows: Whether the answer is the donor's class; None where it is neither the donor's nor the host's.
+        image: The image's class.
+        other: The class of the other image that gave the cue.
+        answer_own: What the model answers with the cue of the own class.
+        answer_other: What it answers with the cue of the other class.
+        own_is_right: Whether the first answer is the image's class.
+        other_is_right: Whether the second one is.
     """
 
-    host: str
-    donor: str
-    answer: str
-    confidence: float
-    follows: bool | None
+    image: str
+    other: str
+    answer_own: str
+    answer_other: str
+    own_is_right: bool
+    other_is_right: bool
 
 
 @dataclass(frozen=True)
@@ -75,45 +76,37 @@ class ClassRow:
     """One line of the table of classes.
 
     Args:
-        dominance: How often the cue of this class wins, in [0, 1]; NaN where there was no conflict.
-        donor: Conflicts that this class won as the donor.
-        host: Conflicts that the host won against it.
-        named: Whether the rule holds for this class.
+        lost: Accuracy that images of this class lose by the cue of others, in [-1, 1].
+        drawn: How far the cue of this class draws images of others to it, in [-1, 1].
+        named: Whether the finding names it.
     """
 
     name: str
-    dominance: float
-    donor: int
-    host: int
+    lost: float
+    drawn: float
     named: bool
 
 
-def draw_sheet(
-    hosts: Images,
-    donors: Images,
-    transplants: Images,
-    triples: Sequence[Triple],
-    pattern: Float[Tensor, "p c *grid"],
-    pattern_names: Sequence[str],
+def draw_shortcut(
+    images: Images,
+    others: Images,
+    with_own: Images,
+    with_other: Images,
+    swaps: Sequence[Swap],
     cells: Sequence[Sequence[float]] | None,
     classes: Sequence[ClassRow],
     header: tuple[str, str],
     normalization: Normalization | None,
 ) -> DrawOne:
-    """Draws host, donor and transplant of each triple, the mean patterns, who wins in each cell, and the
-    table of classes.
+    """Draws each image with the cue of its own class and with that of another, and what the model answers;
+    how well each place of the image tells the label; and what each class loses.
 
     Args:
-        pattern: At most four differences of class means; mid-grey where there is none, all at one scale.
-        cells: Dominance in each cell of a grid, in [0, 1], NaN where it was not tested; None where none was.
+        cells: Cohen's kappa of each cell of a grid, in [-1, 1]; None where cells were not measured.
         header: Title and statement.
     """
-    tiles = _tiles(torch.cat([hosts, donors, transplants]), normalization)
-    largest = pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny) if len(pattern) else 1.0
-    patterns = _tiles(0.5 + pattern / (2 * largest)) if len(pattern) else tiles[:0]
-    return partial(
-        _sheet, tiles, triples, patterns, pattern_names, cells, color_table("inferno"), classes, header
-    )
+    tiles = _tiles(torch.cat([images, others, with_own, with_other]), normalization)
+    return partial(_sheet, tiles, swaps, cells, color_table("inferno"), classes, header)
 
 
 def _sheet(
