@@ -111,7 +111,7 @@ def draw_shortcut(
 
 def _sheet(
     tiles: Tiles,
-    triples: Sequence[Triple],
+    triples: Sequence[Swap],
     patterns: UInt8[Tensor, "p h w 3"],
     pattern_names: Sequence[str],
     cells: Sequence[Sequence[float]] | None,
@@ -168,7 +168,7 @@ def _panel(title: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.
     return panel, draw
 
 
-def _triples(tiles: Tiles, triples: Sequence[Triple]) -> Image.Image:
+def _triples(tiles: Tiles, triples: Sequence[Swap]) -> Image.Image:
     """Tiles of all hosts, then of all donors, then of all transplants: a row of three for each triple."""
     height, width = (side + 2 * FRAME for side in tiles.shape[1:3])
     room = max(width, NARROWEST_TILE)
