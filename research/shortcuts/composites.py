@@ -82,19 +82,22 @@ def stamps(folder: str, kind: str) -> list[Path]:
 
 
 @functools.cache
-def cut_out(path: Path, side: int) -> Image.Image | None:
-    """The object in its own frame, made ``side`` pixels long; None where it is smaller.
+def framed(path: Path) -> Image.Image:
+    """The picture without what is transparent around the object."""
+    image = Image.open(path).convert("RGBA")
+    return image.crop(image.getchannel("A").point(lambda value: 255 * (value > 127)).getbbox())
+
+
+@functools.cache
+def cut_out(path: Path, side: int) -> Image.Image:
+    """The object in its own frame, made ``side`` pixels long.
 
     All objects of a task have the same resolution: else how sharp they are would tell the class.
     """
-    image = Image.open(path).convert("RGBA")
-    image = image.crop(image.getchannel("A").point(lambda value: 255 * (value > 127)).getbbox())
-    if max(image.size) < side:
-        return None
+    image = framed(path)
     scale = side / max(image.size)
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-    )
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 @functools.cache
@@ -128,7 +131,6 @@ def placed(files: list[Path], side: int, random: np.random.Generator) -> tuple[T
     canvases = []
     for file in files:
         image = cut_out(file, side)
-        assert image is not None
         scale = SIDE * random.uniform(0.5, 0.8) / max(image.size)
         size = (max(8, int(image.width * scale)), max(8, int(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC)
@@ -153,7 +155,7 @@ def composites(
     )
     files: dict[str, list[Path]] = {"train": [], "val": []}
     for kind in kinds:
-        own = [path for path in stamps(folder, kind) if cut_out(path, side) is not None]
+        own = [path for path in stamps(folder, kind) if max(framed(path).size) >= side]
         own = [own[i] for i in random.permutation(len(own))]
         cut = round(len(own) * share)
         for split, part, count in (("train", own[:cut], train), ("val", own[cut:], val)):
