@@ -60,6 +60,13 @@ class Finding:
         """What tells findings of one look apart."""
         return self.cue, self.label
 
+    def same(self, other: "Finding") -> bool:
+        """Whether both name the same cue, of the same class or label where both name one: what a single class uses is
+        seen in all together too, once it is much.
+        """
+        is_same_label = self.label == other.label or (not self.of and None in (self.label, other.label))
+        return self.cue == other.cue and self.of == other.of and is_same_label
+
     @property
     def rank(self) -> tuple[int, float]:
         """Sorts warnings first, then those that may warn, then the strongest."""
@@ -117,7 +124,7 @@ def follow(
     """
 
     def grown(finding: Finding) -> Finding:
-        known = next((old for old in before if finding.key == old.key), None)
+        known = next((old for old in before if finding.same(old)), None)
         looks, since = (1, epoch) if known is None else (known.looks + 1, known.since)
         warns = finding.may_warn or is_among(finding.cue, alarming)
         level = "warning" if warns and looks >= LOOKS_TO_WARN else "notice"
