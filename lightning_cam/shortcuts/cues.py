@@ -25,10 +25,7 @@ from lightning_cam.shortcuts.features import (
     SHIFT,
     Features,
     Views,
-    boxes,
-    centre,
     channel_shifts,
-    cut,
     filtered,
     in_cell,
     mean,
@@ -36,9 +33,8 @@ from lightning_cam.shortcuts.features import (
     ring,
     sectors,
     spectrum,
-    spot_corners,
-    spot_side,
 )
+from lightning_cam.shortcuts.spots import boxes, cut, spot_corners, spot_side
 from lightning_cam.typing import Rows
 
 
@@ -165,11 +161,9 @@ def amplitude(pair: Pair) -> Rows:
 
 def fringes(pair: Pair) -> Rows:
     """Red and blue moved against green as far as the donor's are; what leaves the image comes in again."""
+    host, donor = (channel_shifts(images).flatten(2).argmax(dim=2) for images in (pair.hosts, pair.donors))
     width = 2 * SHIFT + 1
-    best = [channel_shifts(images).flatten(2).argmax(dim=2) for images in (pair.hosts, pair.donors)]
-    rows, columns = ((places // width, places % width) for places in best), ()
-    (host_rows, host_columns), (donor_rows, donor_columns) = rows
-    down, across = donor_rows - host_rows, donor_columns - host_columns  # (m, 2)
+    down, across = donor // width - host // width, donor % width - host % width  # (m, 2)
     height, wide = pair.hosts.shape[2:]
     y, x = (torch.arange(side, device=pair.hosts.device) for side in (height, wide))
     moved = []
@@ -264,14 +258,14 @@ CUES: dict[str, Cue] = {
     "spot": Cue(swap=spot, features=spot_features, meaning="a small spot, wherever it is", smallest=24),
     "sharpness": Cue(
         swap=sharpness,
-        features=lambda views: spectrum(centre(views.images)),
+        features=lambda views: views.spectrum,
         meaning="sharpness and noise",
         may_warn=False,
         one_class="",
     ),
     "amplitude": Cue(
         swap=amplitude,
-        features=lambda views: sectors(views.amplitudes, centre(views.images)),
+        features=lambda views: sectors(views.amplitudes, views.crop),
         meaning="stripes and textures",
         may_warn=False,
         one_class="",

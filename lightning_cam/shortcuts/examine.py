@@ -166,8 +166,8 @@ def _notes(view: TestedProbe, cues: Mapping[str, Cue]) -> list[str]:
     hosts = len(pair_up(view.labels, FIRST).hosts)
     if hosts < FEWEST_HOSTS:
         notes.append(
-            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at least "
-            f"{FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
+            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at "
+            f"least {FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
         )
     return notes
 

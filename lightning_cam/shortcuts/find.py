@@ -116,7 +116,8 @@ def _features(
     for batch in data:
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise TypeError(
-                f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or (images, labels, masks)."
+                f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or "
+                "(images, labels, masks)."
             )
         kept.add(batch[0], plain_labels(batch[1]), batch[2] if len(batch) == 3 else None)
     if not kept.kept:

@@ -74,20 +74,20 @@ class Finding:
     @property
     def statement(self) -> str:
         """What was measured, in plain sentences, and no more."""
+        cue = f"{self.meaning[:1].upper()}{self.meaning[1:]}"
         if self.is_one_class:
             return (
-                f"{self.meaning[:1].upper()}{self.meaning[1:]} of class {self.classes[0]!r}: it tells this class from "
-                f"the others with an F1 of {self.told:.2f} without the model, its images lose "
-                f"{100 * self.reliance:.0f} points of accuracy when it comes from another class, and it draws "
-                f"{100 * self.drawn:.0f} % of other images to this class{self._when}."
+                f"{cue} of class {self.classes[0]!r}: it tells this class from the others with an F1 of "
+                f"{self.told:.2f} without the model, its images lose {100 * self.reliance:.0f} points of "
+                f"accuracy when it comes from another class, and it draws {100 * self.drawn:.0f} % of other "
+                f"images to this class{self._when}."
             )
-        what = f"{'whether ' + repr(self.of) + ' is there' if self.of else 'the class'}"
+        what = f"whether {self.of!r} is there" if self.of else "the class"
         caution = " With two classes, damage and preference cannot be told apart." if self.is_binary else ""
         return (
-            f"{self.meaning[:1].upper()}{self.meaning[1:]}: alone, without the model, it tells {what} in "
-            f"{100 * self.told:.0f} % of the validation images, and accuracy on {self.images} probe images falls by "
-            f"{100 * self.reliance:.0f} points when it comes from an image of another class rather than of its "
-            f"own{self._when}.{caution}"
+            f"{cue}: alone, without the model, it tells {what} in {100 * self.told:.0f} % of the validation "
+            f"images, and accuracy on {self.images} probe images falls by {100 * self.reliance:.0f} points "
+            f"when it comes from an image of another class rather than of its own{self._when}.{caution}"
         )
 
     @property

@@ -58,7 +58,7 @@ class ShortcutReport:
 
     @property
     def predictivities(self) -> dict[str, float]:
-        """By cue, Cohen's kappa with which it tells the label, no model asked; of several labels the largest."""
+        """By cue, Cohen's kappa with which it tells the label without the model; of labels the largest."""
         found: dict[str, float] = {}
         for told in self.told:
             for name, one in told.items():
@@ -142,7 +142,8 @@ class ShortcutReport:
         result = self.result_of(finding)
         view, swaps = result.subjects, result.swaps
         pairs, known = swaps.pairs, view.labels
-        # Those that answer rightly with their own class' cue and follow the other's: the surest first, classes in turn.
+        # Those that answer rightly with their own class' cue and follow the other's: the surest first, and
+        # classes in turn.
         kept = swaps.own == known[pairs.hosts]
         order = sorted(
             range(len(pairs.hosts)),

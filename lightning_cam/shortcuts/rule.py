@@ -7,7 +7,8 @@ from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.reliance import Reliance
 
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
-# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One line must hold.
+# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One
+# line must hold.
 SEVERAL = ((0.85, 0.15, 0.04), (0.75, 0.20, 0.10), (0.60, 0.30, 0.35))
 TWO = (0.90, 0.20)  # predictivity, points
 ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its cue draws others
@@ -56,7 +57,7 @@ def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity], *, one_class
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the most predictive first: at most eight, of them three cells."""
+    """The cues that the model is asked about, the most predictive first: at most eight, three cells."""
     least = WORTH_ASKING_TWO if classes == 2 else WORTH_ASKING
     order = sorted(
         (name for name, one in told.items() if one.kappa >= least), key=lambda name: -told[name].kappa
