@@ -57,7 +57,7 @@ class Views:
         return texture(self.images)
 
     @cached_property
-    def crop(self) -> Images:
+    def crop(self) -> Maps:
         """The centre, at full resolution."""
         return centre(self.images)
 
@@ -93,7 +93,7 @@ def shrunk(images: Images, side: int) -> Maps:
     return images if (height, width) == images.shape[2:] else F.adaptive_avg_pool2d(images, (height, width))
 
 
-def centre(images: Images) -> Images:
+def centre(images: Images) -> Maps:
     """The middle of images that are larger than 96 pixels a side, at full resolution."""
     height, width = (min(side, LARGEST_CROP) for side in images.shape[2:])
     top, left = ((side - kept) // 2 for side, kept in zip(images.shape[2:], (height, width), strict=True))
@@ -127,7 +127,7 @@ def texture(images: Images) -> Maps:
     )
 
 
-def patches(images: Images) -> Images:
+def patches(images: Images) -> Maps:
     """8 x 8 patches of 12 x 12 pixels at full resolution, put together: the outer ones touch the edge, the
     others lie evenly between. Sides of up to 96 pixels stay as they are.
     """
@@ -166,7 +166,10 @@ def dilated(masks: Masks) -> Masks:
 def radial_frequencies(images: Images) -> Tensor:
     """(H, W // 2 + 1) whole periods along the shorter side, of each entry of ``rfft2``."""
     height, width = images.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    down, across = (
+        torch.fft.fftfreq(height, dtype=torch.float64)[:, None],
+        torch.fft.rfftfreq(width, dtype=torch.float64)[None],
+    )
     return ((down**2 + across**2).sqrt() * min(height, width)).round().long().to(images.device)
 
 
@@ -196,7 +199,10 @@ def spectrum(images: Images) -> Features:
 def sectors(amplitudes: Tensor, images: Images) -> Features:
     """Means of log amplitudes (n, h, w // 2 + 1) over 12 directions and 8 bands; 0 where none falls."""
     height, width = images.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    down, across = (
+        torch.fft.fftfreq(height, dtype=torch.float64)[:, None],
+        torch.fft.rfftfreq(width, dtype=torch.float64)[None],
+    )
     radius = (down**2 + across**2).sqrt()
     angle = torch.atan2(down.expand_as(radius), across.expand_as(radius)) % math.pi
     sector = (angle / math.pi * SECTORS).long().clamp(max=SECTORS - 1)

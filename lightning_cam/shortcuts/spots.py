@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_cam.shortcuts.features import mean
+from lightning_cam.shortcuts.features import Maps, mean
 from lightning_cam.typing import Images
 
 LARGEST_SCAN = 64  # pixels a side, up to twice as many, of what is searched for a spot
@@ -38,7 +38,7 @@ def _step(images: Images) -> int:
     return max(1, min(images.shape[2:]) // LARGEST_SCAN)
 
 
-def box_mean(images: Images, side: int) -> Images:
+def box_mean(images: Images, side: int) -> Maps:
     """Means over every box of ``side`` pixels, by where it begins."""
     for dim in (2, 3):
         sums = F.pad(images.cumsum(dim=dim), (1, 0) if dim == 3 else (0, 0, 1, 0))
