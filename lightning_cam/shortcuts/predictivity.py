@@ -17,6 +17,7 @@ from lightning_cam.typing import Flags, Images, Labels, Masks
 MOST_IMAGES = 1000
 MOST_LABELS = 8  # of several per image, that are tested
 FEWEST = 5  # images that have a label, and that lack it
+BATCH = 64  # images whose features are made at once
 SEED = 0  # of the sample's own random numbers
 
 
@@ -82,9 +83,13 @@ def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> 
         )
     if len(labels.unique()) < 2:
         raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
-    kept = CueFeatures(CUES)
-    kept.add(images, labels, masks, most=len(images))
-    return kept.told(kept.labels, int(labels.max()) + 1)
+    parts = [
+        features_of(CUES, images[rows], None if masks is None else masks[rows])
+        for rows in torch.arange(len(images), device=images.device).split(BATCH)
+    ]
+    features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    classes = int(labels.max()) + 1
+    return {name: told(values, labels.cpu(), classes) for name, values in features.items()}
 
 
 @dataclass

@@ -11,15 +11,15 @@ Array = np.ndarray
 
 
 def units(features: Array) -> Array:
-    """Each feature without its mean, in units of its spread; 0 where it is constant."""
-    result = np.zeros_like(features)
+    """Each feature without its mean, in units of its spread; constant ones are left out, unless all are."""
+    found = []
     for d in range(features.shape[1]):
         values = features[:, d]
         middle = values.sum() / len(values)
         spread = sqrt(((values - middle) ** 2).sum() / (len(values) - 1))
         if spread > 1e-6 * max(abs(value) for value in values.tolist()):
-            result[:, d] = (values - middle) / spread
-    return result
+            found.append((values - middle) / spread)
+    return np.array(found).T if found else np.zeros_like(features)
 
 
 def class_means(features: Array, labels: list[int]) -> dict[int, Array]:
