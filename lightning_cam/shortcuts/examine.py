@@ -81,16 +81,17 @@ def examine(
         told: By cue, how well it tells the label; for each view.
     """
     own = [{name: found[name] for name in cues if name in found} for found in told]
+    # Each label's most predictive cue comes before any label's second one.
     ranked = [
-        (found[name].kappa, place, name)
+        (turn, -found[name].kappa, place, name)
         for place, (view, found) in enumerate(zip(views, own, strict=True))
-        for name in worth_asking(found, view.classes)
+        for turn, name in enumerate(worth_asking(found, view.classes))
     ]
-    chosen = sorted(ranked, key=lambda one: -one[0])[:MOST_CUES]
+    chosen = sorted(ranked)[:MOST_CUES]
     results: list[Result] = []
     notes: dict[str, None] = {}
     for place, (view, found) in enumerate(zip(views, own, strict=True)):
-        names = [name for _, owner, name in chosen if owner == place]
+        names = [name for _, _, owner, name in chosen if owner == place]
         notes |= dict.fromkeys(_notes(view, cues))
         results += _together(view, asking, cues, found, names)
         if view.column is None and view.classes > 2:

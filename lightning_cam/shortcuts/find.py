@@ -19,7 +19,7 @@ from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.examine import NUMBERS, Asking, check_subjects, choose_cues, examine, label_views
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
-from lightning_cam.shortcuts.predictivity import CueFeatures, told_of
+from lightning_cam.shortcuts.predictivity import CueFeatures, label_flags, told_of
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images, Truth
 
@@ -95,7 +95,8 @@ def find_shortcuts(
         classes = outputs.shape[1]
         if classes == 1 and truth.ndim == 1:
             raise ValueError(f"task: {NUMBERS}")
-        whole = TestedProbe(images, truth, truth, masks, classes)
+        first = truth if truth.ndim == 1 else label_flags(truth)[:, 0]
+        whole = TestedProbe(images, first, first, masks, classes)
         told = told_of(kept, max(classes, 2))
         if truth.ndim == 2:
             views = label_views(whole, truth, outputs, told)
@@ -114,15 +115,33 @@ def _features(
         kept.add(images, truth, masks)
         return kept
     for batch in data:
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise TypeError(
-                f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or "
-                "(images, labels, masks)."
-            )
-        kept.add(batch[0], plain_labels(batch[1]), batch[2] if len(batch) == 3 else None)
+        kept.add(*_checked(batch, truth))
     if not kept.kept:
         raise ValueError("data: it gave no image whose values are finite; give a validation loader.")
     return kept
+
+
+def _checked(batch: Any, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images, labels and masks of a batch, which fit together and are labelled as the probe is."""
+    is_of_tensors = isinstance(batch, (tuple, list)) and all(isinstance(part, Tensor) for part in batch)
+    if not is_of_tensors or len(batch) not in (2, 3):
+        raise TypeError(
+            f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or "
+            "(images, labels, masks), all of them tensors."
+        )
+    images, labels, *rest = batch
+    labels = plain_labels(labels)
+    if labels.shape != (len(images), *truth.shape[1:]):
+        raise ValueError(
+            f"data: got labels {tuple(labels.shape)} for {len(images)} images; the probe's are "
+            f"{tuple(truth.shape)}: give as many per image."
+        )
+    if rest and (rest[0].dtype != torch.bool or rest[0].shape != (len(images), *images.shape[2:])):
+        raise ValueError(
+            f"data: got masks {tuple(rest[0].shape)} of {rest[0].dtype} for images {tuple(images.shape)}; "
+            "give one (H, W) mask of truth values per image."
+        )
+    return images, labels, rest[0] if rest else None
 
 
 def task_of(labels: Truth | None) -> str:

@@ -339,8 +339,7 @@ def fringes(pair: Pair) -> Array:
     places = [(down, across) for down in range(-4, 5) for across in range(-4, 5)]
     for channel in (0, 2):
         (y, x), (donor_y, donor_x) = (
-            max(places, key=lambda place: found[channel, *place])  # noqa: B023 - called at once
-            for found in (own, other)
+            max(places, key=lambda place: found[channel, *place]) for found in (own, other)
         )
         for row, column in every_position(height, width):
             moved = (row - (donor_y - y)) % height, (column - (donor_x - x)) % width
