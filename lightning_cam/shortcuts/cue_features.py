@@ -10,6 +10,7 @@ from lightning_cam.shortcuts.features import (
     Features,
     Views,
     averages,
+    detail_share,
     dilated,
     in_cell,
     moments,
@@ -24,6 +25,7 @@ from lightning_cam.typing import Images
 
 TONES = 17
 LEVELS = (16, 64, 256)
+STEPS = (1, 2, 4)  # pixels
 BLOCK = 8  # pixels of a block of JPEG
 
 
@@ -84,6 +86,12 @@ def detail_features(views: Views) -> Features:
     profile = averages(views.amplitudes[:, is_fine], places, int(places.max()) + 1)
     strength = views.textures[:, 0] - spread(views.crop).mean(dim=1)[:, 0].log()[..., None]
     return torch.cat([profile, strength.flatten(1), *(_blocks(views.crop, dim) for dim in (2, 3))], dim=1)
+
+
+def sharpness_features(views: Views) -> Features:
+    """The radial spectrum, and how much of the contrast lies in steps over 1, 2 and 4 pixels."""
+    shares = [detail_share(views.crop, step)[:, None] for step in STEPS]
+    return torch.cat([views.spectrum, *shares], dim=1)
 
 
 def _blocks(crop: Images, dim: int) -> Tensor:

@@ -19,7 +19,6 @@ LARGEST_CROP = 96  # pixels a side, at full resolution: frequencies of a larger 
 LARGEST_PALETTE = 48  # pixels a side, of colours
 PATCH = 12  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
 SHIFT = 4  # pixels that one channel may lie apart from another
-SECTORS, BANDS = 12, 8  # of amplitudes: directions, and equal parts of the frequencies up to 1/2
 FLOOR = 1e-3  # of a channel's spread: below it, differences are rounding
 Features = Float[Tensor, "n d"]
 Maps = Float[Tensor, "n k h w"]
@@ -196,19 +195,11 @@ def spectrum(images: Images) -> Features:
     return log_profile(torch.fft.rfft2(images).abs(), images)
 
 
-def sectors(amplitudes: Tensor, images: Images) -> Features:
-    """Means of log amplitudes (n, h, w // 2 + 1) over 12 directions and 8 bands; 0 where none falls."""
-    height, width = images.shape[2:]
-    down, across = (
-        torch.fft.fftfreq(height, dtype=torch.float64)[:, None],
-        torch.fft.rfftfreq(width, dtype=torch.float64)[None],
-    )
-    radius = (down**2 + across**2).sqrt()
-    angle = torch.atan2(down.expand_as(radius), across.expand_as(radius)) % math.pi
-    sector = (angle / math.pi * SECTORS).long().clamp(max=SECTORS - 1)
-    band = (radius / 0.5 * BANDS).long().clamp(max=BANDS - 1)
-    place = (sector * BANDS + band).flatten().to(amplitudes.device)
-    return averages(amplitudes.flatten(1), place, SECTORS * BANDS)
+def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
+    """Log of the squared steps between pixels ``step`` apart, beside the variance of the whole."""
+    down = (images[:, :, step:] - images[:, :, :-step]).square().mean(dim=(1, 2, 3))
+    across = (images[..., step:] - images[..., :-step]).square().mean(dim=(1, 2, 3))
+    return ((down + across) / spread(images).square().mean(dim=(1, 2, 3)) + 1e-6).log()
 
 
 def channel_shifts(images: Images) -> Float[Tensor, "n 2 s s"]:

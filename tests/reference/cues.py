@@ -5,7 +5,7 @@ Nothing here calls the package.
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import atan2, ceil, exp, floor, hypot, log, pi, sqrt
+from math import ceil, exp, floor, hypot, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -303,12 +303,29 @@ def tones(pair: Pair) -> Array:
     return result
 
 
+def detail_share(image: Array, step: int = 1) -> float:
+    """Log of the squared steps between pixels ``step`` apart, down and across, beside the channels' variance."""
+    down = mean(float(value) ** 2 for value in (image[:, step:] - image[:, :-step]).flatten())
+    across = mean(float(value) ** 2 for value in (image[:, :, step:] - image[:, :, :-step]).flatten())
+    return log((down + across) / mean(deviation(channel) ** 2 for channel in image) + 1e-6)
+
+
 def sharpness(pair: Pair) -> Array:
-    own, other, size = spectrum(pair.host), spectrum(pair.donor), pair.host.shape[1:]
-    return filtered(
-        pair.host,
-        lambda row, column: exp(other[radius(row, column, size)] - own[radius(row, column, size)]),
-    )
+    """Of the host and its blurred and sharpened versions the one whose detail is nearest the donor's."""
+    height, width = pair.host.shape[1:]
+    best = pair.host
+    for sigma in (0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 1.9, 2.4, 3.0):
+        for sign in (1, -1):
+
+            def gain(row: int, column: int, sigma: float = sigma, sign: int = sign) -> float:
+                squared = frequency(row, height) ** 2 + frequency(column, width) ** 2
+                return exp(min(-sign * 2 * pi**2 * sigma**2 * squared, 3.0))
+
+            tried = filtered(pair.host, gain)
+            off, least = (abs(detail_share(image) - detail_share(pair.donor)) for image in (tried, best))
+            if off < least:
+                best = tried
+    return best
 
 
 def detail(pair: Pair, share: int) -> Array:
@@ -319,17 +336,6 @@ def detail(pair: Pair, share: int) -> Array:
 
     fine = part(pair.donor, True)
     return part(pair.host, False) + np.array([channel - mean(channel.flatten()) for channel in fine])
-
-
-def amplitude(pair: Pair) -> Array:
-    channels = []
-    for host, donor in zip(pair.host, pair.donor, strict=True):
-        waves, donors = np.fft.fft2(host), np.fft.fft2(donor)
-        for row, column in every_position(*waves.shape):
-            if (row, column) != (0, 0):
-                waves[row, column] *= abs(donors[row, column]) / abs(waves[row, column])
-        channels.append(np.fft.ifft2(waves).real)
-    return np.array(channels)
 
 
 def fringes(pair: Pair) -> Array:
@@ -397,7 +403,6 @@ SWAPS: dict[str, Callable[[Pair], Array]] = {
     "detail": partial(detail, share=4),
     "spot": swapped_spot,
     "sharpness": sharpness,
-    "amplitude": amplitude,
     "background": background,
 }
 
@@ -525,16 +530,9 @@ def of_spot(image: Array, mask: Array | None) -> list[float]:
     return pooled(box, 3).flatten().tolist() + apart
 
 
-def of_amplitude(image: Array, mask: Array | None) -> list[float]:
+def of_sharpness(image: Array, mask: Array | None) -> list[float]:
     middle = crop(image)
-    found: dict[int, list[float]] = {}
-    for (row, column), value in amplitudes(middle).items():
-        down = frequency(row, middle.shape[1])
-        across = column / middle.shape[2]
-        sector = min(int(atan2(down, across) % pi / pi * 12), 11)
-        band = min(int(hypot(down, across) / 0.5 * 8), 7)
-        found.setdefault(8 * sector + band, []).append(value)
-    return [mean(found[place]) if place in found else 0.0 for place in range(96)]
+    return spectrum(middle) + [detail_share(middle, step) for step in (1, 2, 4)]
 
 
 def of_background(image: Array, mask: Array | None) -> list[float]:
@@ -578,7 +576,6 @@ FEATURES: dict[str, Callable[[Array, Array | None], list[float]]] = {
     "fringes": of_fringes,
     "detail": of_detail,
     "spot": of_spot,
-    "sharpness": lambda image, mask: spectrum(crop(image)),
-    "amplitude": of_amplitude,
+    "sharpness": of_sharpness,
     "background": of_background,
 }

@@ -23,7 +23,6 @@ PLANTED = (
     "detail",
     "spot",
     "sharpness",
-    "amplitude",
     "background",
 )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_cam.shortcuts.cues import CUES, Pair
+from lightning_cam.shortcuts.features import detail_share
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}
 LARGEST = max(row.smallest for row in CUES.values())
@@ -24,7 +25,8 @@ def pair(
         random(2, channels, *size, seed=seed + i).to(dtype) + torch.tensor([2.0 * i]).to(dtype)
         for i in range(3)
     )
-    return Pair(hosts, donors, random(2, *size, seed=seed + 4) > 0.8, backgrounds)
+    smooth = donors + donors.roll(1, 3)
+    return Pair(hosts, smooth, random(2, *size, seed=seed + 4) > 0.8, backgrounds)
 
 
 def rows(given: Pair) -> list[Pair]:
@@ -83,6 +85,15 @@ def test_fringes_of_a_shift_that_was_made_are_moved() -> None:
     assert_close(CUES["fringes"].swap(given), fringed)
     assert_close(CUES["fringes"].swap(given), twin("fringes", given))
     assert_close(CUES["fringes"].swap(Pair(fringed, alike)), alike)
+
+
+def test_a_host_becomes_as_sharp_as_its_donor_whichever_is_the_sharper() -> None:
+    given = pair()
+    for hosts, donors in ((given.hosts, given.donors), (given.donors, given.hosts)):
+        found = CUES["sharpness"].swap(Pair(hosts, donors))
+        assert_close(found, twin("sharpness", Pair(hosts, donors)))
+        before, after = (abs(detail_share(one) - detail_share(donors)) for one in (hosts, found))
+        assert (after < 0.3 * before).all()
 
 
 @pytest.mark.parametrize("name", CUES)

@@ -109,13 +109,13 @@ def test_one_class_is_asked_about_alone() -> None:
     assert not silent.results[0].holds
 
 
-def test_a_cue_of_all_classes_says_what_single_ones_would() -> None:
-    given = {"cell_0_0": told(SEVERAL[1][0] - 0.01, (0.99, 0.2, 0.2))}
+def test_single_classes_are_not_asked_about_where_all_together_are_found() -> None:
+    given = {"cell_0_0": told(0.9, (0.99, 0.2, 0.2))}
     report = examine([probe()], Asking(Counts(), 48), CUES, [given])
-    assert {result.label for result in report.results} == {None, 0}
-    together = next(result for result in report.results if result.label is None)
-    assert together.holds
-    assert [finding.label for finding in report.findings] == [None]
+    assert [(result.label, result.holds) for result in report.results] == [(None, True)]
+    weak = {"cell_0_0": told(SEVERAL[-1][0] - 0.01, (0.99, 0.2, 0.2))}
+    (alone,) = examine([probe()], Asking(Counts(), 48), CUES, [weak]).results
+    assert alone.label == 0
 
 
 def flags(count: int = 60) -> Tensor:

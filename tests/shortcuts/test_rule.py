@@ -10,6 +10,7 @@ from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.reliance import Reliance
 from lightning_cam.shortcuts.rule import (
     BACKGROUND_TELLS,
+    DECIDES,
     LEAST_Z,
     MOST_CELLS,
     MOST_CUES,
@@ -20,6 +21,7 @@ from lightning_cam.shortcuts.rule import (
     holds,
     holds_of_one,
     may_warn,
+    may_warn_of_one,
     worth_asking,
     worth_asking_alone,
 )
@@ -81,17 +83,19 @@ def test_numbers_that_are_none_hold_nothing() -> None:
 
 def test_appearance_is_noticed_only() -> None:
     for name, row in CUES.items():
-        assert may_warn(name, row, {}, one_class=False) == row.may_warn
-        assert may_warn(name, row, {}, one_class=True) == (row.one_class == "warn")
-    assert not may_warn("cell_1_2", CUES["cell_1_2"], {}, one_class=False)  # inside lie organs and faces
-    assert may_warn("cell_0_2", CUES["cell_0_2"], {}, one_class=False)
+        assert may_warn(name, row, {}) == row.may_warn
+        for lost, drawn in ((DECIDES, DECIDES), (DECIDES, 0.3), (0.3, DECIDES)):
+            decides = row.one_class == "warn" or min(lost, drawn) >= DECIDES
+            assert may_warn_of_one(name, row, {}, lost, drawn) == (decides and row.may_warn)
+    assert not may_warn("cell_1_2", CUES["cell_1_2"], {})  # inside lie organs and faces
+    assert may_warn("cell_0_2", CUES["cell_0_2"], {})
 
 
 @pytest.mark.parametrize("name", ["colour", "tones", "detail"])
 def test_with_masks_a_cue_of_the_whole_image_warns_if_the_background_tells_too(name: str) -> None:
     for kappa, warns in ((BACKGROUND_TELLS, True), (BACKGROUND_TELLS - 0.01, False)):
-        assert may_warn(name, CUES[name], {"background": told(kappa)}, one_class=False) == warns
-        assert may_warn("border_8", CUES["border_8"], {"background": told(kappa)}, one_class=False)
+        assert may_warn(name, CUES[name], {"background": told(kappa)}) == warns
+        assert may_warn("border_8", CUES["border_8"], {"background": told(kappa)})
 
 
 def test_the_model_is_asked_about_the_most_predictive() -> None:
@@ -105,13 +109,14 @@ def test_the_model_is_asked_about_the_most_predictive() -> None:
     assert worth_asking({"border_8": told(float("nan"))}, 3) == []
 
 
-def test_single_classes_are_asked_about_where_the_cue_does_not_tell_all() -> None:
+def test_single_classes_are_asked_about() -> None:
     given = {
         "border_8": told(0.2, (0.99, 0.1, 0.95)),
-        "colour": told(0.9, (0.99, 0.99, 0.99)),
+        "colour": told(0.9, (0.1, 0.2, 0.97)),
         "sharpness": told(0.2, (1.0, 0.0, 0.0)),  # a single class' spectrum is its object's shape
     }
-    assert worth_asking_alone(given, CUES, ["colour"], [0, 1, 2]) == [("border_8", 0), ("border_8", 2)]
-    assert worth_asking_alone(given, CUES, ["colour"], [1, 2, 7]) == [("border_8", 2)]
+    expected = [("border_8", 0), ("colour", 2), ("border_8", 2)]
+    assert worth_asking_alone(given, CUES, [0, 1, 2]) == expected
+    assert worth_asking_alone(given, CUES, [1, 2, 7]) == expected[1:]
     many = {name: told(0.1, (0.9, 0.9, 0.9)) for name in CUES}
-    assert len(worth_asking_alone(many, CUES, [], [0, 1, 2])) == MOST_SINGLE
+    assert len(worth_asking_alone(many, CUES, [0, 1, 2])) == MOST_SINGLE

@@ -99,7 +99,7 @@ PLANTED: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], Tensor], set[
     "tag": (tag, reads_tag, {"cell_0_0"}),
     "tint": (tint, reads_tint, {"colour_mean", "colour", "tones"}),
     "frame": (frame, reads_frame, {"border_8", "border_16"}),
-    "blur": (blur, reads_blur, {"sharpness", "detail", "amplitude"}),
+    "blur": (blur, reads_blur, {"sharpness", "detail"}),
     "spot": (spot, reads_spot, {"spot"}),
     "fringe": (fringe, reads_fringe, {"fringes"}),
 }
