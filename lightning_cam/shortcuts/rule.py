@@ -7,10 +7,11 @@ from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.reliance import Reliance
 
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
-# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One line must hold.
+# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class.
+# One line must hold.
 SEVERAL = ((0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
-# Nothing else in an image looks like a spot, and a blur is swapped without the object's shape: these cues of honest runs
-# stay further away.
+# Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs stay
+# further away from these.
 FURTHER = {"spot": ((0.50, 0.30, 0.15),), "sharpness": ((0.70, 0.20, 0.045),)}
 TWO = (0.90, 0.20)  # predictivity, points
 ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its cue draws others
@@ -46,8 +47,8 @@ def holds_of_one(f1: float, lost: float, drawn: float) -> bool:
 
 
 def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
-    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too, tells
-    the label.
+    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too,
+    tells the label.
     """
     background = told.get("background")
     if row.may_warn and background is not None and name in OF_THE_OBJECT:
@@ -56,15 +57,17 @@ def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
 
 
 def may_warn_of_one(name: str, row: Cue, told: Mapping[str, Predictivity], lost: float, drawn: float) -> bool:
-    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where its cue
-    decides nearly alone.
+    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where
+    its cue decides nearly alone.
     """
     decides = row.one_class == "warn" or min(lost, drawn) >= DECIDES
     return decides and may_warn(name, row, told)
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the most predictive first: at most eight, of them three cells."""
+    """The cues that the model is asked about, the most predictive first: at most eight, three cells of
+    them.
+    """
 
     def least(name: str) -> float:
         lines = (*SEVERAL, *FURTHER.get(name, ()))
@@ -79,8 +82,8 @@ def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
 def worth_asking_alone(
     told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
-    """Cues and single classes that the model is asked about, where no cue of all classes is found: at most five, of
-    each class one border and two cells.
+    """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
+    five, of each class one border and two cells.
     """
     found = [
         (float(one.f1[label]), name, label)
