@@ -82,7 +82,7 @@ def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> 
         raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
     kept = CueFeatures(CUES)
     kept.add(images, labels, masks, most=len(images))
-    return kept.told(labels, int(labels.max()) + 1)
+    return kept.told(kept.labels, int(labels.max()) + 1)
 
 
 @dataclass
