@@ -139,7 +139,7 @@ class CueFeatures:
         part = CueFeatures(self.cues, kept=sent)
         packed = (
             [mark for mark, *_ in sent],
-            part.labels if sent else None,
+            part.labels if sent else torch.empty(0),
             {name: part.of(name) for name in part.names},
         )
         whole = [
