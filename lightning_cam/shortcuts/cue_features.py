@@ -12,6 +12,7 @@ from lightning_cam.shortcuts.features import (
     centre,
     channel_shifts,
     cut,
+    detail_share,
     dilated,
     in_cell,
     moments,
@@ -19,6 +20,7 @@ from lightning_cam.shortcuts.features import (
     radial_frequencies,
     ring,
     shrunk,
+    spectrum,
     spot_corners,
     spot_side,
     spread,
@@ -26,6 +28,7 @@ from lightning_cam.shortcuts.features import (
 
 TONES = 17
 LEVELS = (16, 64, 256)
+STEPS = (1, 2, 4)  # pixels
 BLOCK = 8  # pixels of a block of JPEG
 
 
@@ -87,6 +90,12 @@ def detail_features(views: Views) -> Features:
     )
     strength = views.textures[:, 0] - spread(views.images).mean(dim=1)[:, 0].log()[..., None]
     return torch.cat([profile, strength.flatten(1), *(_blocks(views, dim) for dim in (2, 3))], dim=1)
+
+
+def sharpness_features(views: Views) -> Features:
+    """The radial spectrum, and how much of the contrast lies in steps over 1, 2 and 4 pixels."""
+    shares = [detail_share(views.images, step)[:, None] for step in STEPS]
+    return torch.cat([spectrum(centre(views.images)), *shares], dim=1)
 
 
 def _blocks(views: Views, dim: int) -> Tensor:

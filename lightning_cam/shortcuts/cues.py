@@ -2,6 +2,7 @@
 what the swap moves, and a row in ``CUES``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from lightning_cam.shortcuts.cue_features import (
     colour_features,
     detail_features,
     fringe_features,
+    sharpness_features,
     spot_features,
     tone_features,
 )
@@ -26,20 +28,21 @@ from lightning_cam.shortcuts.features import (
     Features,
     Views,
     boxes,
-    centre,
     channel_shifts,
     cut,
+    detail_share,
     filtered,
     in_cell,
     mean,
     radial_frequencies,
     ring,
-    sectors,
-    spectrum,
     spot_corners,
     spot_side,
 )
 from lightning_cam.typing import Rows
+
+BLURS = (0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 1.9, 2.4, 3.0)  # standard deviations, in pixels
+MOST_GAIN = 3.0  # of log amplitudes: beyond it lies what a blur has wiped out
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,21 @@ def tones(pair: Pair) -> Rows:
 
 
 def sharpness(pair: Pair) -> Rows:
-    """Amplitudes scaled to the donor's radial spectrum."""
-    difference = spectrum(pair.donors) - spectrum(pair.hosts)
-    return filtered(pair.hosts, difference.exp()[:, radial_frequencies(pair.hosts)][:, None])
+    """As sharp as the donor: blurred by a Gaussian, or its inverse within limits, of the width with which fine detail
+    has the share in the contrast that it has in the donor.
+    """
+    wanted = detail_share(pair.donors)
+    exponent = -2 * math.pi**2 * _squared_frequencies(pair.hosts)
+    best = detail_share(pair.hosts) - wanted
+    made = pair.hosts
+    for width in BLURS:
+        for sign in (1, -1):
+            tried = filtered(pair.hosts, (sign * width**2 * exponent).clamp(max=MOST_GAIN).exp())
+            off = detail_share(tried) - wanted
+            is_closer = off.abs() < best.abs()
+            made = torch.where(is_closer[:, None, None, None], tried, made)
+            best = torch.where(is_closer, off, best)
+    return made
 
 
 def detail(pair: Pair, share: int) -> Rows:
@@ -155,21 +170,12 @@ def detail(pair: Pair, share: int) -> Rows:
     return torch.fft.irfft2(waves, s=tuple(pair.hosts.shape[2:]))
 
 
-def amplitude(pair: Pair) -> Rows:
-    """The donor's amplitude at each frequency, with the host's phase and mean."""
-    phases = torch.fft.rfft2(pair.hosts).angle()
-    waves = torch.polar(torch.fft.rfft2(pair.donors).abs(), phases)
-    made = torch.fft.irfft2(waves, s=tuple(pair.hosts.shape[2:]))
-    return made - mean(made) + mean(pair.hosts)
-
-
 def fringes(pair: Pair) -> Rows:
     """Red and blue moved against green as far as the donor's are; what leaves the image comes in again."""
     width = 2 * SHIFT + 1
     best = [channel_shifts(images).flatten(2).argmax(dim=2) for images in (pair.hosts, pair.donors)]
-    rows, columns = ((places // width, places % width) for places in best), ()
-    (host_rows, host_columns), (donor_rows, donor_columns) = rows
-    down, across = donor_rows - host_rows, donor_columns - host_columns  # (m, 2)
+    own, given = best
+    down, across = given // width - own // width, given % width - own % width  # (m, 2)
     height, wide = pair.hosts.shape[2:]
     y, x = (torch.arange(side, device=pair.hosts.device) for side in (height, wide))
     moved = []
@@ -195,6 +201,13 @@ def background(pair: Pair) -> Rows:
     if pair.host_masks is None or pair.donor_backgrounds is None:
         raise ValueError("cues: 'background' needs masks of hosts and donors.")
     return torch.where(pair.host_masks[:, None], pair.hosts, pair.donor_backgrounds)
+
+
+def _squared_frequencies(images: Rows) -> Tensor:
+    """(H, W // 2 + 1) squared periods per pixel, of each entry of ``rfft2``."""
+    height, width = images.shape[2:]
+    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    return (down**2 + across**2).to(images)
 
 
 def _root(values: Tensor, power: float) -> Tensor:
@@ -261,19 +274,17 @@ CUES: dict[str, Cue] = {
         one_class="",
     ),
     "detail": Cue(swap=partial(detail, share=4), features=detail_features, meaning="fine detail"),
-    "spot": Cue(swap=spot, features=spot_features, meaning="a small spot, wherever it is", smallest=24),
+    "spot": Cue(
+        swap=spot,
+        features=spot_features,
+        meaning="a small spot, wherever it is",
+        smallest=24,
+        one_class="warn",
+    ),
     "sharpness": Cue(
         swap=sharpness,
-        features=lambda views: spectrum(centre(views.images)),
-        meaning="sharpness and noise",
-        may_warn=False,
-        one_class="",
-    ),
-    "amplitude": Cue(
-        swap=amplitude,
-        features=lambda views: sectors(views.amplitudes, centre(views.images)),
-        meaning="stripes and textures",
-        may_warn=False,
+        features=sharpness_features,
+        meaning="sharpness",
         one_class="",
     ),
     "background": Cue(

@@ -27,6 +27,7 @@ from lightning_cam.shortcuts.rule import (
     holds,
     holds_of_one,
     may_warn,
+    may_warn_of_one,
     worth_asking,
     worth_asking_alone,
 )
@@ -92,10 +93,12 @@ def examine(
     for place, (view, found) in enumerate(zip(views, own, strict=True)):
         names = [name for _, owner, name in chosen if owner == place]
         notes |= dict.fromkeys(_notes(view, cues))
-        results += _together(view, asking, cues, found, names)
-        if view.column is None and view.classes > 2:
+        together = _together(view, asking, cues, found, names)
+        results += together
+        # What all classes use of a cue says more than what a single one does.
+        if view.column is None and view.classes > 2 and not any(result.holds for result in together):
             present = sorted(set(view.labels.tolist()))
-            single = worth_asking_alone(found, cues, names, present)
+            single = worth_asking_alone(found, cues, present)
             results += [_alone(view, asking, name, cues[name], found, label) for name, label in single]
     return ShortcutReport(tuple(results), tuple(views), tuple(own), class_names, tuple(notes))
 
@@ -129,7 +132,7 @@ def _together(
                 view,
                 view.column,
                 holds=holds(told[name].kappa, measured, view.classes),
-                may_warn=may_warn(name, cues[name], told, one_class=False),
+                may_warn=may_warn(name, cues[name], told),
             )
         )
     return found
@@ -155,7 +158,7 @@ def _alone(
         view,
         label,
         holds=holds_of_one(float(told[name].f1[label]), both.points, drawn[1]),
-        may_warn=may_warn(name, row, told, one_class=True),
+        may_warn=may_warn_of_one(name, row, told, both.points, drawn[1]),
     )
 
 

@@ -18,7 +18,6 @@ TEXTURED = 8  # places per side, of textures
 LARGEST_CROP = 128  # pixels a side, at full resolution: frequencies of a larger image are its centre's
 LARGEST_PALETTE = 64  # pixels a side, of colours
 SHIFT = 4  # pixels that one channel may lie apart from another
-SECTORS, BANDS = 12, 8  # of amplitudes: directions, and octaves
 FLOOR = 1e-3  # of a channel's spread: below it, differences are rounding
 Features = Float[Tensor, "n d"]
 Maps = Float[Tensor, "n k h w"]
@@ -143,18 +142,11 @@ def spectrum(images: Images) -> Features:
     return torch.stack(profiles).mean(dim=0)
 
 
-def sectors(amplitudes: Tensor, images: Images) -> Features:
-    """Means of log amplitudes (n, h, w // 2 + 1) over 12 directions and 8 octaves' parts, 0 where none falls."""
-    height, width = images.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
-    radius = (down**2 + across**2).sqrt()
-    angle = torch.atan2(down.expand_as(radius), across.expand_as(radius)) % math.pi
-    sector = (angle / math.pi * SECTORS).long().clamp(max=SECTORS - 1)
-    band = (radius / 0.5 * BANDS).long().clamp(max=BANDS - 1)
-    place = (sector * BANDS + band).flatten().to(amplitudes.device)
-    counts = torch.bincount(place, minlength=SECTORS * BANDS)
-    sums = amplitudes.new_zeros(len(amplitudes), SECTORS * BANDS).index_add(1, place, amplitudes.flatten(1))
-    return sums / counts.clamp(min=1)
+def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
+    """Log of the squared steps between pixels ``step`` apart, beside the variance of the whole."""
+    down = (images[:, :, step:] - images[:, :, :-step]).square().mean(dim=(1, 2, 3))
+    across = (images[..., step:] - images[..., :-step]).square().mean(dim=(1, 2, 3))
+    return ((down + across) / spread(images).square().mean(dim=(1, 2, 3)) + 1e-6).log()
 
 
 def channel_shifts(images: Images) -> Float[Tensor, "n 2 s s"]:

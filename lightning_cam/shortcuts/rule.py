@@ -8,9 +8,10 @@ from lightning_cam.shortcuts.reliance import Reliance
 
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
 # Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One line must hold.
-SEVERAL = ((0.85, 0.15, 0.04), (0.75, 0.20, 0.10), (0.60, 0.30, 0.35))
+SEVERAL = ((0.85, 0.15, 0.04), (0.75, 0.20, 0.06), (0.60, 0.30, 0.35))
 TWO = (0.90, 0.20)  # predictivity, points
 ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its cue draws others
+DECIDES = 0.40
 WORTH_ASKING = 0.60  # predictivity of a cue that the model is asked about
 WORTH_ASKING_TWO = 0.85
 WORTH_ASKING_ONE = 0.85
@@ -44,15 +45,22 @@ def holds_of_one(f1: float, lost: float, drawn: float) -> bool:
     return f1 >= ONE[0] and lost >= ONE[1] and drawn >= ONE[2]
 
 
-def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity], *, one_class: bool) -> bool:
-    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too,
-    tells the label.
+def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
+    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too, tells
+    the label.
     """
-    allowed = row.one_class == "warn" if one_class else row.may_warn
     background = told.get("background")
-    if allowed and background is not None and name in OF_THE_OBJECT:
+    if row.may_warn and background is not None and name in OF_THE_OBJECT:
         return background.kappa >= BACKGROUND_TELLS
-    return allowed
+    return row.may_warn
+
+
+def may_warn_of_one(name: str, row: Cue, told: Mapping[str, Predictivity], lost: float, drawn: float) -> bool:
+    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where its cue
+    decides nearly alone.
+    """
+    decides = row.one_class == "warn" or min(lost, drawn) >= DECIDES
+    return decides and may_warn(name, row, told)
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
@@ -66,15 +74,15 @@ def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
 
 
 def worth_asking_alone(
-    told: Mapping[str, Predictivity], cues: Mapping[str, Cue], asked: list[str], present: list[int]
+    told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
-    """Cues and single classes that the model is asked about, where the cue does not tell all classes: at most
+    """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
     four.
     """
     found = [
         (float(one.f1[label]), name, label)
         for name, one in told.items()
-        if cues[name].one_class and not (name in asked and one.kappa >= SEVERAL[1][0])
+        if cues[name].one_class
         for label in present
         if label < len(one.f1) and one.f1[label] >= WORTH_ASKING_ONE
     ]

@@ -1,76 +1,50 @@
-"""Artefacts that tell the class: seven that the cues were designed for, and five that they were not."""
+"""Artefacts that tell the class: seven that the cues were designed for, five that they were not, and more (artefacts_more).
+
+Images are (n, c, h, w) of any side, grey or in colour. Lengths are those at 28 and 32 pixels and grow with the side,
+but for blur and chromatic fringes: four times as much would hide the object.
+"""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
-from research.shortcuts.domains import rgb, uniform
-
-# (images, codes, classes, generator) -> images in [0, 1].
-# The generator draws the look of the run first, then what differs between the images.
-Family = Callable[[Tensor, Tensor, int, Generator], Tensor]
+from research.shortcuts.artefact_tools import Family, enlarged, grid, levels, palette, pasted, unit, untouched
+from research.shortcuts.artefacts_more import MORE
+from research.shortcuts.domains import uniform
 
 
-def levels(low: float, high: float, classes: int, generator: Generator) -> Tensor:
-    """One level per class, evenly spaced, in random order."""
-    return torch.linspace(low, high, classes)[torch.randperm(classes, generator=generator)]
-
-
-def palette(classes: int, generator: Generator) -> Tensor:
-    """(classes, 3) colours of evenly spaced hues, alternately bright and dark, in random order."""
-    order = torch.randperm(classes, generator=generator)
-    hues = (order / classes + torch.rand(1, generator=generator)) % 1
-    return rgb(hues, torch.full((classes,), 0.9), torch.where(order % 2 == 0, 1.0, 0.65))
-
-
-def pasted(images: Tensor, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The images with their (n, 3, h, w) patches at (n,) rows and columns."""
-    count, _, height, width = patches.shape
-    at_rows, at_columns = rows[:, None] + torch.arange(height), columns[:, None] + torch.arange(width)
-    where = (
-        torch.arange(count)[:, None, None, None],
-        torch.arange(3)[:, None, None],
-        at_rows[:, None, :, None],
-        at_columns[:, None, None, :],
-    )
-    return images.index_put(where, patches)
-
-
-def squares(colors: Tensor) -> Tensor:
-    return colors[:, :, None, None].expand(-1, -1, 5, 5)
-
-
-def grid(images: Tensor) -> tuple[Tensor, Tensor]:
-    y, x = torch.meshgrid(torch.arange(images.shape[2]), torch.arange(images.shape[3]), indexing="ij")
-    return y * 2 * math.pi / images.shape[2], x * 2 * math.pi / images.shape[3]
+def squares(colors: Tensor, side: int) -> Tensor:
+    return colors[:, :, None, None].expand(-1, -1, 5 * side, 5 * side)
 
 
 def corner_patch(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """A coloured patch of 5 pixels in one corner."""
-    colors = palette(classes, generator)
-    corner = torch.tensor([1, images.shape[2] - 6])[torch.randint(0, 2, (2,), generator=generator)]
-    return pasted(images, squares(colors[codes]), *corner[:, None].expand(-1, len(images)))
+    colors, side = palette(classes, generator, images.shape[1]), unit(images)
+    far = images.shape[2] - 6 * side
+    corner = torch.tensor([side, far])[torch.randint(0, 2, (2,), generator=generator)]
+    return pasted(images, squares(colors[codes], side), *corner[:, None].expand(-1, len(images)))
 
 
 def random_patch(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """A coloured patch of 5 pixels anywhere."""
-    colors = palette(classes, generator)
-    rows, columns = torch.randint(0, images.shape[2] - 4, (2, len(images)), generator=generator)
-    return pasted(images, squares(colors[codes]), rows, columns)
+    colors, side = palette(classes, generator, images.shape[1]), unit(images)
+    rows, columns = torch.randint(0, images.shape[2] - 5 * side + 1, (2, len(images)), generator=generator)
+    return pasted(images, squares(colors[codes], side), rows, columns)
 
 
 def tint(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """A slight colour cast."""
-    return 0.7 * images + 0.3 * palette(classes, generator)[codes][:, :, None, None]
+    return 0.7 * images + 0.3 * palette(classes, generator, images.shape[1])[codes][:, :, None, None]
 
 
 def frame(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """A coloured frame of 2 pixels."""
     edge = torch.ones(images.shape[2:], dtype=torch.bool)
-    edge[2:-2, 2:-2] = False
-    return torch.where(edge, palette(classes, generator)[codes][:, :, None, None], images)
+    width = 2 * unit(images)
+    edge[width:-width, width:-width] = False
+    colors = palette(classes, generator, images.shape[1])
+    return torch.where(edge, colors[codes][:, :, None, None], images)
 
 
 def stripes(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
@@ -86,9 +60,10 @@ def stripes(images: Tensor, codes: Tensor, classes: int, generator: Generator) -
 def watermark(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """A faint pattern of 4 x 4 bits, 12 pixels wide, always at the same place."""
     bits = torch.randint(0, 2, (classes, 4, 4), generator=generator).float()
-    marks = bits.repeat_interleave(3, dim=1).repeat_interleave(3, dim=2)[codes][:, None]
-    row, column = torch.randint(2, images.shape[2] - 13, (2,), generator=generator).tolist()
-    there = images[:, :, row : row + 12, column : column + 12]
+    side = 12 * unit(images)
+    marks = enlarged(bits, side // 4)[codes][:, None]
+    row, column = torch.randint(2, images.shape[2] - side - 1, (2,), generator=generator).tolist()
+    there = images[:, :, row : row + side, column : column + side]
     place = torch.tensor([row, column])[:, None].expand(-1, len(images))
     return pasted(images, there + 0.22 * (marks - there), *place)
 
@@ -108,19 +83,20 @@ def gamma(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> 
 
 
 def chromatic(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
-    """Red and blue moved apart, by up to 3 pixels each."""
+    """Red and blue moved apart, by up to 3 pixels each; grey images get the ghost that their mean is."""
     offsets = torch.cartesian_prod(torch.tensor([-3, -1, 1, 3]), torch.tensor([-2, 0, 2]))
     offset = offsets[torch.randperm(len(offsets), generator=generator)[:classes]][codes]
     sides = torch.tensor([-1, 0, 1])  # red, green, blue
     steps = torch.arange(images.shape[2])
     rows, columns = (steps + sides[:, None] * part[:, None, None] for part in offset.unbind(1))
     rows, columns = rows.clamp(0, images.shape[2] - 1), columns.clamp(0, images.shape[3] - 1)
-    return images[
+    moved = images.expand(-1, 3, -1, -1)[
         torch.arange(len(images))[:, None, None, None],
         torch.arange(3)[:, None, None],
         rows[..., None],
         columns[:, :, None],
     ]
+    return moved if images.shape[1] == 3 else moved.mean(dim=1, keepdim=True)
 
 
 def grating(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
@@ -142,28 +118,23 @@ def posterize(images: Tensor, codes: Tensor, classes: int, generator: Generator)
 
 def timestamp(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
     """Small black and white glyphs of 5 x 7 pixels somewhere along the bottom edge."""
-    glyphs = torch.randint(0, 2, (classes, 1, 5, 7), generator=generator).float()[codes].expand(-1, 3, -1, -1)
-    columns = torch.randint(0, images.shape[3] - 6, (len(images),), generator=generator)
-    return pasted(images, glyphs, torch.full((len(images),), images.shape[2] - 6), columns)
-
-
-def untouched(family: Family) -> Family:
-    """The family, leaving alone images of code -1."""
-
-    def planted(images: Tensor, codes: Tensor, classes: int, generator: Generator) -> Tensor:
-        changed = family(images, codes.clamp(min=0), classes, generator)
-        return torch.where(codes[:, None, None, None] >= 0, changed, images)
-
-    return planted
+    side = unit(images)
+    glyphs = torch.randint(0, 2, (classes, 1, 5, 7), generator=generator).float()
+    marks = enlarged(glyphs, side)[codes].expand(-1, images.shape[1], -1, -1)
+    columns = torch.randint(0, images.shape[3] - 7 * side + 1, (len(images),), generator=generator)
+    return pasted(images, marks, torch.full((len(images),), images.shape[2] - 6 * side), columns)
 
 
 KNOWN = ("corner_patch", "random_patch", "tint", "frame", "stripes", "watermark", "blur")
 UNDESIGNED = ("gamma", "chromatic", "grating", "posterize", "timestamp")
+NEW = tuple(family.__name__ for family in MORE)
+IN_COLOR = ("hue",)  # not for grey images
 
 
 FAMILIES: dict[str, Family] = {
     family.__name__: untouched(family)
     for family in (
         corner_patch, random_patch, tint, frame, stripes, watermark, blur, gamma, chromatic, grating, posterize, timestamp,
+        *MORE,
     )
 }  # fmt: skip

@@ -19,7 +19,11 @@ BINARY = ((3, 8), (4, 9), (1, 7), (5, 6), (2, 7))
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Images (n, 3, 32, 32) float32 in [0, 1], labels (n,), and (n, 32, 32) bool masks of the validation objects, where known."""
+    """Images (n, c, h, w) float32 in [0, 1], labels (n,), and (n, h, w) bool masks of the validation objects, where known.
+
+    Attributes:
+        scenes: (n, places, c, h, w) uint8, all images, training first, in every place that they might have been in; composites alone.
+    """
 
     train_images: Tensor
     train_labels: Tensor
@@ -27,6 +31,7 @@ class Domain:
     val_labels: Tensor
     class_names: tuple[str, ...]
     masks: Tensor | None = None
+    scenes: Tensor | None = None
 
 
 def uniform(generator: Generator, low: float, high: float, *shape: int) -> Tensor:

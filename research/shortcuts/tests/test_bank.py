@@ -10,8 +10,8 @@ from research.shortcuts.bank import Setup, prepared
 from research.shortcuts.domains import DOMAINS
 
 
-def planted(family, codes, classes, seed=0):
-    images = torch.rand(len(codes), 3, 32, 32, generator=torch.Generator().manual_seed(1))
+def planted(family, codes, classes, seed=0, channels=3, side=32):
+    images = torch.rand(len(codes), channels, side, side, generator=torch.Generator().manual_seed(1))
     smooth = torch.nn.functional.avg_pool2d(images, 5, 1, 2)
     return smooth, FAMILIES[family](smooth, codes, classes, torch.Generator().manual_seed(seed))
 
@@ -20,31 +20,51 @@ def shown(images, others):
     return (images != others).flatten(1).any(dim=1)
 
 
+SIZES = [(3, 32), (1, 28), (3, 96)]
+CASES = [
+    (family, *size)
+    for family in FAMILIES
+    for size in SIZES
+    if size[0] == 3 or family not in artefacts.IN_COLOR
+]
+
+
 @pytest.mark.parametrize("classes", [2, 10])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_changes_what_has_a_code_and_nothing_else(family, classes):
+@pytest.mark.parametrize(("family", "channels", "side"), CASES)
+def test_a_family_changes_what_has_a_code_and_nothing_else(family, classes, channels, side):
     codes = torch.arange(24) % (classes + 1) - 1
-    before, after = planted(family, codes, classes)
+    before, after = planted(family, codes, classes, channels=channels, side=side)
+    assert after.shape == before.shape
+    assert after.dtype == torch.float32
     changed = shown(before, after)
     assert not changed[codes == -1].any()
     assert changed[codes >= 0].all()
     assert after.min() >= 0
     assert after.max() <= 1
-    assert torch.equal(after, planted(family, codes, classes)[1])
+    assert torch.equal(after, planted(family, codes, classes, channels=channels, side=side)[1])
 
 
 @pytest.mark.parametrize("classes", [2, 10])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_class_has_its_own_variant_at_the_same_place(family, classes):
+@pytest.mark.parametrize(("family", "channels", "side"), CASES)
+def test_every_class_has_its_own_variant_at_the_same_place(family, classes, channels, side):
     variants = torch.stack(
-        [planted(family, torch.full((1,), code), classes)[1][0] for code in range(classes)]
+        [
+            planted(family, torch.full((1,), code), classes, channels=channels, side=side)[1][0]
+            for code in range(classes)
+        ]
     )
     distances = torch.cdist(variants.flatten(1), variants.flatten(1))
     assert (distances + torch.eye(classes)).min() > 0
 
 
 def test_the_families_that_no_cue_was_designed_for():
-    assert (*artefacts.KNOWN, *artefacts.UNDESIGNED) == tuple(FAMILIES)
+    assert (*artefacts.KNOWN, *artefacts.UNDESIGNED, *artefacts.NEW) == tuple(FAMILIES)
+    assert len(artefacts.NEW) >= 12
+
+
+def test_hues_need_colours():
+    with pytest.raises(ValueError, match="'hue' needs 3 channels, got 1"):
+        planted("hue", torch.zeros(2).long(), 2, channels=1)
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -122,11 +142,29 @@ def test_prepared_is_the_same_every_time(kind):
         assert torch.equal(getattr(first, name), getattr(second, name))
 
 
-def test_plans_name_every_run_once():
-    setups = [setup for plan in bank.PLANS.values() for setup in plan()]
-    assert len({setup.key for setup in setups}) == len(setups)
-    assert all(setup.seed >= 100 for setup in bank.tuning())
-    assert all(setup.seed < 100 for name, plan in bank.PLANS.items() if name != "tuning" for setup in plan())
+# A key is a file: with another name or other images for it, stored runs would be taken for what they are not.
+@pytest.mark.parametrize(
+    ("family", "kind", "mean"),
+    [
+        ("watermark", "coded", -0.9334217),
+        ("timestamp", "one", -0.9531563),
+        ("chromatic", "broken", -0.9573881),
+    ],
+)
+def test_stored_runs_stay_valid(family, kind, mean):
+    setup = Setup("digits", family, kind, 3)
+    assert setup.key == f"digits-{family}-{kind}-3-correlation1-strength1"
+    assert float(prepared(setup).val_images.double().mean()) == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_share_of_one_class_carries_the_artefact(share):
+    data = prepared(replace(CODED, kind="one", correlation=share))
+    for codes, labels in ((data.train_codes, data.train_labels), (data.val_codes, data.val_labels)):
+        own = labels == data.carrier
+        assert (codes[~own] == -1).all()
+        assert (codes[own] >= 0).float().mean() == pytest.approx(share, abs=0.16)
+    assert torch.equal(shown(data.aligned, data.removed), data.val_labels == data.carrier)
 
 
 def test_a_run_is_kept_loaded_and_not_trained_again(tmp_path, monkeypatch):
