@@ -120,21 +120,35 @@ class CueFeatures:
         features = features_of(self.cues, images[rows], None if masks is None else masks[rows])
         own = labels[rows].cpu()
         for place, i in enumerate(chosen):
-            numbers = {name: values[place] for name, values in features.items()}
+            # Copies: a row of a tensor keeps all of it alive, and is sent to other processes with all of it.
+            numbers = {name: values[place].clone() for name, values in features.items()}
             if all(bool(values.isfinite().all()) for values in numbers.values()):
-                self.kept.append((marks[i], own[place], numbers))
+                self.kept.append((marks[i], own[place].clone(), numbers))
         self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
 
     def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
         """The sample over all ranks; a collective."""
         if ranks.count == 1:
             return self
-        parts = ranks.of_all((self.shape, self.skipped, self.passed, self.kept))
-        shape = next((own for own, *_ in parts if own is not None), None)
-        fitting = [one for own, _, _, kept in parts if own == shape for one in kept]
-        unfit = sum(skipped if own == shape else passed for own, skipped, passed, _ in parts)
-        whole = sorted(fitting, key=lambda one: one[0])[:most]
-        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in parts), whole)
+        facts = ranks.of_all((self.shape, self.skipped, self.passed, [mark for mark, *_ in self.kept]))
+        shape = next((own for own, *_ in facts if own is not None), None)
+        unfit = sum(skipped + (0 if own == shape else passed) for own, skipped, passed, _ in facts)
+        marks = sorted(mark for own, _, _, marks in facts if own == shape for mark in marks)[:most]
+        # Each sends what the whole sample takes of it, as one tensor a cue.
+        sent = [one for one in self.kept if self.shape == shape and one[0] <= marks[-1]]
+        part = CueFeatures(self.cues, kept=sent)
+        packed = (
+            [mark for mark, *_ in sent],
+            part.labels if sent else torch.empty(0),
+            {name: part.of(name) for name in part.names},
+        )
+        whole = [
+            (mark, labels[i], {name: values[i] for name, values in numbers.items()})
+            for own, labels, numbers in ranks.of_all(packed)
+            for i, mark in enumerate(own)
+        ]
+        whole = sorted(whole, key=lambda one: one[0])[:most]
+        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in facts), whole)
 
     @property
     def labels(self) -> Tensor:
@@ -147,8 +161,9 @@ class CueFeatures:
 
     @property
     def names(self) -> list[str]:
-        """The cues that these images have."""
-        return list(self.kept[0][2]) if self.kept else []
+        """The cues that all these images have: some may lack masks."""
+        known = [numbers.keys() for _, _, numbers in self.kept]
+        return [name for name in known[0] if all(name in own for own in known)] if known else []
 
     def told(self, labels: Labels, classes: int) -> dict[str, Predictivity]:
         """How well each cue tells labels (n,) of the kept images; those below 0 are left out."""
