@@ -128,7 +128,9 @@ def _subject(finding: Finding) -> str:
 
 
 def _since(finding: Finding) -> str:
-    looks = f"{finding.looks} look{'s in a row' if finding.looks > 1 else ''}"
+    if finding.looks == 1:
+        return "1 look" if finding.since is None else f"1 look, epoch {finding.since}"
+    looks = f"{finding.looks} looks in a row"
     return looks if finding.since is None else f"{looks}, since epoch {finding.since}"
 
 

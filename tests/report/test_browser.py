@@ -302,6 +302,20 @@ def test_it_says_what_was_found_and_what_changed(
         assert card.find_element(By.CSS_SELECTOR, "svg.sign").get_attribute("aria-label") == verdict
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_table_of_findings_fits_or_scrolls_by_itself(
+    width: int, browser: WebDriver, tmp_path: Path
+) -> None:
+    found = finding(classes=tuple(f"a class with a long name, number {i}" for i in range(12)))
+    opened(browser, write_report(history(2, 3, (4, 4)), tmp_path / "page.html", findings=[found]), width)
+    script = (
+        "const t = document.querySelector('.found').parentElement; return [t.scrollWidth, t.clientWidth];"
+    )
+    inner, outer = browser.execute_script(script)
+    assert (inner > outer) == (width < 720)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_filters(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
     looks, images = given
     opened(browser, page)

@@ -54,7 +54,7 @@ def test_a_finding_is_a_row_of_words_and_figures() -> None:
         ({"label": 3, "predictivity": 0.93}, "tells the label", "F1 0.93"),
         ({"label": 3, "of": "edema"}, "cue", "the border, label edema"),
         ({"label": 3, "of": "edema"}, "tells the label", "0.97"),
-        ({"looks": 1, "level": "notice"}, "holds", "1 look, since epoch 1"),
+        ({"looks": 1, "level": "notice"}, "holds", "1 look, epoch 1"),
         ({"looks": 1, "since": None}, "holds", "1 look"),
         ({"level": "notice", "may_warn": False}, "level", "notice (appearance cue: notice only)"),
         ({"level": "expected"}, "level", "expected"),
