@@ -196,7 +196,7 @@ def _statistics(history: History, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def _importance(finding: Finding) -> tuple[int, tuple[str, float]]:
+def _importance(finding: Finding) -> tuple[int, tuple[int, float]]:
     return LEVELS.index(finding.level), finding.rank
 
 
