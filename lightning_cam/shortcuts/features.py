@@ -167,7 +167,7 @@ def spot_corners(images: Images) -> Tensor:
     side = spot_side(images)
     inner, inner_square = box_mean(images, side), box_mean(images**2, side)
     within = (inner_square - inner**2).clamp(min=0).sum(dim=1)
-    wide = box_mean(F.pad(images, (side,) * 4, mode="reflect"), 3 * side)
+    wide = F.avg_pool2d(F.pad(images, (side,) * 4, mode="reflect"), 3 * side, stride=1)
     outside = (9 * wide - inner) / 8
     response = ((inner - outside) ** 2).sum(dim=1) - within
     best = response.flatten(1).argmax(dim=1)
@@ -181,23 +181,7 @@ def spot_side(images: Images) -> int:
 
 def box_mean(images: Images, side: int) -> Images:
     """Means over every box of ``side`` pixels, by where it begins."""
-    return run_sum(run_sum(images, side, 2), side, 3) / side**2
-
-
-def run_sum(values: Tensor, length: int, dim: int) -> Tensor:
-    """Sums over every run of ``length`` neighbours, by doubling: pooling with a large box takes seconds an
-    image, and a cumulative sum is not deterministic on every device.
-    """
-    count = values.shape[dim] - length + 1
-    total, start, size, doubled = torch.zeros_like(values.narrow(dim, 0, count)), 0, 1, values
-    while size <= length:
-        if length & size:
-            total, start = total + doubled.narrow(dim, start, count), start + size
-        left = doubled.shape[dim] - size
-        if 2 * size <= length:
-            doubled = doubled.narrow(dim, 0, left) + doubled.narrow(dim, size, left)
-        size *= 2
-    return total
+    return F.avg_pool2d(images, side, stride=1)
 
 
 def boxes(corners: Tensor, side: int, size: tuple[int, int]) -> Tensor:
