@@ -166,7 +166,7 @@ def _asked(cue: str, predictivities: Mapping[str, float], reliances: Reliances) 
     others = [predictivities.get(name, -1.0) for _, by_cue in reliances for name in by_cue]
     # At most eight cues are asked about, of them three places.
     if told >= WORTH_ASKING and any(other >= told for other in others):
-        return "not tested: other cues tell the label better"
+        return "not tested: other cues tell the label at least as well"
     return "not tested: does not tell the label well enough"
 
 

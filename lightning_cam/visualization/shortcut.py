@@ -57,6 +57,7 @@ HEADS = (
     ("other image", "of another class"),
     ("other class", "image + cue of the other image"),
 )
+OF_ALL, OF_ONE_CLASS = "0 chance … 1 always", "F1 of this class: 1 always"  # what the map of places shows
 DISCLAIMER = "This shows what the model uses. Whether it should is your decision."
 
 
@@ -107,6 +108,7 @@ def draw_shortcut(
     classes: Sequence[ClassRow],
     header: tuple[str, str],
     normalization: Normalization | None,
+    scale: str = OF_ALL,
 ) -> DrawOne:
     """Draws each image with the cue of its own class and with that of another, and what the model answers;
     how well each place of the image tells the label; and what each class loses.
@@ -116,26 +118,28 @@ def draw_shortcut(
         others: The images of other classes that give the cue.
         with_own: The images with the cue from another image of their own class.
         with_other: The images with the cue of ``others``.
-        cells: Cohen's kappa of each cell of a grid, in [-1, 1]; None where cells were not measured.
+        cells: Of each cell of a grid how well it tells the class, in [-1, 1]; None where cells were not
+            measured.
         classes: At most ten are shown, those that are named first.
         header: Title and statement.
+        scale: What the numbers of ``cells`` mean.
     """
     shown, _ = displayable(torch.cat([images, with_own, others, with_other]), *(normalization or ((), ())))
     tiles = tile(flatten_to_pictures(shown, drawn_size(images, SIDE, SIDE))).cpu()
-    return partial(_sheet, tiles, swaps, cells, color_table("inferno"), classes, header)
+    return partial(
+        _sheet, tiles, swaps, partial(_cells, cells, color_table("inferno"), scale), classes, header
+    )
 
 
 def _sheet(
     tiles: Tiles,
     swaps: Sequence[Swap],
-    cells: Sequence[Sequence[float]] | None,
-    colors: ColorTable,
+    draw_cells: DrawOne,
     classes: Sequence[ClassRow],
     header: tuple[str, str],
 ) -> Image.Image:
     statement = wrap_text(header[1], WIDTH, MOST_LINES)
-    rows, table = _rows(tiles, swaps), _classes(classes)
-    map_of_cells = _cells(cells, colors)
+    rows, map_of_cells, table = _rows(tiles, swaps), draw_cells(), _classes(classes)
     top = MARGIN + (1 + len(statement)) * LINE + 18
     below = top + rows.height + 2 * GAP
     bottom = below + max(map_of_cells.height, table.height) + GAP
@@ -193,7 +197,7 @@ def _caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], name: str, right
     draw_words(draw, (x, y), ("", name, ""), ROOM - (x - place[0]), color)
 
 
-def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.Image:
+def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable, scale: str) -> Image.Image:
     """Where there is less than chance, 0 is shown: it tells as little."""
     side = CELL * (len(cells[0]) if cells else 4)
     panel, draw = _panel(side + BETWEEN, HEAD + 4 + (CELL * len(cells) + LINE if cells else LINE))
@@ -213,7 +217,7 @@ def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.
             ink = INK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else PAPER
             words = f"{shown:.2f}" if known else "–"
             draw.text((x + CELL // 2 - 1, y + CELL // 2 - 1), words, ink, font(), anchor="mm")
-    draw.text((0, panel.height - LINE + 1), "0 chance … 1 always", FAINT, font(11))
+    draw.text((0, panel.height - LINE + 1), scale, FAINT, font(11))
     return panel
 
 

@@ -75,7 +75,7 @@ def test_every_cue_says_what_was_asked_of_the_model() -> None:
         "border_8": "reliance 42 points at epoch 2",
         "tones": "reliance 0 points at epoch 2",
         "detail": "reliance 2 points at epoch 0, not tested since",
-        "cell_1_1": "not tested: other cues tell the label better",
+        "cell_1_1": "not tested: other cues tell the label at least as well",
         "spot": "not tested: does not tell the label well enough",
         "colour": "not tested: does not tell the label well enough",
     }

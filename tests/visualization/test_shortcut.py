@@ -25,6 +25,8 @@ from lightning_cam.visualization.shortcut import (
     LIGHT,
     MOST_LINES,
     NAME,
+    OF_ALL,
+    OF_ONE_CLASS,
     ROOM,
     SIDE,
     TABLE,
@@ -243,6 +245,20 @@ def test_the_cells_have_the_colour_of_their_value() -> None:
 def test_less_than_chance_is_shown_as_chance() -> None:
     np.testing.assert_array_equal(sheet(cells=[[-0.7]]), sheet(cells=[[0.0]]))
     assert (sheet(cells=[[0.1]]) != sheet(cells=[[0.0]])).any()
+
+
+def test_what_the_numbers_mean_stands_below_them() -> None:
+    images = torch.rand(1, 3, 32, 32)
+    given = images, images, images, images, [swap()], CELLS, [], HEADER, None
+    all_classes, one_class = (
+        np.asarray(draw_shortcut(*given, scale=scale)()) for scale in (OF_ALL, OF_ONE_CLASS)
+    )
+    changed = np.argwhere((all_classes != one_class).any(axis=2))
+    y = below(1) + HEAD + 4 + 4 * CELL
+    assert len(changed)
+    assert (changed[:, 0] >= y - 2).all()
+    assert (changed[:, 0] < y + LINE).all()
+    assert (changed[:, 1] < MARGIN + 4 * CELL).all(), "no wider than the map"
 
 
 def test_without_a_map_there_is_no_empty_grid() -> None:
