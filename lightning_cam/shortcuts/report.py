@@ -14,7 +14,7 @@ from lightning_cam.shortcuts.pairing import TestedProbe, swapped
 from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
 from lightning_cam.visualization.canvas import DrawOne, drawable
-from lightning_cam.visualization.shortcut import ClassRow, Swap, draw_shortcut
+from lightning_cam.visualization.shortcut import OF_ALL, OF_ONE_CLASS, ClassRow, Swap, draw_shortcut
 
 MOST_ROWS = 4  # of images in a picture
 NAMED = 0.5  # of the largest loss or pull: classes that a finding names
@@ -97,6 +97,19 @@ class ShortcutReport:
         if "cell_0_0" not in kappas:
             return None
         return [[kappas[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
+
+    def cells_of(self, result: Result) -> list[list[float]] | None:
+        """The 4 x 4 map of how well each place tells what a result is about: kappa, or the F1 of the only class
+        that was tested; None where cells were not measured.
+        """
+        told = next(told for view, told in zip(self.views, self.told, strict=True) if view is result.subjects)
+        if "cell_0_0" not in told:
+            return None
+        cells = [[told[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
+        if result.is_one_class and result.label is not None:
+            label = result.label
+            return [[float(cell.f1[label]) for cell in row] for row in cells]
+        return [[cell.kappa for cell in row] for row in cells]
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
@@ -181,10 +194,11 @@ class ShortcutReport:
             own,
             other,
             rows,
-            self.cells,
+            self.cells_of(result),
             classes,
             header,
             normalization,
+            scale=OF_ONE_CLASS if result.is_one_class else OF_ALL,
         )
 
     def _drawn(self, result: Result, key: int) -> str:
