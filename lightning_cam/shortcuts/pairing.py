@@ -11,7 +11,7 @@ from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import dilated
-from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, Rows, Scores
+from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, PerRow, Rows
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
 MOST_FILLS = 6  # other images that a hole in a background is filled from
@@ -185,7 +185,7 @@ def swapped(
 
 def answers(
     cue: Cue, probe: TestedProbe, hosts: Index, donors: Index, ask: Ask, max_batch: int
-) -> tuple[Labels, Scores]:
+) -> tuple[Index, PerRow]:
     """What the model answers (m,) to hosts with the donors' cue, and the probabilities of it, in [0, 1]."""
     count, ranks = len(hosts), probe.ranks
     if not count:
