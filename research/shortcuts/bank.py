@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -181,6 +182,26 @@ def fill(folder: Path, setups: list[Setup], workers: int, epochs: int | None = N
             )
 
 
+def overview(folder: Path, setups: list[Setup]) -> str:
+    """One line per domain, kind and correlation: runs that are there, accuracy, how many rely on the artefact at some epoch."""
+    lines: dict[tuple[str, str, float], list[tuple[float, float, float]]] = {}
+    for setup in setups:
+        if not path(folder, setup).exists():
+            continue
+        run = torch.load(path(folder, setup), weights_only=True, mmap=True)
+        last, most = run["accuracies"][-1], max(map(reliance, run["accuracies"]))
+        row = (last["val_images"], most, run["seconds"])
+        lines.setdefault((setup.domain, setup.kind, setup.correlation), []).append(row)
+    texts = []
+    for (domain, kind, correlation), rows in lines.items():
+        right, reliances, times = map(list, zip(*rows, strict=True))
+        texts.append(
+            f"  {domain:22s} {kind:7s} {correlation:<4g} {len(rows):3d} runs  accuracy {median(right):.2f}  "
+            f"{sum(value > RELIES for value in reliances):3d} rely, reliance {median(reliances):5.2f}  {median(times):4.1f} s"
+        )
+    return "\n".join(texts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -188,12 +209,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--status", action="store_true", help="only say what is there")
+    parser.add_argument(
+        "--status", action="store_true", help="only say what is there, and how much it relies"
+    )
     arguments = parser.parse_args()
     for name in PLANS if arguments.plan == "all" else [arguments.plan]:
         setups = PLANS[name]()
         if not arguments.status:
             fill(arguments.folder, setups, arguments.workers)
+        elif text := overview(arguments.folder, setups):
+            print(text)
         print(
             f"{name}: {len(setups) - len(missing(arguments.folder, setups))} of {len(setups)} runs are there",
             flush=True,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from research.shortcuts.artefacts import KNOWN, NEW, UNDESIGNED
+from research.shortcuts.artefacts import IN_COLOR, KNOWN, NEW, UNDESIGNED
 from research.shortcuts.domains import HONEST
 from research.shortcuts.fashion import GROUPS
 from research.shortcuts.setups import Setup
@@ -16,8 +16,9 @@ GREY = (
     "brightness",
     "contrast",
 )  # what Fashion-MNIST was tuned on
+# Not "vignette": on garments, which are in the middle, the one network that was tried relied on it by 0.12 only.
 GREY_NEW = (
-    "ticks", "specks", "noise", "jpeg", "hyperintensity", "obstruction", "motion_blur", "scan_lines", "vignette", "pixelate",
+    "ticks", "specks", "noise", "jpeg", "hyperintensity", "obstruction", "motion_blur", "scan_lines", "timestamp", "pixelate",
 )  # fmt: skip
 SUBSETS = tuple(f"fashion_{name}" for name in GROUPS)
 TASKS = ("composites_animals", "composites_plants")
@@ -108,7 +109,12 @@ def honest_tasks() -> list[Setup]:
 
 
 def new_families() -> list[Setup]:
-    return [*each("digits", NEW, "coded", range(200, 202)), *each("shapes", NEW, "coded", range(200, 201))]
+    """Without "hue": colours of digits and shapes are random, so turning them leaves nothing to be learned."""
+    families = tuple(family for family in NEW if family not in IN_COLOR)
+    return [
+        *each("digits", families, "coded", range(200, 202)),
+        *each("shapes", families, "coded", range(200, 201)),
+    ]
 
 
 def photographs() -> list[Setup]:
@@ -148,6 +154,7 @@ def composites() -> list[Setup]:
             *each(task, ("background",), "coded", range(100, 102)),
             *each(task, ("background",), "coded", range(102, 104), correlation=0.95),
             *each(task, looks, "coded", range(104, 106)),
+            *each(task, ("hue",), "coded", range(104, 106)),
             *each(task, ("brightness",), "coded", range(104, 106), strength=0.5),
             *each(task, ("logo", "hyperintensity"), "one", range(106, 108)),
             *each(task, ("background", *looks, "logo"), "broken", range(108, 109)),

@@ -180,5 +180,10 @@ def test_a_run_is_kept_loaded_and_not_trained_again(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [f"{setup.key}.pt"]
     other = replace(setup, seed=1)
     assert bank.missing(tmp_path, [setup, other]) == [other]
+    most = max(map(bank.reliance, run["accuracies"]))
+    (line,) = bank.overview(tmp_path, [setup, other]).splitlines()
+    assert line.split()[:3] == ["binary_digits", "coded", "1"]
+    assert f"1 runs  accuracy {row['val_images']:.2f}" in line
+    assert f"{int(most > 0.2)} rely, reliance {most:5.2f}" in line
     monkeypatch.setattr(bank, "keep", None)
     bank.fill(tmp_path, [setup], workers=1)  # nothing to do
