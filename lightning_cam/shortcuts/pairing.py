@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import dilated
-from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, PerRow, Rows
+from lightning_cam.typing import Images, Index, Labels, Masks, Outputs, PerRow, Rows
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
 MOST_FILLS = 6  # other images that a hole in a background is filled from
@@ -91,7 +92,7 @@ class TestedProbe:
         return torch.where(holes[:, None], self.precise.mean(dim=(2, 3), keepdim=True), made)
 
 
-def label_answers(scores: Tensor) -> Flags:
+def label_answers(scores: Tensor) -> Int[Tensor, "n *K"]:
     """Whether a label is answered to be there, 1 or 0, by the sign of its logit; -1 where that is NaN."""
     return torch.where(scores.isnan(), -1, (scores > 0).long())
 

@@ -276,7 +276,7 @@ def test_an_index_that_validation_never_reaches_is_said_and_training_goes_on(tmp
 @pytest.mark.parametrize(
     ("shortcuts", "expected"),
     # The sanity check's first batch tells the batch size; features of cues take the first validation, too.
-    [(None, 1), (ShortcutTests(cues=["border_8"]), 1), (True, 4)],
+    [(None, 1), (ShortcutTests(cues=["border_8"]), 4), (True, 4)],
 )
 def test_batches_are_read_only_while_something_is_wanted_of_them(
     shortcuts: Any, expected: int, tmp_path: Path
