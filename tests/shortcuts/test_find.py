@@ -65,8 +65,8 @@ def test_one_class_of_many() -> None:
     def scores(images: Tensor) -> Tensor:
         red = images[:, 0]
         places = [
-            red[:, row : row + 2, 8 * half : 8 * half + 8].mean(dim=(1, 2))
-            for row in (8, 10, 12, 14)
+            red[:, row : row + 2, 4 + 4 * half : 8 + 4 * half].mean(dim=(1, 2))
+            for row in (5, 7, 9, 11)
             for half in (0, 1)
         ]
         return torch.stack([3 * red[:, :4, :4].mean(dim=(1, 2)), *places], dim=1)
@@ -75,8 +75,8 @@ def test_one_class_of_many() -> None:
     images = 0.1 * torch.randn(450, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for image, label in zip(images, labels.tolist(), strict=True):
         if label:
-            row, half = 8 + 2 * ((label - 1) // 2), (label - 1) % 2
-            image[0, row : row + 2, 8 * half : 8 * half + 8] += 2
+            row, half = 5 + 2 * ((label - 1) // 2), (label - 1) % 2
+            image[0, row : row + 2, 4 + 4 * half : 8 + 4 * half] += 2
         else:
             image[0, :4, :4] += 2
     report = find_shortcuts(Reads(scores), Probe(images[:72], labels[:72]), data=loader(images, labels))
