@@ -33,10 +33,10 @@ from lightning_cam.shortcuts.rule import (
 )
 from lightning_cam.typing import Truth
 
-FIRST, FURTHER = range(1), range(1, 4)  # turns of donors: of every cue, and of those that show something
+FIRST, FURTHER = range(1), range(1, 3)  # turns of donors: of every cue, and of those that show something
 CLOSER = 3  # cues that are looked at more closely
 WORTH_A_CLOSER_LOOK = 0.08  # points of accuracy
-DRAWN_PAIRS, LOST_TURNS = 48, range(4)
+DRAWN_PAIRS, LOST_TURNS = 48, range(3)
 FEWEST_HOSTS = 8
 NUMBERS = (
     "'regression' has no shortcut tests, as these count answers of one class or another; ask whether the "
@@ -132,7 +132,7 @@ def _together(
                 by_class(swaps[name], view.labels),
                 view,
                 view.column,
-                holds=holds(told[name].kappa, measured, view.classes),
+                holds=holds(name, told[name].kappa, measured, view.classes),
                 may_warn=may_warn(name, cues[name], told),
             )
         )

@@ -15,8 +15,10 @@ from lightning_cam.attribution.task_decision import are_flags
 from lightning_cam.checks import plain_labels
 from lightning_cam.data.probe import Probe
 from lightning_cam.selectors import Selector
+from lightning_cam.shortcuts.cue_images import Conflicts, conflicts
 from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.examine import NUMBERS, Asking, check_subjects, choose_cues, examine, label_views
+from lightning_cam.shortcuts.findings import FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
 from lightning_cam.shortcuts.predictivity import CueFeatures, label_flags, told_of
@@ -104,7 +106,31 @@ def find_shortcuts(
             views = [replace(whole, predicted=outputs.argmax(dim=1))]
         asking = Asking(ask, max_batch or len(images))
         report = examine(views, asking, chosen, [told[view.column or 0] for view in views], probe.class_names)
-        return observe(report, asking)
+        report = observe(report, asking)
+        if data is None or not report.findings:
+            return report
+        parts = (_checked(batch, truth)[0].to(images) for batch in data)
+        answered = [ask(part, everyone[:1].expand(len(part))) for part in parts]
+        return report.with_conflicts(natural_conflicts(report, data, torch.cat(answered)))
+
+
+def natural_conflicts(
+    report: ShortcutReport, data: Iterable[Any], scores: Tensor
+) -> dict[FindingKey, Conflicts]:
+    """Of each finding, accuracy on the images that contradict its cue, and on the rest; no image is made.
+
+    Args:
+        data: Batches ``(images, labels)`` or ``(images, labels, masks)``.
+        scores: (n, C) what the model answers to their images.
+    """
+    found = {}
+    for finding in report.findings:
+        view = report.result_of(finding).subjects
+        said, _ = view.read(scores)
+        here = conflicts(finding.images(data, images=0, labels=1), said)
+        if here is not None:
+            found[finding.key] = here
+    return found
 
 
 def _features(

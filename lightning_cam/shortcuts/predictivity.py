@@ -131,20 +131,34 @@ class CueFeatures:
         are_numbers = [values.isfinite().all(dim=1) for values in features.values()]
         whole = torch.stack([torch.ones(len(chosen), dtype=torch.bool), *are_numbers]).all(dim=0)
         for place in whole.nonzero()[:, 0].tolist():
-            numbers = {name: values[place] for name, values in features.items()}
-            self.kept.append((marks[chosen[place]], own[place], numbers))
+            # Copies: a row of a tensor keeps all of it alive, and is sent to other processes with all of it.
+            numbers = {name: values[place].clone() for name, values in features.items()}
+            self.kept.append((marks[chosen[place]], own[place].clone(), numbers))
         self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
 
     def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
         """The sample over all ranks; a collective."""
         if ranks.count == 1:
             return self
-        parts = ranks.of_all((self.shape, self.skipped, self.passed, self.kept))
-        shape = next((own for own, *_ in parts if own is not None), None)
-        fitting = [one for own, _, _, kept in parts if own == shape for one in kept]
-        unfit = sum(skipped if own == shape else passed for own, skipped, passed, _ in parts)
-        whole = sorted(fitting, key=lambda one: one[0])[:most]
-        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in parts), whole)
+        facts = ranks.of_all((self.shape, self.skipped, self.passed, [mark for mark, *_ in self.kept]))
+        shape = next((own for own, *_ in facts if own is not None), None)
+        unfit = sum(skipped + (0 if own == shape else passed) for own, skipped, passed, _ in facts)
+        marks = sorted(mark for own, _, _, marks in facts if own == shape for mark in marks)[:most]
+        # Each sends what the whole sample takes of it, as one tensor a cue.
+        sent = [one for one in self.kept if self.shape == shape and one[0] <= marks[-1]]
+        part = CueFeatures(self.cues, kept=sent)
+        packed = (
+            [mark for mark, *_ in sent],
+            part.labels if sent else torch.empty(0),
+            {name: part.of(name) for name in part.names},
+        )
+        whole = [
+            (mark, labels[i], {name: values[i] for name, values in numbers.items()})
+            for own, labels, numbers in ranks.of_all(packed)
+            for i, mark in enumerate(own)
+        ]
+        whole = sorted(whole, key=lambda one: one[0])[:most]
+        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in facts), whole)
 
     @property
     def labels(self) -> Tensor:
