@@ -129,11 +129,12 @@ class ShortcutWatch:
         masks = None if probe.masks is None else probe.masks.to(images.device)
         # Rank zero's, as ranks whose kernels round otherwise would share out other images.
         scores = ranks.from_zero(lambda: explanation.scores.cpu()).to(images.device)
-        whole = TestedProbe(images, labels, labels, masks, scores.shape[1], ranks)
+        answered = scores.argmax(dim=1)
+        whole = TestedProbe(images, answered, answered, masks, scores.shape[1], ranks)
         if TASKS[explanation.task].several:
             views = ranks.together(lambda: label_views(whole, labels, scores, told))
         else:
-            views = [replace(whole, predicted=scores.argmax(dim=1))]
+            views = [replace(whole, labels=labels)]
         tells = [told[view.column or 0] for view in views]
 
         def report_with(batch: int) -> ShortcutReport:

@@ -17,6 +17,7 @@ from lightning_cam.typing import Flags, Images, Labels, Masks
 MOST_IMAGES = 1000
 MOST_LABELS = 8  # of several per image, that are tested
 FEWEST = 5  # images that have a label, and that lack it
+BATCH = 64  # images whose features are made at once
 SEED = 0  # of the sample's own random numbers
 
 
@@ -72,17 +73,23 @@ def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> 
     check_labels(labels, len(images))
     if images.ndim != 4:
         raise ValueError(
-            f"images: got {tuple(images.shape)}; cues are made for images (n, c, H, W), not for signals or volumes."
+            f"images: got {tuple(images.shape)}; cues are made for images (n, c, H, W), not for signals or "
+            "volumes."
         )
     if masks is not None and masks.shape != (len(images), *images.shape[2:]):
         raise ValueError(
-            f"masks: got {tuple(masks.shape)} for images {tuple(images.shape)}; give one (H, W) mask per image."
+            f"masks: got {tuple(masks.shape)} for images {tuple(images.shape)}; give one (H, W) mask per "
+            "image."
         )
     if len(labels.unique()) < 2:
         raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
-    kept = CueFeatures(CUES)
-    kept.add(images, labels, masks, most=len(images))
-    return kept.told(kept.labels, int(labels.max()) + 1)
+    parts = [
+        features_of(CUES, images[rows], None if masks is None else masks[rows])
+        for rows in torch.arange(len(images), device=images.device).split(BATCH)
+    ]
+    features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    classes = int(labels.max()) + 1
+    return {name: told(values, labels.cpu(), classes) for name, values in features.items()}
 
 
 @dataclass
@@ -99,7 +106,7 @@ class CueFeatures:
     skipped: int = 0  # images of another shape
     passed: int = 0
     kept: list[tuple[float, Tensor, dict[str, Tensor]]] = field(default_factory=list)
-    numbers: random.Random = field(default_factory=lambda: random.Random(SEED))
+    numbers: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - a sample, no secret
 
     def add(self, images: Images, labels: Tensor, masks: Masks | None, most: int = MOST_IMAGES) -> None:
         """Samples a batch: each image passes with the same probability, however many there are.
@@ -113,17 +120,20 @@ class CueFeatures:
         marks = [self.numbers.random() for _ in range(len(images))]
         self.passed += len(images)
         limit = self.kept[-1][0] if len(self.kept) >= most else 1.0
-        chosen = [i for i, mark in enumerate(marks) if mark < limit]
+        drawn = [i for i, mark in enumerate(marks) if mark < limit]
+        are_finite = images[drawn].flatten(1).isfinite().all(dim=1).tolist()
+        chosen = [i for i, is_finite in zip(drawn, are_finite, strict=True) if is_finite]
         if not chosen:
             return
         rows = torch.tensor(chosen, device=images.device)
         features = features_of(self.cues, images[rows], None if masks is None else masks[rows])
         own = labels[rows].cpu()
-        for place, i in enumerate(chosen):
+        are_numbers = [values.isfinite().all(dim=1) for values in features.values()]
+        whole = torch.stack([torch.ones(len(chosen), dtype=torch.bool), *are_numbers]).all(dim=0)
+        for place in whole.nonzero()[:, 0].tolist():
             # Copies: a row of a tensor keeps all of it alive, and is sent to other processes with all of it.
             numbers = {name: values[place].clone() for name, values in features.items()}
-            if all(bool(values.isfinite().all()) for values in numbers.values()):
-                self.kept.append((marks[i], own[place].clone(), numbers))
+            self.kept.append((marks[chosen[place]], own[place].clone(), numbers))
         self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
 
     def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
@@ -161,9 +171,10 @@ class CueFeatures:
 
     @property
     def names(self) -> list[str]:
-        """The cues that all these images have: some may lack masks."""
-        known = [numbers.keys() for _, _, numbers in self.kept]
-        return [name for name in known[0] if all(name in own for own in known)] if known else []
+        """The cues that all of these images have."""
+        if not self.kept:
+            return []
+        return [name for name in self.kept[0][2] if all(name in numbers for _, _, numbers in self.kept)]
 
     def told(self, labels: Labels, classes: int) -> dict[str, Predictivity]:
         """How well each cue tells labels (n,) of the kept images; those below 0 are left out."""

@@ -7,8 +7,9 @@ import torch
 from PIL.Image import Image
 
 from lightning_cam.checks import Normalization, class_name
+from lightning_cam.shortcuts.cue_images import Conflicts
 from lightning_cam.shortcuts.features import GRID
-from lightning_cam.shortcuts.findings import Finding
+from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe, swapped
 from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
@@ -41,6 +42,7 @@ class ShortcutReport:
     notes: tuple[str, ...]
     agreement: dict[str, float] = field(default_factory=dict)
     extra_passes: int = 0
+    conflicts: dict[FindingKey, Conflicts] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -58,7 +60,7 @@ class ShortcutReport:
 
     @property
     def predictivities(self) -> dict[str, float]:
-        """By cue, Cohen's kappa with which it tells the label, no model asked; of several labels the largest."""
+        """By cue, Cohen's kappa with which it tells the label without the model; of labels the largest."""
         found: dict[str, float] = {}
         for told in self.told:
             for name, one in told.items():
@@ -155,7 +157,8 @@ class ShortcutReport:
         result = self.result_of(finding)
         view, swaps = result.subjects, result.swaps
         pairs, known = swaps.pairs, view.labels
-        # Those that answer rightly with their own class' cue and follow the other's: the surest first, classes in turn.
+        # Those that answer rightly with their own class' cue and follow the other's: the surest first, and
+        # classes in turn.
         kept = swaps.own == known[pairs.hosts]
         order = sorted(
             range(len(pairs.hosts)),
@@ -219,12 +222,17 @@ class ShortcutReport:
             told=result.share,
             reliance=found.points,
             drawn=found.excess,
-            images=len(result.swaps.pairs.hosts.unique()),
+            probe_images=len(result.swaps.pairs.hosts.unique()),
             classes=tuple(self.name_of(result, label) for label in named),
             label=result.label,
             of="" if view.column is None else self.name(view.column),
             is_binary=view.classes == 2,
+            conflicts=self.conflicts.get(result.key),
         )
+
+    def with_conflicts(self, found: dict[FindingKey, Conflicts]) -> "ShortcutReport":
+        """The report with accuracy where the data themselves contradict a cue."""
+        return replace(self, conflicts=found)
 
     def with_agreement(self, agreement: dict[str, float], passes: int) -> "ShortcutReport":
         """The report with how the model answers a part of each image."""

@@ -7,17 +7,18 @@ from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.reliance import Reliance
 
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
-# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One line must hold.
-SEVERAL = ((0.85, 0.15, 0.04), (0.75, 0.20, 0.06), (0.60, 0.30, 0.35))
+# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class.
+# One line must hold.
+SEVERAL = ((0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
+# Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs stay
+# further away from these.
+FURTHER = {"spot": ((0.50, 0.30, 0.15),), "sharpness": ((0.70, 0.20, 0.045),)}
 TWO = (0.90, 0.20)  # predictivity, points
 ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its cue draws others
 DECIDES = 0.40
-WORTH_ASKING = 0.60  # predictivity of a cue that the model is asked about
-WORTH_ASKING_TWO = 0.85
-WORTH_ASKING_ONE = 0.85
 MOST_CUES = 8
 MOST_CELLS = 3
-MOST_SINGLE = 4
+MOST_SINGLE = 5
 OF_THE_OBJECT = (
     "colour",
     "colour_mean",
@@ -28,7 +29,7 @@ OF_THE_OBJECT = (
 BACKGROUND_TELLS = 0.60
 
 
-def holds(predictivity: float, found: Reliance, classes: int) -> bool:
+def holds(name: str, predictivity: float, found: Reliance, classes: int) -> bool:
     """Whether a cue of all classes together is a finding."""
     if found.z < LEAST_Z:
         return False
@@ -36,7 +37,7 @@ def holds(predictivity: float, found: Reliance, classes: int) -> bool:
         return predictivity >= TWO[0] and found.points >= TWO[1]
     return any(
         predictivity >= least and found.points >= points and found.excess >= excess
-        for least, points, excess in SEVERAL
+        for least, points, excess in (*SEVERAL, *FURTHER.get(name, ()))
     )
 
 
@@ -46,8 +47,8 @@ def holds_of_one(f1: float, lost: float, drawn: float) -> bool:
 
 
 def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
-    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too, tells
-    the label.
+    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too,
+    tells the label.
     """
     background = told.get("background")
     if row.may_warn and background is not None and name in OF_THE_OBJECT:
@@ -56,34 +57,53 @@ def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
 
 
 def may_warn_of_one(name: str, row: Cue, told: Mapping[str, Predictivity], lost: float, drawn: float) -> bool:
-    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where its cue
-    decides nearly alone.
+    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where
+    its cue decides nearly alone.
     """
     decides = row.one_class == "warn" or min(lost, drawn) >= DECIDES
     return decides and may_warn(name, row, told)
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the most predictive first: at most eight, of them three cells."""
-    least = WORTH_ASKING_TWO if classes == 2 else WORTH_ASKING
+    """The cues that the model is asked about, the most predictive first: at most eight, three cells of
+    them.
+    """
+
+    def least(name: str) -> float:
+        lines = (*SEVERAL, *FURTHER.get(name, ()))
+        return TWO[0] if classes == 2 else min(predictivity for predictivity, _, _ in lines)
+
     order = sorted(
-        (name for name, one in told.items() if one.kappa >= least), key=lambda name: -told[name].kappa
+        (name for name in told if told[name].kappa >= least(name)), key=lambda name: -told[name].kappa
     )
-    cells = [name for name in order if name.startswith("cell_")][:MOST_CELLS]
-    return [name for name in order if name in cells or not name.startswith("cell_")][:MOST_CUES]
+    return _at_most(order, {"cell": MOST_CELLS})[:MOST_CUES]
 
 
 def worth_asking_alone(
     told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
     """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
-    four.
+    five, of each class one border and two cells.
     """
     found = [
         (float(one.f1[label]), name, label)
         for name, one in told.items()
         if cues[name].one_class
         for label in present
-        if label < len(one.f1) and one.f1[label] >= WORTH_ASKING_ONE
+        if label < len(one.f1) and one.f1[label] >= ONE[0]
     ]
-    return [(name, label) for _, name, label in sorted(found, key=lambda one: -one[0])[:MOST_SINGLE]]
+    order = sorted(found, key=lambda one: -one[0])
+    kept: list[tuple[str, int]] = []
+    for label in dict.fromkeys(label for _, _, label in order):
+        names = _at_most([name for _, name, own in order if own == label], {"cell": 2, "border": 1})
+        kept += [(name, label) for name in names]
+    place = {(name, label): i for i, (_, name, label) in enumerate(order)}
+    return sorted(kept, key=lambda one: place[one])[:MOST_SINGLE]
+
+
+def _at_most(names: list[str], most: Mapping[str, int]) -> list[str]:
+    """The names in their order, of each kind (what stands before the first "_") so many."""
+    kinds = [name.split("_")[0] for name in names]
+    return [
+        name for i, name in enumerate(names) if kinds[:i].count(kinds[i]) < most.get(kinds[i], len(names))
+    ]
