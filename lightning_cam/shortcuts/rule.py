@@ -87,7 +87,7 @@ def worth_asking_alone(
     told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
     """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
-    five, of each class one border and two cells.
+    six, of each class one border and two cells, and one sharpness.
     """
     found = [
         (float(one.f1[label]), name, label)
@@ -97,9 +97,8 @@ def worth_asking_alone(
         if label < len(one.f1) and one.f1[label] >= ONE[0]
     ]
     order = sorted(found, key=lambda one: -one[0])
-    sharp = [one for one in order if one[1] == "sharpness"][
-        1:
-    ]  # which honest classes have too: the clearest alone
+    # Honest classes have a sharpness too: the clearest one alone is asked about.
+    sharp = [one for one in order if one[1] == "sharpness"][1:]
     order = [one for one in order if one not in sharp]
     kept: list[tuple[str, int]] = []
     for label in dict.fromkeys(label for _, _, label in order):
