@@ -9,7 +9,7 @@ from lightning_cam.report.encode import data_uri
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import FEWEST_HOSTS
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.shortcuts.rule import SEVERAL, WORTH_ASKING
+from lightning_cam.shortcuts.rule import SEVERAL, least_predictivity
 from lightning_cam.visualization.canvas import DrawOne
 from lightning_cam.visualization.reliance import draw_reliance
 
@@ -165,7 +165,7 @@ def _asked(cue: str, predictivities: Mapping[str, float], reliances: Reliances) 
     told = predictivities[cue]
     others = [predictivities.get(name, -1.0) for _, by_cue in reliances for name in by_cue]
     # At most eight cues are asked about, of them three places.
-    if told >= WORTH_ASKING and any(other >= told for other in others):
+    if told >= least_predictivity(cue, classes=3) and any(other >= told for other in others):
         return "not tested: other cues tell the label at least as well"
     return "not tested: does not tell the label well enough"
 

@@ -61,6 +61,11 @@ class Views:
         return centre(self.images)
 
     @cached_property
+    def deviation(self) -> Tensor:
+        """(n, c, 1, 1) ``spread`` of the centre."""
+        return spread(self.crop)
+
+    @cached_property
     def waves(self) -> Tensor:
         """(n, c, h, w // 2 + 1) ``rfft2`` of the centre."""
         return torch.fft.rfft2(self.crop)
@@ -73,17 +78,17 @@ class Views:
     @cached_property
     def spectrum(self) -> Features:
         """``spectrum`` of the centre."""
-        return log_profile(self.magnitudes, self.crop)
+        return log_profile(self.magnitudes, self.crop, self.deviation)
 
     @cached_property
     def amplitudes(self) -> Tensor:
         """(n, h, w // 2 + 1) log amplitudes of the centre, their mean over channels."""
-        return (self.magnitudes + rounding(self.crop)).log().mean(dim=1)
+        return (self.magnitudes + rounding(self.crop, self.deviation)).log().mean(dim=1)
 
     @cached_property
     def shifts(self) -> Float[Tensor, "n 2 s s"]:
         """``channel_shifts`` of the centre."""
-        return shifts_of(self.waves, self.crop)
+        return shifts_of(self.waves, self.crop, self.deviation)
 
 
 def shrunk(images: Images, side: int) -> Maps:
@@ -178,21 +183,21 @@ def averages(values: Tensor, group: Tensor, count: int) -> Tensor:
     return values @ (member / member.sum(dim=0).clamp(min=1))
 
 
-def rounding(images: Images) -> Tensor:
+def rounding(images: Images, deviation: Tensor) -> Tensor:
     """(n, c, 1, 1) amplitudes of ``rfft2`` below which differences are rounding."""
-    return FLOOR * spread(images) * math.sqrt(images[0, 0].numel())
+    return FLOOR * deviation * math.sqrt(images[0, 0].numel())
 
 
-def log_profile(magnitudes: Tensor, images: Images) -> Features:
+def log_profile(magnitudes: Tensor, images: Images, deviation: Tensor) -> Features:
     """Log of the radial mean of amplitudes (n, c, h, w // 2 + 1), its mean over channels."""
     radius = radial_frequencies(images)
     profile = averages(magnitudes.flatten(2), radius.flatten(), int(radius.max()) + 1)
-    return (profile + rounding(images)[..., 0]).log().mean(dim=1)
+    return (profile + rounding(images, deviation)[..., 0]).log().mean(dim=1)
 
 
 def spectrum(images: Images) -> Features:
     """Log of the radial mean of amplitudes, its mean over channels: how sharp, how noisy."""
-    return log_profile(torch.fft.rfft2(images).abs(), images)
+    return log_profile(torch.fft.rfft2(images).abs(), images, spread(images))
 
 
 def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
@@ -207,14 +212,14 @@ def channel_shifts(images: Images) -> Float[Tensor, "n 2 s s"]:
     comes in again: correlations in [-1, 1].
     """
     crop = centre(images)
-    return shifts_of(torch.fft.rfft2(crop), crop)
+    return shifts_of(torch.fft.rfft2(crop), crop, spread(crop))
 
 
-def shifts_of(waves: Tensor, crop: Images) -> Float[Tensor, "n 2 s s"]:
+def shifts_of(waves: Tensor, crop: Images, deviation: Tensor) -> Float[Tensor, "n 2 s s"]:
     """``channel_shifts`` of a centre and its ``rfft2``."""
     varying = torch.ones_like(waves[0, 0].real)
     varying[0, 0] = 0  # the mean
-    exact = waves * varying / spread(crop)
+    exact = waves * varying / deviation
     product = exact[:, [0, 2]] * exact[:, 1:2].conj()
     found = torch.fft.irfft2(product, s=tuple(crop.shape[2:])) / crop[0, 0].numel()
     steps = torch.arange(-SHIFT, SHIFT + 1, device=crop.device)

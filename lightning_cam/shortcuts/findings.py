@@ -117,21 +117,21 @@ class Finding:
     @property
     def statement(self) -> str:
         """What was measured, in plain sentences, and no more."""
-        cue = f"{self.meaning[:1].upper()}{self.meaning[1:]}"
         name = f"{self.meaning[:1].upper()}{self.meaning[1:]}"
         lost = f"{100 * self.reliance:.0f} points"
         if self.is_one_class:
             return (
-                f"{name} of class {self.classes[0]!r}: alone, without the model, it tells this class from the others "
-                f"with an F1 of {self.told:.2f}. Its images lose {lost} of accuracy when it comes from another "
-                f"class, and {100 * self.drawn:.0f} % of other images are drawn to it{self._when}.{self._natural}"
+                f"{name} of class {self.classes[0]!r}: alone, without the model, it tells this class from the "
+                f"others with an F1 of {self.told:.2f}. Its images lose {lost} of accuracy when it comes from "
+                f"another class, and {100 * self.drawn:.0f} % of other images are drawn to it{self._when}."
+                f"{self._natural}"
             )
         what = f"whether {self.of!r} is there" if self.of else "the class"
         caution = " With two classes, damage and preference cannot be told apart." if self.is_binary else ""
         return (
             f"{name}: alone, without the model, it tells {what} in {100 * self.told:.0f} % of the validation "
-            f"images. Accuracy on {self.probe_images} probe images falls by {lost} when it comes from an image of "
-            f"another class rather than of its own{self._when}.{caution}{self._natural}"
+            f"images. Accuracy on {self.probe_images} probe images falls by {lost} when it comes from an image "
+            f"of another class rather than of its own{self._when}.{caution}{self._natural}"
         )
 
     @property
@@ -141,8 +141,8 @@ class Finding:
             return ""
         return (
             f" Where it says another label than the image has ({found.images} of "
-            f"{found.images + found.images_elsewhere} images), accuracy is {100 * found.accuracy:.0f} %, elsewhere "
-            f"{100 * found.accuracy_elsewhere:.0f} %."
+            f"{found.images + found.images_elsewhere} images), accuracy is {100 * found.accuracy:.0f} %, "
+            f"elsewhere {100 * found.accuracy_elsewhere:.0f} %."
         )
 
     @property

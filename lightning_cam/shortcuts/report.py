@@ -99,8 +99,8 @@ class ShortcutReport:
         return [[kappas[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
 
     def cells_of(self, result: Result) -> list[list[float]] | None:
-        """The 4 x 4 map of how well each place tells what a result is about: kappa, or the F1 of the only class
-        that was tested; None where cells were not measured.
+        """The 4 x 4 map of how well each place tells what a result is about: kappa, or the F1 of the only
+        class that was tested; None where cells were not measured.
         """
         told = next(told for view, told in zip(self.views, self.told, strict=True) if view is result.subjects)
         if "cell_0_0" not in told:

@@ -64,17 +64,20 @@ def may_warn_of_one(name: str, row: Cue, told: Mapping[str, Predictivity], lost:
     return decides and may_warn(name, row, told)
 
 
+def least_predictivity(name: str, classes: int) -> float:
+    """Kappa from which on the model is asked about a cue: below it no answer would be a finding."""
+    lines = (*SEVERAL, *FURTHER.get(name, ()))
+    return TWO[0] if classes == 2 else min(predictivity for predictivity, _, _ in lines)
+
+
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
     """The cues that the model is asked about, the most predictive first: at most eight, three cells of
     them.
     """
 
-    def least(name: str) -> float:
-        lines = (*SEVERAL, *FURTHER.get(name, ()))
-        return TWO[0] if classes == 2 else min(predictivity for predictivity, _, _ in lines)
-
     order = sorted(
-        (name for name in told if told[name].kappa >= least(name)), key=lambda name: -told[name].kappa
+        (name for name in told if told[name].kappa >= least_predictivity(name, classes)),
+        key=lambda name: -told[name].kappa,
     )
     return _at_most(order, {"cell": MOST_CELLS})[:MOST_CUES]
 
