@@ -15,9 +15,9 @@ from lightning_cam.typing import Images, Masks
 GRID = 4  # cells per side
 POOLED = 16  # places per side, of what is compared place by place
 TEXTURED = 8  # places per side, of textures
-LARGEST_CROP = 96  # pixels a side, at full resolution: frequencies of a larger image are its centre's
-LARGEST_PALETTE = 48  # pixels a side, of colours
-PATCH = 12  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
+LARGEST_CROP = 64  # pixels a side, at full resolution: frequencies of a larger image are its centre's
+LARGEST_PALETTE = 32  # pixels a side, of colours
+PATCH = 8  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
 SHIFT = 4  # pixels that one channel may lie apart from another
 FLOOR = 1e-3  # of a channel's spread: below it, differences are rounding
 Features = Float[Tensor, "n d"]
@@ -42,7 +42,7 @@ class Views:
 
     @cached_property
     def palette(self) -> Maps:
-        """At most 48 x 48 places, for colours."""
+        """At most 32 x 32 places, for colours."""
         return shrunk(self.images, LARGEST_PALETTE)
 
     @cached_property
@@ -98,7 +98,7 @@ def shrunk(images: Images, side: int) -> Maps:
 
 
 def centre(images: Images) -> Maps:
-    """The middle of images that are larger than 96 pixels a side, at full resolution."""
+    """The middle of images that are larger than 64 pixels a side, at full resolution."""
     height, width = (min(side, LARGEST_CROP) for side in images.shape[2:])
     top, left = ((side - kept) // 2 for side, kept in zip(images.shape[2:], (height, width), strict=True))
     return images[:, :, top : top + height, left : left + width]
@@ -132,8 +132,8 @@ def texture(images: Images) -> Maps:
 
 
 def patches(images: Images) -> Maps:
-    """8 x 8 patches of 12 x 12 pixels at full resolution, put together: the outer ones touch the edge, the
-    others lie evenly between. Sides of up to 96 pixels stay as they are.
+    """8 x 8 patches of 8 x 8 pixels at full resolution, put together: the outer ones touch the edge, the
+    others lie evenly between. Sides of up to 64 pixels stay as they are.
     """
     for dim in (2, 3):
         side = images.shape[dim]

@@ -356,5 +356,6 @@ def test_a_thousand_large_images_cost_seconds() -> None:
     many = CueFeatures(CUES, kept=[one for one in kept.kept for _ in range(10)])
     start = time.process_time()
     many.told(many.labels, 10)
-    assert features < 6
-    assert time.process_time() - start < 3
+    # 2.1 and less where nothing else runs; processors that are shared are slower.
+    assert features < 3
+    assert time.process_time() - start < 1
