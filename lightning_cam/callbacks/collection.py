@@ -1,11 +1,12 @@
-"""What is taken from validation batches that pass by: the probe's images, and averages of each class."""
+"""What is taken from validation batches that pass by: the probe's images, and features of cues."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from lightning_cam.attribution.task import REGRESSION
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
@@ -23,8 +24,10 @@ from lightning_cam.data.history import Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.sampler import sampler_for
 from lightning_cam.distributed import Ranks
-from lightning_cam.shortcuts.class_means import MOST_CLASSES, MOST_IMAGES, ClassMeans
-from lightning_cam.typing import Images, Masks
+from lightning_cam.shortcuts.predictivity import CueFeatures, Predictivity, told_of
+
+MOST_VALUES = 2**22  # of images whose features are made at once
+Told = dict[int, dict[str, Predictivity]]  # by label's column, and cue
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Collection:
     """What one fit takes from its validations.
 
     Args:
-        settings: How many images the probe has, which cues need averages of classes.
+        settings: How many images the probe has, which cues are tested.
         observation: Reads batches.
         warn: Tells the user a note, each once.
     """
@@ -94,10 +97,12 @@ class Collection:
         self._observation, self._warn = observation, warn
         probe = settings.probe
         self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
-        self._features = tuple(dict.fromkeys(row.feature for row in settings.cues.values() if row.feature))
-        self._means: ClassMeans | None = None  # over one whole validation
-        self._means_are_complete = self._means_are_whole = False  # over a validation; over all ranks
-        self._adds_to_means = False
+        self._cues = settings.cues
+        self._features: CueFeatures | None = None  # of one whole validation, on this rank
+        self._features_are_complete = False
+        self._failure: Exception | None = None  # met by features on this rank; raised on all
+        self._told: Told | None = None
+        self.takes_features = False  # of the batches that pass by
         # serial numbers of its images, and the look at them
         self._rehearsed: tuple[list[int], Look] | None = None
         self._passed = 0  # images of this validation, on this rank
@@ -109,11 +114,11 @@ class Collection:
         """Whether the probe is given by dataset indices."""
         return self._sampler.needs_indices
 
-    def begin(self, facts: LoaderFacts, *, needs_probe: bool, wants_means: bool) -> None:
+    def begin(self, facts: LoaderFacts, *, needs_probe: bool, wants_features: bool) -> None:
         """A validation begins.
 
         Args:
-            wants_means: Whether it is a whole one, over which averages of classes can be taken.
+            wants_features: Whether it is a whole one of a fit, from which features of cues can be taken.
 
         Raises:
             ValueError: An index of the probe lies outside the dataset.
@@ -121,12 +126,13 @@ class Collection:
         self._passed, self._facts = 0, facts
         if needs_probe:
             self._sampler.start_again(facts.dataset_size)
-        if wants_means and self._features and not self._means_are_complete:
-            self._means, self._adds_to_means = ClassMeans(self._features), True
+        if wants_features and self._cues and not self._features_are_complete:
+            self._features, self._failure, self.takes_features = CueFeatures(self._cues), None, True
 
     def end(self) -> None:
-        """A validation, not the sanity check, has ended: its averages are complete on this rank."""
-        self._adds_to_means, self._means_are_complete = False, self._means is not None
+        """A validation, not the sanity check, has passed by: its features are complete on this rank."""
+        self._features_are_complete = self._features_are_complete or self._features is not None
+        self.takes_features = False
 
     def begin_batch(self, batch: Any, probe: Probe | None) -> None:
         """Takes what is wanted of a batch before the user's step can change it; of the first batch of a fit
@@ -135,7 +141,7 @@ class Collection:
         Raises:
             ValueError: The batch cannot be read.
         """
-        is_wanted = probe is None or self.batch_size is None or self._adds_to_means
+        is_wanted = probe is None or self.batch_size is None or self.takes_features
         if self._observation.begin_batch(is_wanted=is_wanted):
             return
         if is_wanted:
@@ -159,7 +165,7 @@ class Collection:
         if probe is None:
             self._sampler.offer(found, self._indices(count))
         self._passed += count
-        self._add_to_means(found, probe)
+        self._take_features(found)
 
     def share_batch_size(self, ranks: Ranks) -> int:
         """The smallest batch size of all ranks; a collective."""
@@ -223,28 +229,32 @@ class Collection:
             )
         return seen, notes
 
-    def classes(self, probe: Probe | None) -> list[int]:
-        """The classes of which averages are taken: the probe's, or those that it may have, the first ones."""
-        if probe is None:
-            labels = [one.label for one in self._sampler.chosen if isinstance(one.label, int)]
-        else:
-            labels = [] if probe.labels is None or probe.labels.is_floating_point() else probe.labels.tolist()
-        return list(dict.fromkeys(labels))[:MOST_CLASSES]
+    def told(self, ranks: Ranks, classes: int) -> Told | None:
+        """How well each cue tells the class, under 0, or each of several labels, by its column; None while no
+        whole validation has passed by. Made once, by a collective, which fails together.
 
-    def class_means(self, ranks: Ranks, probe: Probe, images: Images, masks: Masks | None) -> ClassMeans:
-        """Averages over all ranks' validation data; summed once, by a collective."""
-        if self._means is None:
-            return ClassMeans(())
-        if not self._means_are_whole:
-            self._means = self._means.over(ranks, self.classes(probe), images, masks)
-            self._means_are_complete = self._means_are_whole = True
-            self._adds_to_means = False
-            if self._means.skipped:
+        Args:
+            classes: How many the model tells apart.
+
+        Raises:
+            Exception: What a rank met when it took features.
+        """
+        if self._told is None and self._features_are_complete:
+            whole = ranks.together(self._sample).over(ranks)
+            # Rank zero's: others may differ in rounding, and would ask the model about other cues.
+            self._told = ranks.from_zero(lambda: _without_classifiers(told_of(whole, classes)))
+            self._features = None
+            if whole.skipped:
                 self._warn(
-                    f"{self._means.skipped} images differ in size from the first one and are left out of the "
-                    "averages of each class, which some shortcut tests need"
+                    f"{whole.skipped} images differ in size from the first one and are left out where it is "
+                    "measured how well each cue tells the label"
                 )
-        return self._means
+        return self._told
+
+    def _sample(self) -> CueFeatures:
+        if self._failure is not None:
+            raise self._failure
+        return self._features or CueFeatures(self._cues)
 
     def _indices(self, count: int) -> list[int] | None:
         """The dataset indices of the next so many images; None where nothing tells them.
@@ -264,8 +274,27 @@ class Collection:
             )
         return [facts.place(self._passed + i) for i in range(count)]
 
-    def _add_to_means(self, found: Batch, probe: Probe | None) -> None:
-        # Averages are of classes; what each of several labels adds is fitted on the probe.
-        if self._means is None or not self._adds_to_means or found.classes is None or found.images.ndim != 4:
+    def _take_features(self, found: Batch) -> None:
+        """Never raises: an error is told at the look, on all ranks."""
+        features, images, labels, masks = self._features, found.images, found.labels, found.masks
+        if features is None or not self.takes_features or labels is None or images.ndim != 4:
             return
-        self._means.add(found.images, found.classes, found.masks, self.classes(probe), MOST_IMAGES)
+        if self._observation.task == REGRESSION.name or (labels.ndim == 1 and labels.is_floating_point()):
+            return
+        each = max(1, MOST_VALUES // images[0].numel())
+        try:
+            for start in range(0, len(images), each):
+                part = slice(start, start + each)
+                features.add(images[part], labels[part], None if masks is None else masks[part])
+        except Exception as error:  # noqa: BLE001 - of the user's data, or of a cue of the user's own
+            # Without the frames, which hold the batch.
+            self._failure, self._features = error.with_traceback(None), CueFeatures(self._cues)
+            self.takes_features = False
+
+
+def _without_classifiers(told: Told) -> Told:
+    """What is kept over a fit: a classifier is as large as its features."""
+    return {
+        column: {name: replace(one, classifier=None) for name, one in cues.items()}
+        for column, cues in told.items()
+    }

@@ -32,8 +32,10 @@ class Messages:
         self._said: set[str] = set()
 
     def warn(self, note: str, about: str = "") -> None:
-        """Each note once, whatever its numbers; or what it is about. An empty one says nothing."""
-        words = re.sub(r"\d+", "", about or note)
+        """Each note once, whatever its numbers; or what it is about, to the letter. An empty one says
+        nothing.
+        """
+        words = about or without_numbers(note)
         if not note or words in self._said:
             return
         self._said.add(words)
@@ -66,6 +68,11 @@ class Messages:
             self.warn(
                 f"{hint} (told as a warning, as the module's print raised {type(error).__name__}: {error})"
             )
+
+
+def without_numbers(words: str) -> str:
+    """What is the same of two notes that differ in numbers only."""
+    return re.sub(r"\d+", "", words)
 
 
 def title_of(name: str) -> str:

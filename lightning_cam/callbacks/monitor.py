@@ -47,8 +47,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         inputs: Where a batch holds images, labels and masks, where the output holds the scores, which loader
             is watched.
         style: How maps are drawn, and how many.
-        shortcuts: Which cues are tested as possible shortcuts, which may decide, what a warning does; None:
-            no tests.
+        shortcuts: Which cues are tested as possible shortcuts, which the model may use, what a warning does;
+            None: no tests.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
         max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no
             limit. The first look is always made; rank zero decides, all ranks follow.
@@ -132,8 +132,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Cues that decided against the object when they were last tested."""
-        return self._run.record.tracker.findings
+        """Cues that tell the label and that the model relied on when it was last tested, warnings first."""
+        return self._run.record.findings
 
     @property
     def reading(self) -> Reading | None:
@@ -185,7 +185,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Takes images for the probe and for averages of classes, before the user's step can change them."""
+        """Takes images for the probe, and features of cues, before the user's step can change them."""
         with self.session.guarded():
             self.session.begin_batch(batch, dataloader_idx)
 

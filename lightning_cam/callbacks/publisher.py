@@ -1,6 +1,6 @@
 """What is shown of the looks: pictures, texts and the report, and where each of them goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lightning_cam.attribution.maps import part_strengths
-from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.messages import Messages, without_numbers
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.callbacks.state import Run
 from lightning_cam.checks import Normalization
@@ -25,7 +25,6 @@ from lightning_cam.loggers.publish import (
 from lightning_cam.loggers.worker import Job, Worker
 from lightning_cam.report.page import write_record
 from lightning_cam.report.settings import target_words
-from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.pictures import PICTURES
@@ -84,28 +83,20 @@ class Publisher:
     def show_findings(
         self,
         report: ShortcutReport,
-        now: Sequence[Finding],
         when: str,
         normalization: Normalization | None,
         destination: Destination,
     ) -> None:
-        """What this look's tests found, beside what stands of earlier ones; of the first a picture."""
-        if not now or not destination.writes:
-            return
+        """What this look's tests found, as text; of the first a picture."""
         record = self._run.record
-        known = record.tracker.findings
-        lines = [
-            f"- {finding.level}: {finding.statement}\n    - {report.following(finding)}" for finding in now
-        ]
-        earlier = [finding for finding in known if finding not in now]
-        lines += [f"- {finding.level}, as last tested: {finding.statement}" for finding in earlier]
+        if not record.findings or not destination.writes:
+            return
+        lines = [f"- {finding.level}: {finding.statement}" for finding in record.findings]
         tag, text = self._tag("findings"), "\n".join([when, "", *lines])
         self._later(destination, tag, partial(publish_text, destination, tag, text))
-        # A picture of what is less important than another finding would hide that of the other.
-        if now[0].rank <= min(finding.rank for finding in known):
-            drawing = report.drawing(now[0], when, normalization)
-            keeping = record.evidence.keeping(now[0].key, drawing)
-            self._publish(destination, "shortcut", lambda: keeping)
+        first = record.findings[0]
+        keeping = record.evidence.keeping(first.key, report.drawing(first, when, normalization))
+        self._publish(destination, "shortcut", lambda: keeping)
 
     def start(self) -> None:
         """Lets the pictures be drawn and written, while training goes on."""
@@ -120,7 +111,7 @@ class Publisher:
             lost, cause = f"{what} is lost ({type(came).__name__}: {came})", repr(came)
             if isinstance(came, PublishError):
                 lost, cause = came.message, repr(came.exceptions)
-            self._messages.warn(f"{lost}; {REMEDY}", about=cause)
+            self._messages.warn(f"{lost}; {REMEDY}", about=without_numbers(cause))
 
     def flush(self) -> None:
         """Waits until all is written."""

@@ -4,12 +4,11 @@ them.
 
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.metrics.statistics import STATISTICS
-from lightning_cam.report.record import RunRecord
+from lightning_cam.report.record import SUMMARY, RunRecord
 from lightning_cam.shortcuts.partial_input import PARTS
-from lightning_cam.shortcuts.predictivity import OFFERS
 
-# What tests tell of the data and of parts of the image, without alarm.
-OBSERVED = (*(f"offer/{name}" for name in OFFERS), *(f"agreement/{name}" for name in PARTS))
+# What tests tell whatever they find. The reliance on a cue is there once that cue was tested.
+OF_TESTS = (SUMMARY, *(f"agreement/{name}" for name in PARTS))
 
 
 def scalars(record: RunRecord, settings: Settings, is_off: bool) -> dict[str, float]:
@@ -18,18 +17,14 @@ def scalars(record: RunRecord, settings: Settings, is_off: bool) -> dict[str, fl
     Where no look has come, or none will, also those that a look might bring, as 0: a key that is missing
     makes ``EarlyStopping`` raise.
     """
+    awaited = OF_TESTS if settings.cues else ()
     if record.has_looked and not is_off:
-        return record.scalars
-    return {**dict.fromkeys([*_of_looks(record), "blank", *_of_tests(settings)], 0.0), **record.scalars}
+        # Tests may have to wait for a whole validation, or be impossible.
+        return {**dict.fromkeys(awaited, 0.0), **record.scalars}
+    return {**dict.fromkeys([*_of_looks(record), "blank", *awaited], 0.0), **record.scalars}
 
 
 def _of_looks(record: RunRecord) -> list[str]:
     may_have_masks = record.probe is None or record.probe.masks is not None
     rows = STATISTICS.items()
     return [name for name, row in rows if may_have_masks or not getattr(row, "needs_masks", False)]
-
-
-def _of_tests(settings: Settings) -> list[str]:
-    if not settings.cues:
-        return []
-    return [*(f"shortcut/{cue}" for cue in settings.cues), *OBSERVED]

@@ -16,9 +16,9 @@ class Work(Enum):
     """What costs the training time."""
 
     UNTRAINED_LOOK = "the look at the untrained model"
+    FEATURES = "features of validation images"
     LOOK = "a look"
     TESTS = "shortcut tests"
-    ALL_TESTS = "all shortcut tests"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One fit, or one ``validate``: what lives as long, and no longer."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -124,7 +124,7 @@ class Session:
             lambda: self._collection.begin(
                 facts,
                 needs_probe=record.probe is None,
-                wants_means=self._in_fit and not self._trainer.sanity_checking,
+                wants_features=self._in_fit and not self._trainer.sanity_checking,
             )
         )
         if record.probe is not None and record.probe.class_names is None and facts.class_names is not None:
@@ -136,14 +136,14 @@ class Session:
         validation, probe = self._validation, self._run.record.probe
         if self.is_off or validation is None or validation.has_failed or not self._is_watched(dataloader_idx):
             return
-        with validation.keeping_failure(has_probe=probe is not None):
+        with validation.keeping_failure(has_probe=probe is not None), self._timed_features():
             self._collection.begin_batch(batch, probe)
 
     def end_batch(self, batch_idx: int, dataloader_idx: int) -> None:
         """Takes what is known once the step is over; looks, once the probe is complete."""
         validation, probe = self._validation, self._run.record.probe
         if not (self.is_off or validation is None) and self._is_watched(dataloader_idx):
-            with validation.keeping_failure(has_probe=probe is not None):
+            with validation.keeping_failure(has_probe=probe is not None), self._timed_features():
                 self._collection.end_batch(probe)
         self._look_if_last(batch_idx, dataloader_idx)
 
@@ -168,6 +168,8 @@ class Session:
             names, normalization = validation.facts.class_names, self.normalization
             self._rehearsal.hold(names, normalization, is_untrained=self._is_untrained)
             return
+        if validation.length is not None:
+            self._collection.end()
         probe = probe or self._choose_probe(validation)
         if not self._in_fit:
             self._look(probe, [Work.LOOK])
@@ -212,7 +214,12 @@ class Session:
         """What a look in the fit does."""
         if self._settings.tests is None or not self._settings.cues or self._watch.is_off:
             return [Work.LOOK]
-        return [Work.LOOK, Work.ALL_TESTS if self._run.record.tracker.is_thorough else Work.TESTS]
+        return [Work.LOOK, Work.TESTS]
+
+    def _timed_features(self) -> AbstractContextManager[None]:
+        if not self._collection.takes_features:
+            return nullcontext()
+        return self._schedule.timed(Work.FEATURES, self._module.device)
 
     def _is_watched(self, dataloader_idx: int) -> bool:
         return dataloader_idx == self._settings.inputs.dataloader_idx
@@ -293,7 +300,7 @@ class Session:
             self.messages.warn(chance_hint(record, trainer.callback_metrics))
         for work in works[1:]:
             with self._schedule.timed(work, self._module.device):
-                self._watch.test(record, probe, explanation, when, work is Work.ALL_TESTS, destination)
+                self._watch.test(record, probe, explanation, when, destination)
 
     def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
         settings = self._settings

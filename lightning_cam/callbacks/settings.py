@@ -55,13 +55,20 @@ class Inputs:
 
 @dataclass(frozen=True)
 class ShortcutTests:
-    """Which cues are tested as possible shortcuts, which of them may decide, and what a warning does.
+    """Which cues are tested as possible shortcuts, which of them the model may use, and what a warning does.
+
+    A cue is one property of an image: its border, a corner, its colours, its sharpness, its background. Two
+    things are measured. Its predictivity: how well the label can be told from the cue alone, without the
+    model, over the first validation. And, at each look, where it tells the label, the model's reliance: how
+    many points of accuracy are lost on the probe when the cue comes from an image of another class rather
+    than from another image of the same class. Where both are high at one look, there is a notice; at two in a
+    row, a warning.
 
     Args:
         cues: Keys of ``CUES``, or prefixes of such; "default": all.
         expected: Cues, or prefixes, that the model may use here: logged, never warned of.
-        may_warn: Appearance cues, or prefixes, that may warn; by default they are only noticed, since honest
-            models use them too.
+        may_warn: Appearance cues, or prefixes, that may warn, such as "sharpness"; by default there are
+            only notices of them, since honest models use them too.
         on_alert: What a warning does: "warn"; "stop" sets ``trainer.should_stop``; or a function of the
             ``Finding``, called on rank zero alone. Notices do nothing.
 

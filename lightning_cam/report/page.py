@@ -19,9 +19,8 @@ from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.settings import reading_words
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
-from lightning_cam.shortcuts.counts import ALPHA
 from lightning_cam.shortcuts.cues import CUES
-from lightning_cam.shortcuts.examine import FAMILIES
+from lightning_cam.shortcuts.examine import FEWEST_HOSTS
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.visualization.blend import color_table
 from lightning_cam.visualization.projection import drawn_size, flat_places
@@ -32,9 +31,6 @@ MOST_PAGE_BYTES = 3_400_000  # of pictures and maps together; in base64 a third 
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
 MOST_NAMES = 12  # classes that a finding names
 LEVELS = ("warning", "notice", "expected")
-# Images with which a cue could be found at all: each casts at most one vote, and with fewer votes no p-value
-# is small enough, even if there were one test in each family.
-FEWEST_TESTED = math.ceil(math.log2(FAMILIES / ALPHA))
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
@@ -62,7 +58,7 @@ def write_report(
         history: The looks.
         path: Of the file; folders are made.
         probe: The images that were looked at; without them the page shows maps alone.
-        findings: Cues that decide against the object.
+        findings: Cues that tell the label and that the model relies on.
         sheets: Their evidence as JPEG files, by ``finding.key``.
         scalars: The last scalars; those of cues are shown.
         tested: On how many images shortcuts were tested, those that the model answers rightly, and of how
@@ -96,7 +92,7 @@ def write_report(
     data = _data(history, probe or Unseen(), style, undone, sheets or {}, settings or {}) | {
         "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
         "cues": _cues(scalars or {}),
-        "tested": None if tested is None else [*tested, tested[0] >= FEWEST_TESTED],
+        "tested": None if tested is None else [*tested, tested[1] >= FEWEST_HOSTS],
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
@@ -112,7 +108,7 @@ def write_record(record: RunRecord, path: str | Path) -> str:
         record.history,
         path,
         probe=record.subject,
-        findings=record.tracker.findings,
+        findings=record.findings,
         sheets=record.evidence.jpegs,
         scalars=record.scalars if record.tests else {},
         tested=record.tested,
@@ -200,7 +196,7 @@ def _statistics(history: History, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def _importance(finding: Finding) -> tuple[int, tuple[str, float]]:
+def _importance(finding: Finding) -> tuple[int, tuple[int, float]]:
     return LEVELS.index(finding.level), finding.rank
 
 
@@ -212,14 +208,13 @@ def _finding(finding: Finding, sheets: Mapping[FindingKey, bytes]) -> dict[str, 
         "meaning": CUES[finding.cue].meaning if finding.cue in CUES else "",
         "sheet": data_uri("jpeg", sheet) if sheet else "",
         "numbers": [
-            ["conflicts won", f"{100 * finding.dominance:.0f} %"],
-            ["donor", finding.donor],
-            ["host", finding.host],
-            ["adjusted p", f"{finding.p_value:.1g}"],
+            ["predictivity", f"{finding.predictivity:.2f}"],
+            ["reliance, points of accuracy", f"{100 * finding.reliance:.0f}"],
+            ["images", finding.images],
             ["since epoch", "no fit" if finding.since is None else finding.since],
             ["looks in a row", finding.looks],
-            ["tier", "A, may warn" if finding.tier == "A" else "B, as honest tasks may be decided by it"],
-            ["classes whose cue wins", _enumerated(finding.classes)],
+            ["may warn", "yes" if finding.may_warn else "no, as honest models may use this cue, too"],
+            ["classes", _enumerated(finding.classes)],
         ],
     }
 
@@ -230,7 +225,7 @@ def _enumerated(names: Sequence[str]) -> str:
 
 
 def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Share of conflicts that each cue won when it was last tested, the largest first."""
+    """Share of accuracy lost by each cue when it was last tested, the largest first."""
     shares = {
         name.removeprefix("shortcut/"): value
         for name, value in scalars.items()

@@ -13,18 +13,13 @@ from lightning_cam.data.history import History, Look, history_from
 from lightning_cam.data.probe import Probe, probe_from
 from lightning_cam.data.reading import Reading
 from lightning_cam.report.evidence_images import EvidenceImages
-from lightning_cam.shortcuts.findings import (
-    UNTESTED,
-    Finding,
-    FindingKey,
-    FindingTracker,
-    follow,
-    tracker_from,
-    tracker_state,
-)
+from lightning_cam.shortcuts.findings import Finding, findings_from, findings_state, follow
+from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Truth
 
-STATE_VERSION = 3
+STATE_VERSION = 4
+SUMMARY = "shortcut_reliance"  # the scalar that sums up the tests; "shortcut" is the tag of their picture
+MOST_TESTED_LOOKS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +50,12 @@ class RunRecord:
         unseen: What is known of the probe where its images were left out.
         history: Past looks, the untrained model first.
         scalars: The last finite value of every scalar, by name without the monitor's prefix.
-        tracker: Findings, and when all cues were last tested.
+        findings: What the last tests found, warnings first.
+        predictivities: By cue, Cohen's kappa with which it tells the label without the model, in [-1, 1]; of
+            several labels per image the largest.
+        reliances: Of each tested look its epoch and, by cue that the model was asked about, the share of
+            accuracy lost, in [-1, 1]; at most 200 looks, the first and the last among them.
+        notes: What the last tests could not test, and what it needs.
         evidence: The latest picture of each finding.
         settings: What the last look asked and how it was drawn, as primitives.
         tests: At how many looks shortcuts were looked for.
@@ -68,7 +68,10 @@ class RunRecord:
     unseen: Unseen = Unseen()
     history: History = field(default_factory=History)
     scalars: dict[str, float] = field(default_factory=dict)
-    tracker: FindingTracker = UNTESTED
+    findings: tuple[Finding, ...] = ()
+    predictivities: dict[str, float] = field(default_factory=dict)
+    reliances: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     evidence: EvidenceImages = field(default_factory=EvidenceImages)
     settings: dict[str, Any] = field(default_factory=dict)
     tests: int = 0
@@ -106,8 +109,11 @@ class RunRecord:
             )
 
     def forget_looks(self) -> None:
-        """Past looks are of other images, or asked something else."""
+        """Past looks, and their tests, are of other images, or asked something else."""
         self.history, self.scalars = History(), {}
+        self.findings, self.predictivities, self.reliances, self.notes = (), {}, [], ()
+        self.tests, self.tested = 0, None
+        self.evidence.only(())
 
     def start(self, untrained: Look) -> None:
         """The look at the untrained model."""
@@ -133,30 +139,30 @@ class RunRecord:
 
     def judge(
         self,
-        dominances: Mapping[str, float],
-        found: Sequence[Finding],
+        report: ShortcutReport,
         epoch: int,
-        *,
-        is_complete: bool,
-        pointed: FindingKey | None,
-        tested: tuple[int, int],
         expected: Sequence[str] = (),
         may_warn: Sequence[str] = (),
     ) -> None:
-        """What one look's shortcut tests found, beside what earlier ones did.
+        """What one look's shortcut tests showed, beside what earlier ones did.
 
         Args:
-            dominances: By cue that was tested, the share of conflicts that it won.
-            is_complete: Whether the cues that have a name were among them.
-            pointed: The test that these followed.
-            tested: How many images are answered rightly, and of how many.
+            expected: Cues, or prefixes, that the model may use.
+            may_warn: Appearance cues, or prefixes, that may warn.
         """
         self.tests += 1
-        self.tested = tested
-        findings = follow(self.tracker.findings, found, dominances.keys(), epoch, expected, may_warn)
-        self.tracker = self.tracker.after(findings, is_complete, pointed)
-        self.evidence.only(finding.key for finding in self.tracker.findings)
-        self.keep({f"shortcut/{cue}": value for cue, value in dominances.items()})
+        self.tested = report.hosts, len(report.views[0].labels) if report.views else 0
+        self.findings = follow(self.findings, report.findings, epoch, expected, may_warn)
+        self.evidence.only(finding.key for finding in self.findings)
+        self.predictivities, self.notes = report.predictivities, report.notes
+        reliances = report.reliances
+        looks = [*self.reliances, (epoch, reliances)]
+        # When full, every second one is dropped, never the first.
+        self.reliances = looks if len(looks) <= MOST_TESTED_LOOKS else [*looks[:-1:2], looks[-1]]
+        largest = max((one.reliance for one in self.findings if one.level != "expected"), default=0.0)
+        self.keep({f"shortcut/{cue}": value for cue, value in reliances.items()})
+        self.keep({f"agreement/{name}": value for name, value in report.agreement.items()})
+        self.keep({SUMMARY: largest})
 
     def state(self, with_images: bool) -> dict[str, Any]:
         """Plain tensors and primitives that ``record_from`` reads, all but the probe's images."""
@@ -173,7 +179,10 @@ class RunRecord:
             "size": size,
             "labels": None if subject.labels is None else subject.labels.cpu(),
             "class_names": subject.class_names,
-            "tracker": tracker_state(self.tracker),
+            "findings": findings_state(self.findings),
+            "predictivities": dict(self.predictivities),
+            "reliances": list(self.reliances),
+            "notes": self.notes,
             "reading": None if self.reading is None else vars(self.reading),
         }
 
@@ -186,7 +195,10 @@ def record_from(state: Mapping[str, Any], with_images: bool = True) -> RunRecord
         unseen=Unseen(tuple(state["size"]), state["labels"], state["class_names"]),
         history=history_from(state["history"]),
         scalars=dict(state["scalars"]),
-        tracker=tracker_from(state["tracker"]),
+        findings=findings_from(state["findings"]),
+        predictivities=dict(state["predictivities"]),
+        reliances=list(state["reliances"]),
+        notes=tuple(state["notes"]),
         evidence=EvidenceImages(state["evidence"] if with_images else ()),
         settings=dict(state["settings"]),
         tests=state["tests"],

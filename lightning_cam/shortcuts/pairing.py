@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.distributed import ALONE, Ranks
 from lightning_cam.shortcuts.cues import Cue, Pair
 from lightning_cam.shortcuts.features import dilated
-from lightning_cam.typing import Flags, Images, Index, Labels, Masks, Outputs, Rows, Scores
+from lightning_cam.typing import Images, Index, Labels, Masks, Outputs, PerRow, Rows
 
 Ask = Callable[[Rows, Index], Outputs]  # (images, which probe image each is of) -> scores (m, C)
 MOST_FILLS = 6  # other images that a hole in a background is filled from
@@ -91,7 +92,7 @@ class TestedProbe:
         return torch.where(holes[:, None], self.precise.mean(dim=(2, 3), keepdim=True), made)
 
 
-def label_answers(scores: Tensor) -> Flags:
+def label_answers(scores: Tensor) -> Int[Tensor, "n *K"]:
     """Whether a label is answered to be there, 1 or 0, by the sign of its logit; -1 where that is NaN."""
     return torch.where(scores.isnan(), -1, (scores > 0).long())
 
@@ -185,7 +186,7 @@ def swapped(
 
 def answers(
     cue: Cue, probe: TestedProbe, hosts: Index, donors: Index, ask: Ask, max_batch: int
-) -> tuple[Labels, Scores]:
+) -> tuple[Index, PerRow]:
     """What the model answers (m,) to hosts with the donors' cue, and the probabilities of it, in [0, 1]."""
     count, ranks = len(hosts), probe.ranks
     if not count:

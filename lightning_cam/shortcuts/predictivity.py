@@ -72,11 +72,13 @@ def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> 
     check_labels(labels, len(images))
     if images.ndim != 4:
         raise ValueError(
-            f"images: got {tuple(images.shape)}; cues are made for images (n, c, H, W), not for signals or volumes."
+            f"images: got {tuple(images.shape)}; cues are made for images (n, c, H, W), not for signals or "
+            "volumes."
         )
     if masks is not None and masks.shape != (len(images), *images.shape[2:]):
         raise ValueError(
-            f"masks: got {tuple(masks.shape)} for images {tuple(images.shape)}; give one (H, W) mask per image."
+            f"masks: got {tuple(masks.shape)} for images {tuple(images.shape)}; give one (H, W) mask per "
+            "image."
         )
     if len(labels.unique()) < 2:
         raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
@@ -99,7 +101,7 @@ class CueFeatures:
     skipped: int = 0  # images of another shape
     passed: int = 0
     kept: list[tuple[float, Tensor, dict[str, Tensor]]] = field(default_factory=list)
-    numbers: random.Random = field(default_factory=lambda: random.Random(SEED))
+    numbers: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - a sample, no secret
 
     def add(self, images: Images, labels: Tensor, masks: Masks | None, most: int = MOST_IMAGES) -> None:
         """Samples a batch: each image passes with the same probability, however many there are.
@@ -113,28 +115,44 @@ class CueFeatures:
         marks = [self.numbers.random() for _ in range(len(images))]
         self.passed += len(images)
         limit = self.kept[-1][0] if len(self.kept) >= most else 1.0
-        chosen = [i for i, mark in enumerate(marks) if mark < limit]
+        drawn = [i for i, mark in enumerate(marks) if mark < limit]
+        are_finite = images[drawn].flatten(1).isfinite().all(dim=1).tolist()
+        chosen = [i for i, is_finite in zip(drawn, are_finite, strict=True) if is_finite]
         if not chosen:
             return
         rows = torch.tensor(chosen, device=images.device)
         features = features_of(self.cues, images[rows], None if masks is None else masks[rows])
         own = labels[rows].cpu()
-        for place, i in enumerate(chosen):
+        are_numbers = [values.isfinite().all(dim=1) for values in features.values()]
+        whole = torch.stack([torch.ones(len(chosen), dtype=torch.bool), *are_numbers]).all(dim=0)
+        for place in whole.nonzero()[:, 0].tolist():
             numbers = {name: values[place] for name, values in features.items()}
-            if all(bool(values.isfinite().all()) for values in numbers.values()):
-                self.kept.append((marks[i], own[place], numbers))
+            self.kept.append((marks[chosen[place]], own[place], numbers))
         self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
 
     def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
         """The sample over all ranks; a collective."""
         if ranks.count == 1:
             return self
-        parts = ranks.of_all((self.shape, self.skipped, self.passed, self.kept))
-        shape = next((own for own, *_ in parts if own is not None), None)
-        fitting = [one for own, _, _, kept in parts if own == shape for one in kept]
-        unfit = sum(skipped if own == shape else passed for own, skipped, passed, _ in parts)
-        whole = sorted(fitting, key=lambda one: one[0])[:most]
-        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in parts), whole)
+        facts = ranks.of_all((self.shape, self.skipped, self.passed, [mark for mark, *_ in self.kept]))
+        shape = next((own for own, *_ in facts if own is not None), None)
+        unfit = sum(skipped + (0 if own == shape else passed) for own, skipped, passed, _ in facts)
+        marks = sorted(mark for own, _, _, marks in facts if own == shape for mark in marks)[:most]
+        # Each sends what the whole sample takes of it, as one tensor a cue: a row is sent with all of its tensor.
+        sent = [one for one in self.kept if self.shape == shape and one[0] <= marks[-1]]
+        part = CueFeatures(self.cues, kept=sent)
+        packed = (
+            [mark for mark, *_ in sent],
+            part.labels if sent else torch.empty(0),
+            {name: part.of(name) for name in part.names},
+        )
+        whole = [
+            (mark, labels[i], {name: values[i] for name, values in numbers.items()})
+            for own, labels, numbers in ranks.of_all(packed)
+            for i, mark in enumerate(own)
+        ]
+        whole = sorted(whole, key=lambda one: one[0])[:most]
+        return CueFeatures(self.cues, shape, unfit, sum(passed for _, _, passed, _ in facts), whole)
 
     @property
     def labels(self) -> Tensor:
@@ -147,8 +165,10 @@ class CueFeatures:
 
     @property
     def names(self) -> list[str]:
-        """The cues that these images have."""
-        return list(self.kept[0][2]) if self.kept else []
+        """The cues that all of these images have."""
+        if not self.kept:
+            return []
+        return [name for name in self.kept[0][2] if all(name in numbers for _, _, numbers in self.kept)]
 
     def told(self, labels: Labels, classes: int) -> dict[str, Predictivity]:
         """How well each cue tells labels (n,) of the kept images; those below 0 are left out."""

@@ -116,7 +116,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     val, monitor = DataLoader(tagged(), batch_size=12), CAMMonitor(probe=24, persist_probe=persist_probe)
     saved = ModelCheckpoint(tmp_path, save_last=True)
     options = {"callbacks": [monitor, saved], "enable_checkpointing": True, "max_epochs": 3}
-    with pytest.warns(UserWarning, match="decides"):
+    with pytest.warns(UserWarning, match="Possible shortcut: "):
         trainer(tmp_path, **options).fit(ReadsTheTag(), val, val)
     page = written(tmp_path / "cam" / "report.html")
     assert {found["statement"] for found in page["findings"]} == {

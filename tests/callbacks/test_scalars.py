@@ -2,8 +2,8 @@
 
 import torch
 
-from lightning_cam import CUES, STATISTICS, CAMMonitor, Probe
-from lightning_cam.callbacks.scalars import scalars
+from lightning_cam import STATISTICS, CAMMonitor, Probe
+from lightning_cam.callbacks.scalars import OF_TESTS, scalars
 from lightning_cam.data.history import remember
 from lightning_cam.report.record import RunRecord
 
@@ -17,8 +17,20 @@ def look(**statistics: float):
 
 def test_before_the_first_look_all_are_there_and_zero() -> None:
     found = scalars(RunRecord(), CAMMonitor().settings, is_off=False)
-    assert set(found) >= {*STATISTICS, "blank", *(f"shortcut/{cue}" for cue in CUES)}
+    assert set(found) == {*STATISTICS, "blank", *OF_TESTS}
+    assert OF_TESTS == ("shortcut_reliance", "agreement/border_only", "agreement/shuffled")
     assert set(found.values()) == {0.0}
+
+
+def test_no_cue_has_a_scalar_before_it_was_tested_and_the_summary_always_is_there() -> None:
+    record, settings = RunRecord(), CAMMonitor().settings
+    record.add(look(entropy=0.5), blank=0.0, settings={})
+    found = scalars(record, settings, is_off=False)
+    assert found["shortcut_reliance"] == 0.0
+    assert not [name for name in found if name.startswith("shortcut/")]
+    record.keep({"shortcut/border_8": 0.25, "shortcut_reliance": 0.25})
+    found = scalars(record, settings, is_off=False)
+    assert (found["shortcut/border_8"], found["shortcut_reliance"]) == (0.25, 0.25)
 
 
 def test_a_probe_without_masks_has_none_of_masks() -> None:

@@ -37,7 +37,7 @@ def test_looks_come_before_tests(now: float, kept: list[Work]) -> None:
 def test_what_a_work_took_last_is_what_it_is_expected_to_take() -> None:
     budget = Budget(0.5).begun(0.0).after(Work.LOOK, 9.0).after(Work.LOOK, 1.0)
     assert budget.share([Work.LOOK], 20.0) == pytest.approx(11 / 20)
-    assert budget.share([Work.LOOK, Work.ALL_TESTS], 20.0) == pytest.approx(11 / 20)
+    assert budget.share([Work.LOOK, Work.TESTS], 20.0) == pytest.approx(11 / 20)
     assert budget.share([], 20.0) == pytest.approx(10 / 20)
 
 

@@ -64,11 +64,11 @@ def inside(monitor: CAMMonitor) -> tuple[float, float]:
 
 
 def test_images_of_several_sizes(tmp_path: Path) -> None:
-    """They cost the averages of classes, not the look; that is told once, with their number."""
+    """They cost the measure of cues, not the look; that is told once, with their number."""
     sized = Items(lambda i: (F.pad(IMAGES[i], (0, i % 3, 0, i // 16)), LABELS[i]))
-    with pytest.warns(UserWarning, match="averages of each class") as caught:
+    with pytest.warns(UserWarning, match="how well each cue tells the label") as caught:
         monitor = fit(tmp_path, Classifier(), sized, epochs=3, batch_size=1)
-    told = [str(one.message) for one in caught if "averages of each class" in str(one.message)]
+    told = [str(one.message) for one in caught if "how well each cue tells" in str(one.message)]
     same = sum(i % 3 == 0 and i < 16 for i in range(32))
     assert len(told) == 1
     assert told[0].startswith(f"CAMMonitor: {32 - same} images differ in size from the first one")

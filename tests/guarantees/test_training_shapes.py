@@ -197,7 +197,7 @@ def test_validate_test_and_predict_around_a_fit_add_no_look(tmp_path: Path) -> N
 # --- others watch the scalars
 
 
-WATCHED = ["entropy", "drift_last", "blank", "shortcut/mean_image", "offer/border", "agreement/shuffled"]
+WATCHED = ["entropy", "drift_last", "blank", "shortcut_reliance", "agreement/shuffled"]
 
 
 def watching() -> list[Callback]:

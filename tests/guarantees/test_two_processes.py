@@ -6,9 +6,7 @@ import pytest
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from support.modules import Classifier, data, loader, trainer
-from support.planted import tagged
-from support.two_ranks import Found, Frozen, KeepsMeans, shortcuts, the_probe, two_ranks
-from torch.utils.data import DataLoader
+from support.two_ranks import Found, shortcuts, the_probe, two_ranks
 
 from lightning_cam import CAMMonitor, explain
 
@@ -30,7 +28,8 @@ def alike(pair: tuple[Found, Found]) -> None:
     """Both ranks know the same of the looks; one alone speaks."""
     first, second = pair
     assert first["scalars"] == second["scalars"]
-    assert first["findings"] == second["findings"]
+    for tests in ("findings", "predictivities", "reliances"):
+        assert first[tests] == second[tests]
     torch.testing.assert_close(first["probe"], second["probe"], rtol=0, atol=0)
     torch.testing.assert_close(first["looks"], second["looks"], rtol=0, atol=0, equal_nan=True)
     assert second["warnings"] == []
@@ -72,38 +71,53 @@ def test_sharded_parameters(tmp_path: Path) -> None:
         assert all(cams.isfinite().all() and cams.amax() > 0 for _, _, cams in found[kind][0]["looks"][1:])
 
 
-def test_shared_transplants_count_as_those_of_one_process(tmp_path: Path) -> None:
+def test_shared_tests_count_as_those_of_one_process(tmp_path: Path) -> None:
     pair = two_ranks(tmp_path, "shortcuts")["shortcuts"]
     alike(pair)
     alone = shortcuts(tmp_path / "alone", strategy="auto", devices=1)
     assert pair[0]["findings"] == alone["findings"]
-    assert {finding[0] for finding in alone["findings"]} >= {"cell_0_0", "mean_image"}
-    tests = {name: value for name, value in alone["scalars"].items() if name.startswith("cam/shortcut/")}
+    assert alone["findings"] == [("border_8", None, "warning", 3), ("cell_0_0", None, "warning", 3)]
+    assert pair[0]["predictivities"] == pytest.approx(alone["predictivities"])
+    assert alone["predictivities"]["cell_0_0"] == 1
+    assert [epoch for epoch, _ in alone["reliances"]] == [0, 1, 2]
+    assert pair[0]["reliances"] == alone["reliances"]
+    tests = {name: value for name, value in alone["scalars"].items() if name.startswith("cam/shortcut")}
     assert {name: pair[0]["scalars"][name] for name in tests} == tests
-    assert max(tests.values()) == 1.0
+    assert tests["cam/shortcut/cell_0_0"] == 1
 
 
-def test_shortcut_tests_that_fail_on_one_rank_end_on_both_and_looks_go_on(tmp_path: Path) -> None:
-    pair = two_ranks(tmp_path, "tests fail on rank 1")["tests fail on rank 1"]
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("tests fail on rank 1", "LookupError: planted"),
+        ("features fail on rank 1", "ArithmeticError: planted"),
+    ],
+)
+def test_shortcut_tests_that_fail_on_one_rank_end_on_both_and_looks_go_on(
+    name: str, cause: str, tmp_path: Path
+) -> None:
+    pair = two_ranks(tmp_path, name)[name]
     alike(pair)
     (off,) = [words for words in pair[0]["warnings"] if "switched" in words]
     assert "shortcut tests are switched off in epoch 0" in off
-    assert "RankError: rank 1: LookupError: planted" in off
+    assert f"RankError: rank 1: {cause}" in off
     assert epochs(pair[0]) == [-1, 0, 1, 2]
     assert pair[0]["findings"] == []
-    assert pair[0]["scalars"]["cam/shortcut/cell_0_0"] == 0.0
+    assert pair[0]["scalars"]["cam/shortcut_reliance"] == 0.0
+    assert "cam/shortcut/cell_0_0" not in pair[0]["scalars"]
 
 
-def test_class_means_are_summed_over_ranks(tmp_path: Path) -> None:
-    pair = two_ranks(tmp_path, "means")["means"]
-    monitor = CAMMonitor(probe=24)
-    val = DataLoader(tagged(36), batch_size=6)
-    alone = KeepsMeans(monitor)
-    trainer(tmp_path / "alone", callbacks=[monitor, alone], max_epochs=1).fit(Frozen(), val, val)
-    for found in pair:
-        assert found["counts"] == alone.found["counts"] == {0: 12, 1: 12, 2: 12}
-        for label in range(3):
-            torch.testing.assert_close(found["means"][label], alone.found["means"][label])
+def test_ranks_that_have_other_images_test_together(tmp_path: Path) -> None:
+    names = ["masks on rank 0", "another size on rank 1"]
+    found = two_ranks(tmp_path, *names)
+    for name in names:
+        alike(found[name])
+        assert not [words for words in found[name][0]["warnings"] if "switched" in words]
+        assert ("cell_0_0", None, "warning", 2) in found[name][0]["findings"]
+        assert found[name][0]["predictivities"]["cell_0_0"] == 1
+        assert "background" not in found[name][0]["predictivities"]
+    (left_out,) = [words for words in found[names[1]][0]["warnings"] if "differ in size" in words]
+    assert "24 images differ in size from the first one and are left out" in left_out
 
 
 def test_images_named_by_index_come_from_every_rank(tmp_path: Path) -> None:

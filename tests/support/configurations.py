@@ -250,7 +250,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "shuffled loader with persistent workers": {"val": persistent},
     "clipping": {"gradient_clip_val": 0.01},
     "no sanity check": {"num_sanity_val_steps": 0},
-    "thorough shortcut tests": {"max_epochs": 3, "epochs": {0, 1, 2}},
+    "shortcut tests at three looks": {"max_epochs": 3, "epochs": {0, 1, 2}},
     "looks left out": {"monitor": {"max_overhead": 1e-6}, "epochs": {0}},
     "several layers": {"monitor": {"method": "layercam", "target_layer": ["net.stem", "net.body"]}},
     "tokens": {"module": Tokens},

@@ -46,9 +46,12 @@ def fit(
     monitor: CAMMonitor,
     data: TensorDataset | None = None,
     ckpt_path: str | None = None,
+    model: LightningModule | None = None,
+    validated: TensorDataset | None = None,
     **options: Any,
 ) -> Any:
     loader = DataLoader(data or tagged(), batch_size=12)
     fitted = trainer(directory, **{"callbacks": [monitor], "max_epochs": 3, **options})
-    fitted.fit(ReadsTheTag(), loader, loader, ckpt_path=ckpt_path)
+    val = loader if validated is None else DataLoader(validated, batch_size=12)
+    fitted.fit(model or ReadsTheTag(), loader, val, ckpt_path=ckpt_path)
     return fitted

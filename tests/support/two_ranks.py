@@ -15,16 +15,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import Callback, LightningModule, seed_everything
+from pytorch_lightning import LightningModule, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_cam import LOGGERS, METHODS, CAMMonitor, Evidence, Inputs, Probe
+from lightning_cam import CUES, LOGGERS, METHODS, CAMMonitor, Evidence, Inputs, Probe
 from lightning_cam import distributed as ranks
 from lightning_cam.loggers.backends import Backend
+from lightning_cam.shortcuts.cues import Cue
 from support.modules import Classifier, data, loader, trainer
 from support.planted import ReadsTheTag, tagged
 
@@ -50,9 +51,9 @@ def fit(
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted.fit(
-            module, loader(shuffle=True) if train is None else train, loader(seed=1) if val is None else val
-        )
+        # A loader that is given takes the place of the module's own.
+        own = None if hasattr(module, "val") else loader(seed=1)
+        fitted.fit(module, loader(shuffle=True) if train is None else train, own if val is None else val)
     found: Found = {
         "weights": {name: full(value) for name, value in module.state_dict().items()},
         "metrics": {
@@ -67,9 +68,11 @@ def fit(
     if monitor is not None:
         found["probe"] = None if monitor.probe is None else (monitor.probe.images, monitor.probe.labels)
         found["looks"] = [(look.epoch, look.step, look.cams) for look in monitor.history.looks]
+        record = monitor._run.record
         found["findings"] = [
-            (finding.cue, finding.donor, finding.host, finding.level) for finding in monitor.findings
+            (finding.cue, finding.label, finding.level, finding.looks) for finding in monitor.findings
         ]
+        found["predictivities"], found["reliances"] = record.predictivities, record.reliances
     return found
 
 
@@ -136,6 +139,20 @@ class Frozen(ReadsTheTag):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
+class FrozenOnEachRank(Frozen):
+    """Validation data of each rank's own."""
+
+    def __init__(self, val: Callable[[], DataLoader]) -> None:
+        super().__init__()
+        self.val = val
+
+    def val_dataloader(self) -> DataLoader:
+        return self.val()
+
+    def validation_step(self, batch: Any) -> None:
+        super().validation_step(batch[:2])
+
+
 class RunsOut(Classifier):
     """Has no memory for more than three images of the monitor's, on rank one alone."""
 
@@ -183,7 +200,7 @@ def sharded(directory: Path, monitor: CAMMonitor | None, kind: type[Classifier] 
     return fit(directory, monitor, kind(), strategy=strategy)
 
 
-def refuses_transplants_on_rank_one(module: LightningModule, images: Tensor) -> Tensor:
+def refuses_made_images_on_rank_one(module: LightningModule, images: Tensor) -> Tensor:
     """Takes the probe's images alone."""
     known = tagged(24).tensors[0]
     if rank() == 1 and not (images[:, None] == known).flatten(2).all(dim=2).any(dim=1).all():
@@ -206,12 +223,36 @@ def shortcuts(directory: Path, network: Callable | None = None, **options: Any) 
     )
 
 
-def class_means(directory: Path) -> Found:
+def with_masks_on_rank_zero() -> DataLoader:
+    images, labels = tagged(24).tensors
+    masks = [torch.ones(24, 16, 16, dtype=torch.bool)] if rank() == 0 else []
+    return DataLoader(TensorDataset(images, labels, *masks), batch_size=6)
+
+
+def smaller_on_rank_one() -> DataLoader:
+    return DataLoader(tagged(24, size=16 if rank() == 0 else 12), batch_size=6)
+
+
+def features_on_rank_zero(views: Any) -> Tensor:
+    if rank() == 1:
+        raise ArithmeticError("planted")
+    return views.images.mean(dim=(2, 3))
+
+
+def failing_features(directory: Path) -> Found:
+    CUES["planted"] = Cue(lambda pair: pair.hosts, features_on_rank_zero, "nothing")
+    try:
+        return shortcuts(directory)
+    finally:
+        del CUES["planted"]
+
+
+def frozen_on_each_rank(directory: Path, val: Callable[[], DataLoader]) -> Found:
+    module = FrozenOnEachRank(val)
     monitor = CAMMonitor(probe=24)
-    val = DataLoader(tagged(36), batch_size=6)
-    kept = KeepsMeans(monitor)
-    fit(directory, monitor, Frozen(), callbacks=[kept], train=val, val=val, max_epochs=1)
-    return kept.found
+    return fit(
+        directory, monitor, module, train=DataLoader(tagged(24), batch_size=6), use_distributed_sampler=False
+    )
 
 
 def by_indices(directory: Path) -> Found:
@@ -219,20 +260,6 @@ def by_indices(directory: Path) -> Found:
     monitor = CAMMonitor(probe=[20, 3, 11, 2], shortcuts=None)
     found = fit(directory, monitor, max_epochs=1)
     return {**found, "probe": monitor.probe.images, "labels": monitor.probe.labels}
-
-
-class KeepsMeans(Callback):
-    """The averages of classes, before the session that has them ends."""
-
-    def __init__(self, monitor: CAMMonitor) -> None:
-        self.monitor, self.found = monitor, {}
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        means = self.monitor.session._collection._means
-        self.found = {
-            "counts": means.counts,
-            "means": [means.of("image", torch.tensor([label])) for label in range(3)],
-        }
 
 
 def rehearsal(directory: Path) -> Found:
@@ -282,8 +309,10 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
     ),
     "accumulated without": lambda folder: fit(folder, None, accumulate_grad_batches=2, val_check_interval=1),
     "shortcuts": shortcuts,
-    "tests fail on rank 1": lambda folder: shortcuts(folder, refuses_transplants_on_rank_one),
-    "means": class_means,
+    "tests fail on rank 1": lambda folder: shortcuts(folder, refuses_made_images_on_rank_one),
+    "features fail on rank 1": failing_features,
+    "masks on rank 0": lambda folder: frozen_on_each_rank(folder, with_masks_on_rank_zero),
+    "another size on rank 1": lambda folder: frozen_on_each_rank(folder, smaller_on_rank_one),
     "indices": by_indices,
     "sharded": lambda folder: sharded(folder, CAMMonitor(probe=9)),
     "sharded without": lambda folder: sharded(folder, None),
