@@ -7,7 +7,7 @@
 look     Grad-CAM beside the inference forward of the same images, in float32 and under bfloat16 autocast, and three peers where
          they are installed.
 wait     what the training loop waits for a look (``overhead.py``).
-tests    the shortcut tests' passes and time (``stages.py``).
+tests    the shortcut tests' passes and time (``shortcut_tests.py``).
 share    looks and tests as a share of an epoch (``overhead.py``).
 methods  Ablation-CAM and Score-CAM, which ask the model hundreds of times.
 
@@ -31,7 +31,7 @@ from typing import Any
 
 import methods
 import overhead
-import stages
+import shortcut_tests as tests_of_shortcuts
 import torch
 from side_by_side import compare, installed, seconds, surroundings
 from timed_training import Figures
@@ -235,7 +235,9 @@ def shortcut_tests(size: Size) -> Iterator[Callable[[], Row]]:
 
 
 def one_test(size: Size, name: str, count: int) -> Row:
-    found = stages.cost(name, count, size.side, overhead.CLASSES, 64, size.least_rounds, size.device)
+    found = tests_of_shortcuts.cost(
+        name, count, size.side, overhead.CLASSES, 64, size.least_rounds, size.device, others=4 * count
+    )
     return {"model": name, "images": count, **asdict(found)}
 
 
@@ -296,7 +298,7 @@ def expensive_table(rows: list[Row]) -> str:
 def tests_table(rows: list[Row]) -> str:
     cells = [
         [
-            f"{row['model']}, {row['images']} images, {row['hosts']} of them hosts: {name}",
+            f"{row['model']}, {row['images']} images: {name}",
             f"{milliseconds(timed):.1f} ms",
             f"{median(timed['ratios']):.2f}",
             f"{row['passes'][name]:.2f}" if name in row["passes"] else "1",

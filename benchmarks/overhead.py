@@ -78,7 +78,7 @@ def photographs(count: int, size: int) -> Tensor:
 
 
 def fit_last_layer(net: nn.Module, images: Tensor, labels: Tensor, batch: int) -> int:
-    """Makes the last layer answer every image rightly, as ``stages.py`` does; how many are."""
+    """Makes the last layer answer every image rightly, as ``shortcut_tests.py`` does; how many are."""
     last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
     features: list[Tensor] = []
     with (

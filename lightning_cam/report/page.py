@@ -14,13 +14,12 @@ from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.answers import answers_of, counted
-from lightning_cam.report.encode import SIDES, Maps, Pictures, data_uri, pack_images, pack_maps
+from lightning_cam.report.encode import SIDES, Maps, Pictures, pack_images, pack_maps
 from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.settings import reading_words
+from lightning_cam.report.shortcut_section import Reliances, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
-from lightning_cam.shortcuts.cues import CUES
-from lightning_cam.shortcuts.examine import FEWEST_HOSTS
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.visualization.blend import color_table
 from lightning_cam.visualization.projection import drawn_size, flat_places
@@ -29,8 +28,6 @@ from lightning_cam.visualization.style import Style
 
 MOST_PAGE_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
-MOST_NAMES = 12  # classes that a finding names
-LEVELS = ("warning", "notice", "expected")
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
@@ -41,7 +38,9 @@ def write_report(
     probe: Probe | Unseen | None = None,
     findings: Sequence[Finding] = (),
     sheets: Mapping[FindingKey, bytes] | None = None,
-    scalars: Mapping[str, float] | None = None,
+    predictivities: Mapping[str, float] | None = None,
+    reliances: Reliances = (),
+    notes: Sequence[str] = (),
     tested: tuple[int, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
@@ -60,9 +59,11 @@ def write_report(
         probe: The images that were looked at; without them the page shows maps alone.
         findings: Cues that tell the label and that the model relies on.
         sheets: Their evidence as JPEG files, by ``finding.key``.
-        scalars: The last scalars; those of cues are shown.
-        tested: On how many images shortcuts were tested, those that the model answers rightly, and of how
-            many.
+        predictivities: By cue, Cohen's kappa with which it tells the label, no model asked, in [-1, 1].
+        reliances: For each look with tests its epoch and, by cue that was tested, the accuracy lost, in
+            [-1, 1].
+        notes: What the tests could not test.
+        tested: How many images the model answered rightly at the last tests, and of how many.
         settings: What else is said of the run, by name.
         normalization: How to undo it for display: "imagenet", (mean, std) or None.
         colormap: Name of a matplotlib colormap.
@@ -90,9 +91,7 @@ def write_report(
         )
     style, undone = Style(min(shown, whole), colormap, opacity), check_normalization(normalization)
     data = _data(history, probe or Unseen(), style, undone, sheets or {}, settings or {}) | {
-        "findings": [_finding(finding, sheets or {}) for finding in sorted(findings, key=_importance)],
-        "cues": _cues(scalars or {}),
-        "tested": None if tested is None else [*tested, tested[1] >= FEWEST_HOSTS],
+        **shortcut_section(findings, sheets or {}, predictivities or {}, reliances, notes, tested),
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
@@ -110,7 +109,9 @@ def write_record(record: RunRecord, path: str | Path) -> str:
         probe=record.subject,
         findings=record.findings,
         sheets=record.evidence.jpegs,
-        scalars=record.scalars if record.tests else {},
+        predictivities=record.predictivities,
+        reliances=record.reliances,
+        notes=record.notes,
         tested=record.tested,
         settings={**record.settings, **reading_words(record.reading)},
         **{name: record.settings[name] for name in DRAWN if name in record.settings},
@@ -194,47 +195,6 @@ def _statistics(history: History, count: int) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _importance(finding: Finding) -> tuple[int, tuple[int, float]]:
-    return LEVELS.index(finding.level), finding.rank
-
-
-def _finding(finding: Finding, sheets: Mapping[FindingKey, bytes]) -> dict[str, Any]:
-    sheet = sheets.get(finding.key)
-    return {
-        "statement": finding.statement,
-        "level": finding.level,
-        "meaning": CUES[finding.cue].meaning if finding.cue in CUES else "",
-        "sheet": data_uri("jpeg", sheet) if sheet else "",
-        "numbers": [
-            ["predictivity", f"{finding.predictivity:.2f}"],
-            ["reliance, points of accuracy", f"{100 * finding.reliance:.0f}"],
-            ["images", finding.images],
-            ["since epoch", "no fit" if finding.since is None else finding.since],
-            ["looks in a row", finding.looks],
-            ["may warn", "yes" if finding.may_warn else "no, as honest models may use this cue, too"],
-            ["classes", _enumerated(finding.classes)],
-        ],
-    }
-
-
-def _enumerated(names: Sequence[str]) -> str:
-    further = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + further or "none by itself"
-
-
-def _cues(scalars: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Share of accuracy lost by each cue when it was last tested, the largest first."""
-    shares = {
-        name.removeprefix("shortcut/"): value
-        for name, value in scalars.items()
-        if name.startswith("shortcut/")
-    }
-    return [
-        {"cue": cue, "share": _number(share), "meaning": CUES[cue].meaning if cue in CUES else ""}
-        for cue, share in sorted(shares.items(), key=lambda pair: -pair[1])
-    ]
 
 
 def _words(value: Any) -> str:

@@ -27,18 +27,15 @@ from lightning_cam.shortcuts.features import (
     SHIFT,
     Features,
     Views,
-    boxes,
     channel_shifts,
-    cut,
     detail_share,
     filtered,
     in_cell,
     mean,
     radial_frequencies,
     ring,
-    spot_corners,
-    spot_side,
 )
+from lightning_cam.shortcuts.spots import boxes, cut, spot_corners, spot_side
 from lightning_cam.typing import Rows
 
 BLURS = (0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 1.9, 2.4, 3.0)  # standard deviations, in pixels
@@ -146,8 +143,8 @@ def tones(pair: Pair) -> Rows:
 
 
 def sharpness(pair: Pair) -> Rows:
-    """As sharp as the donor: blurred by a Gaussian, or its inverse within limits, of the width with which fine detail
-    has the share in the contrast that it has in the donor.
+    """As sharp as the donor: blurred by a Gaussian, or its inverse within limits, of the width with which
+    fine detail has the share in the contrast that it has in the donor.
     """
     wanted = detail_share(pair.donors)
     exponent = -2 * math.pi**2 * _squared_frequencies(pair.hosts)
@@ -172,10 +169,9 @@ def detail(pair: Pair, share: int) -> Rows:
 
 def fringes(pair: Pair) -> Rows:
     """Red and blue moved against green as far as the donor's are; what leaves the image comes in again."""
+    host, donor = (channel_shifts(images).flatten(2).argmax(dim=2) for images in (pair.hosts, pair.donors))
     width = 2 * SHIFT + 1
-    best = [channel_shifts(images).flatten(2).argmax(dim=2) for images in (pair.hosts, pair.donors)]
-    own, given = best
-    down, across = given // width - own // width, given % width - own % width  # (m, 2)
+    down, across = donor // width - host // width, donor % width - host % width  # (m, 2)
     height, wide = pair.hosts.shape[2:]
     y, x = (torch.arange(side, device=pair.hosts.device) for side in (height, wide))
     moved = []
@@ -206,7 +202,8 @@ def background(pair: Pair) -> Rows:
 def _squared_frequencies(images: Rows) -> Tensor:
     """(H, W // 2 + 1) squared periods per pixel, of each entry of ``rfft2``."""
     height, width = images.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    down = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
+    across = torch.fft.rfftfreq(width, dtype=torch.float64)
     return (down**2 + across**2).to(images)
 
 
@@ -285,7 +282,6 @@ CUES: dict[str, Cue] = {
         swap=sharpness,
         features=sharpness_features,
         meaning="sharpness",
-        one_class="",
     ),
     "background": Cue(
         swap=background,

@@ -23,7 +23,8 @@ class Discriminant:
     Args:
         centre: (d,) what is taken off each feature.
         scale: (d,) what it is divided by; infinite where it is constant.
-        rotation: (d, r) onto r directions, where there are fewer images than features.
+        rotation: (d, r) onto the features that are not constant; onto n directions where these are more than
+            the n images.
         whitening: (r, r) the lower Cholesky factor of the covariance, scaled by n.
         means: (C, r) of the classes, whitened.
         counts: (C,) images of each class.
@@ -61,11 +62,14 @@ def fit(features: Features, labels: Labels, classes: int) -> tuple[Discriminant,
     says_nothing = spread <= CONSTANT * exact.abs().amax(dim=0)
     scale = torch.where(says_nothing, torch.inf, spread)
     unit = (exact - centre) / scale
+    # Constant features would take their part of the variance that is spread over all.
+    says = ~says_nothing if not bool(says_nothing.all()) else torch.ones_like(says_nothing)
+    rotation = torch.eye(len(scale), dtype=unit.dtype)[:, says]
+    unit = unit[:, says]
     n, dims = unit.shape
-    rotation = torch.eye(dims, dtype=unit.dtype)
     if dims > n:
-        rotation = torch.linalg.svd(unit, full_matrices=False).Vh.T
-        unit = unit @ rotation
+        directions = torch.linalg.svd(unit, full_matrices=False).Vh.T
+        rotation, unit = rotation @ directions, unit @ directions
     member = F.one_hot(labels, classes).double()
     counts = member.sum(dim=0)
     present = int((counts > 0).sum())

@@ -82,16 +82,17 @@ def examine(
         told: By cue, how well it tells the label; for each view.
     """
     own = [{name: found[name] for name in cues if name in found} for found in told]
+    # Each label's most predictive cue comes before any label's second one.
     ranked = [
-        (found[name].kappa, place, name)
+        (turn, -found[name].kappa, place, name)
         for place, (view, found) in enumerate(zip(views, own, strict=True))
-        for name in worth_asking(found, view.classes)
+        for turn, name in enumerate(worth_asking(found, view.classes))
     ]
-    chosen = sorted(ranked, key=lambda one: -one[0])[:MOST_CUES]
+    chosen = sorted(ranked)[:MOST_CUES]
     results: list[Result] = []
     notes: dict[str, None] = {}
     for place, (view, found) in enumerate(zip(views, own, strict=True)):
-        names = [name for _, owner, name in chosen if owner == place]
+        names = [name for _, _, owner, name in chosen if owner == place]
         notes |= dict.fromkeys(_notes(view, cues))
         together = _together(view, asking, cues, found, names)
         results += together
@@ -169,8 +170,8 @@ def _notes(view: TestedProbe, cues: Mapping[str, Cue]) -> list[str]:
     hosts = len(pair_up(view.labels, FIRST).hosts)
     if hosts < FEWEST_HOSTS:
         notes.append(
-            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at least "
-            f"{FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
+            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at "
+            f"least {FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""What images hold that a cue is made of: borders, colours, tones, frequencies, small spots. Tensors in,
+"""What images hold that a cue is made of: borders, colours, tones, textures, frequencies. Tensors in,
 tensors out.
 """
 
@@ -15,8 +15,9 @@ from lightning_cam.typing import Images, Masks
 GRID = 4  # cells per side
 POOLED = 16  # places per side, of what is compared place by place
 TEXTURED = 8  # places per side, of textures
-LARGEST_CROP = 128  # pixels a side, at full resolution: frequencies of a larger image are its centre's
-LARGEST_PALETTE = 64  # pixels a side, of colours
+LARGEST_CROP = 64  # pixels a side, at full resolution: frequencies of a larger image are its centre's
+LARGEST_PALETTE = 32  # pixels a side, of colours
+PATCH = 8  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
 SHIFT = 4  # pixels that one channel may lie apart from another
 FLOOR = 1e-3  # of a channel's spread: below it, differences are rounding
 Features = Float[Tensor, "n d"]
@@ -41,8 +42,13 @@ class Views:
 
     @cached_property
     def palette(self) -> Maps:
-        """At most 64 x 64 places, for colours."""
+        """At most 32 x 32 places, for colours."""
         return shrunk(self.images, LARGEST_PALETTE)
+
+    @cached_property
+    def ordered(self) -> Float[Tensor, "n c p"]:
+        """The palette's values of each channel, sorted."""
+        return self.palette.flatten(2).sort(dim=2).values
 
     @cached_property
     def textures(self) -> Maps:
@@ -50,21 +56,49 @@ class Views:
         return texture(self.images)
 
     @cached_property
+    def crop(self) -> Maps:
+        """The centre, at full resolution."""
+        return centre(self.images)
+
+    @cached_property
+    def deviation(self) -> Tensor:
+        """(n, c, 1, 1) ``spread`` of the centre."""
+        return spread(self.crop)
+
+    @cached_property
+    def waves(self) -> Tensor:
+        """(n, c, h, w // 2 + 1) ``rfft2`` of the centre."""
+        return torch.fft.rfft2(self.crop)
+
+    @cached_property
+    def magnitudes(self) -> Tensor:
+        """(n, c, h, w // 2 + 1) amplitudes of the centre."""
+        return self.waves.abs()
+
+    @cached_property
+    def spectrum(self) -> Features:
+        """``spectrum`` of the centre."""
+        return log_profile(self.magnitudes, self.crop, self.deviation)
+
+    @cached_property
     def amplitudes(self) -> Tensor:
-        """(n, h, w // 2 + 1) log amplitudes of the centre, at full resolution, their mean over channels."""
-        crop = centre(self.images)
-        least = FLOOR * spread(crop)[..., 0] * math.sqrt(crop[0, 0].numel())
-        return (torch.fft.rfft2(crop).abs() + least[..., None]).log().mean(dim=1)
+        """(n, h, w // 2 + 1) log amplitudes of the centre, their mean over channels."""
+        return (self.magnitudes + rounding(self.crop, self.deviation)).log().mean(dim=1)
+
+    @cached_property
+    def shifts(self) -> Float[Tensor, "n 2 s s"]:
+        """``channel_shifts`` of the centre."""
+        return shifts_of(self.waves, self.crop, self.deviation)
 
 
 def shrunk(images: Images, side: int) -> Maps:
     """Means over at most ``side`` x ``side`` places."""
-    size = tuple(min(length, side) for length in images.shape[2:])
-    return images if size == tuple(images.shape[2:]) else F.adaptive_avg_pool2d(images, size)
+    height, width = (min(length, side) for length in images.shape[2:])
+    return images if (height, width) == images.shape[2:] else F.adaptive_avg_pool2d(images, (height, width))
 
 
-def centre(images: Images) -> Images:
-    """The middle of images that are larger than 128 pixels a side, at full resolution."""
+def centre(images: Images) -> Maps:
+    """The middle of images that are larger than 64 pixels a side, at full resolution."""
     height, width = (min(side, LARGEST_CROP) for side in images.shape[2:])
     top, left = ((side - kept) // 2 for side, kept in zip(images.shape[2:], (height, width), strict=True))
     return images[:, :, top : top + height, left : left + width]
@@ -78,20 +112,36 @@ def texture(images: Images) -> Maps:
 
     Source: Bigun and Granlund, Optimal orientation detection of linear symmetry, ICCV 1987.
     """
-    size = tuple(min(side, TEXTURED) for side in images.shape[2:])
-    least = FLOOR * spread(images).mean(dim=1)[:, :, 0, None, None][:, 0]
-    smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    padded = F.pad(images, (0, 1, 0, 1), mode="replicate")
-    across, down = padded[..., :-1, 1:] - images, padded[..., 1:, :-1] - images
+    pixels = patches(images)
+    height, width = (min(side, TEXTURED) for side in pixels.shape[2:])
+    least = FLOOR * spread(pixels).mean(dim=1)
+    padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
+    across = padded[:, :, 1:-1, 2:] - pixels
+    down = padded[:, :, 2:, 1:-1] - pixels
+    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
+    smooth = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
 
     def mean_of(values: Images) -> Tensor:
-        return F.adaptive_avg_pool2d(values, size).mean(dim=1)
+        return F.adaptive_avg_pool2d(values.mean(dim=1, keepdim=True), (height, width))[:, 0]
 
-    detail, dx2, dy2, dxdy = map(mean_of, ((images - smooth).abs(), across**2, down**2, across * down))
+    detail, dx2, dy2, dxdy = map(mean_of, ((pixels - smooth).abs(), across**2, down**2, across * down))
     total = dx2 + dy2 + least**2
     return torch.stack(
         [(detail + least).log(), total.log() / 2, (dx2 - dy2) / total, 2 * dxdy / total], dim=1
     )
+
+
+def patches(images: Images) -> Maps:
+    """8 x 8 patches of 8 x 8 pixels at full resolution, put together: the outer ones touch the edge, the
+    others lie evenly between. Sides of up to 64 pixels stay as they are.
+    """
+    for dim in (2, 3):
+        side = images.shape[dim]
+        if side > TEXTURED * PATCH:
+            first = torch.arange(TEXTURED, device=images.device) * (side - PATCH) // (TEXTURED - 1)
+            places = first[:, None] + torch.arange(PATCH, device=images.device)
+            images = images.index_select(dim, places.flatten())
+    return images
 
 
 def ring(images: Images, share: int) -> Bool[Tensor, "h w"]:
@@ -120,26 +170,34 @@ def dilated(masks: Masks) -> Masks:
 def radial_frequencies(images: Images) -> Tensor:
     """(H, W // 2 + 1) whole periods along the shorter side, of each entry of ``rfft2``."""
     height, width = images.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    down, across = (
+        torch.fft.fftfreq(height, dtype=torch.float64)[:, None],
+        torch.fft.rfftfreq(width, dtype=torch.float64)[None],
+    )
     return ((down**2 + across**2).sqrt() * min(height, width)).round().long().to(images.device)
 
 
-def radial_profile(amplitudes: Tensor, radius: Tensor) -> Features:
-    """Means of ``rfft2``'s amplitudes (n, h, w // 2 + 1) over each whole radius."""
-    bins = int(radius.max()) + 1
-    sums = amplitudes.new_zeros(len(amplitudes), bins).index_add(1, radius.flatten(), amplitudes.flatten(1))
-    return sums / torch.bincount(radius.flatten(), minlength=bins)
+def averages(values: Tensor, group: Tensor, count: int) -> Tensor:
+    """Means of values (..., p) over those of each group (p,), (..., count); 0 where a group has none."""
+    member = F.one_hot(group, count).to(values.dtype)
+    return values @ (member / member.sum(dim=0).clamp(min=1))
+
+
+def rounding(images: Images, deviation: Tensor) -> Tensor:
+    """(n, c, 1, 1) amplitudes of ``rfft2`` below which differences are rounding."""
+    return FLOOR * deviation * math.sqrt(images[0, 0].numel())
+
+
+def log_profile(magnitudes: Tensor, images: Images, deviation: Tensor) -> Features:
+    """Log of the radial mean of amplitudes (n, c, h, w // 2 + 1), its mean over channels."""
+    radius = radial_frequencies(images)
+    profile = averages(magnitudes.flatten(2), radius.flatten(), int(radius.max()) + 1)
+    return (profile + rounding(images, deviation)[..., 0]).log().mean(dim=1)
 
 
 def spectrum(images: Images) -> Features:
     """Log of the radial mean of amplitudes, its mean over channels: how sharp, how noisy."""
-    radius = radial_frequencies(images)
-    amplitudes = torch.fft.rfft2(images).abs()
-    least = FLOOR * spread(images)[:, :, 0] * math.sqrt(images[0, 0].numel())
-    profiles = [
-        (radial_profile(part, radius) + least[:, i]).log() for i, part in enumerate(amplitudes.unbind(dim=1))
-    ]
-    return torch.stack(profiles).mean(dim=0)
+    return log_profile(torch.fft.rfft2(images).abs(), images, spread(images))
 
 
 def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
@@ -150,72 +208,44 @@ def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
 
 
 def channel_shifts(images: Images) -> Float[Tensor, "n 2 s s"]:
-    """How well red and blue fit green when they are moved by up to 4 pixels: correlations in [-1, 1]."""
+    """How well red and blue of the centre fit green when they are moved by up to 4 pixels, what leaves it
+    comes in again: correlations in [-1, 1].
+    """
     crop = centre(images)
-    exact = (crop - crop.mean(dim=(2, 3), keepdim=True)) / spread(crop)
-    waves = torch.fft.rfft2(exact)
-    product = waves[:, [0, 2]] * waves[:, 1:2].conj()
+    return shifts_of(torch.fft.rfft2(crop), crop, spread(crop))
+
+
+def shifts_of(waves: Tensor, crop: Images, deviation: Tensor) -> Float[Tensor, "n 2 s s"]:
+    """``channel_shifts`` of a centre and its ``rfft2``."""
+    varying = torch.ones_like(waves[0, 0].real)
+    varying[0, 0] = 0  # the mean
+    exact = waves * varying / deviation
+    product = exact[:, [0, 2]] * exact[:, 1:2].conj()
     found = torch.fft.irfft2(product, s=tuple(crop.shape[2:])) / crop[0, 0].numel()
-    steps = torch.arange(-SHIFT, SHIFT + 1, device=images.device)
+    steps = torch.arange(-SHIFT, SHIFT + 1, device=crop.device)
     return found[:, :, steps[:, None], steps]
 
 
-def spot_corners(images: Images) -> Tensor:
-    """(n, 2) row and column where the box of the plainest spot begins: a box of a sixth of the shorter side
-    that differs most from what surrounds it, less what differs within it.
+def moments(values: Float[Tensor, "n c p"], ordered: Float[Tensor, "n c p"]) -> Features:
+    """Mean, standard deviation and median (the lower one) of each channel, and what two channels have in
+    common.
+
+    Args:
+        values: Each channel's, sorted or not.
+        ordered: The same, sorted.
     """
-    side = spot_side(images)
-    inner, inner_square = box_mean(images, side), box_mean(images**2, side)
-    within = (inner_square - inner**2).clamp(min=0).sum(dim=1)
-    wide = F.avg_pool2d(F.pad(images, (side,) * 4, mode="reflect"), 3 * side, stride=1)
-    outside = (9 * wide - inner) / 8
-    response = ((inner - outside) ** 2).sum(dim=1) - within
-    best = response.flatten(1).argmax(dim=1)
-    return torch.stack([best // response.shape[2], best % response.shape[2]], dim=1)
-
-
-def spot_side(images: Images) -> int:
-    """Pixels along a side of the box that a spot is looked for in."""
-    return max(3, min(images.shape[2:]) // 6)
-
-
-def box_mean(images: Images, side: int) -> Images:
-    """Means over every box of ``side`` pixels, by where it begins."""
-    return F.avg_pool2d(images, side, stride=1)
-
-
-def boxes(corners: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """(n, side * side) places in the flattened image, of boxes moved inside it."""
-    most = corners.new_tensor([size[0] - side, size[1] - side])
-    first = torch.minimum(corners.clamp(min=0), most)
-    steps = torch.arange(side, device=corners.device)
-    rows, columns = first[:, 0, None] + steps, first[:, 1, None] + steps
-    return (rows[:, :, None] * size[1] + columns[:, None]).flatten(1)
-
-
-def cut(images: Images, places: Tensor) -> Float[Tensor, "n c p"]:
-    """The pixels at flattened places (n, p)."""
-    return images.flatten(2).gather(2, places[:, None].expand(-1, images.shape[1], -1))
-
-
-def moments(values: Float[Tensor, "n c p"]) -> Features:
-    """Mean, standard deviation and median of each channel, and what two channels have in common."""
     centred = values - values.mean(dim=2, keepdim=True)
     common = centred @ centred.transpose(1, 2) / values.shape[2]
     above = torch.triu_indices(values.shape[1], values.shape[1], offset=1)
     shared = common[:, above[0], above[1]]
     signed_root = shared.sign() * shared.abs().sqrt()
-    return torch.cat([values.mean(dim=2), values.std(dim=2), median(values), signed_root], dim=1)
+    middle = ordered[..., (values.shape[2] - 1) // 2]
+    return torch.cat([values.mean(dim=2), values.std(dim=2), middle, signed_root], dim=1)
 
 
-def median(values: Float[Tensor, "n c p"]) -> Float[Tensor, "n c"]:
-    """The lower median. ``torch.median`` has no deterministic kernel on CUDA."""
-    return values.sort(dim=2).values[..., (values.shape[2] - 1) // 2]
-
-
-def quantiles(values: Float[Tensor, "n c p"], count: int) -> Float[Tensor, "n c q"]:
+def quantiles(ordered: Float[Tensor, "n c p"], count: int) -> Float[Tensor, "n c q"]:
     """Sorted values read at ``count`` even ranks, linearly between neighbours."""
-    return F.interpolate(values.sort(dim=2).values, count, mode="linear", align_corners=True)
+    return F.interpolate(ordered, count, mode="linear", align_corners=True)
 
 
 def spread(images: Images) -> Tensor:

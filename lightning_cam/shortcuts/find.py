@@ -15,11 +15,13 @@ from lightning_cam.attribution.task_decision import are_flags
 from lightning_cam.checks import plain_labels
 from lightning_cam.data.probe import Probe
 from lightning_cam.selectors import Selector
+from lightning_cam.shortcuts.cue_images import Conflicts, conflicts
 from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.examine import NUMBERS, Asking, check_subjects, choose_cues, examine, label_views
+from lightning_cam.shortcuts.findings import FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
-from lightning_cam.shortcuts.predictivity import CueFeatures, told_of
+from lightning_cam.shortcuts.predictivity import CueFeatures, label_flags, told_of
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Images, Truth
 
@@ -95,7 +97,8 @@ def find_shortcuts(
         classes = outputs.shape[1]
         if classes == 1 and truth.ndim == 1:
             raise ValueError(f"task: {NUMBERS}")
-        whole = TestedProbe(images, truth, truth, masks, classes)
+        first = truth if truth.ndim == 1 else label_flags(truth)[:, 0]
+        whole = TestedProbe(images, first, first, masks, classes)
         told = told_of(kept, max(classes, 2))
         if truth.ndim == 2:
             views = label_views(whole, truth, outputs, told)
@@ -103,7 +106,31 @@ def find_shortcuts(
             views = [replace(whole, predicted=outputs.argmax(dim=1))]
         asking = Asking(ask, max_batch or len(images))
         report = examine(views, asking, chosen, [told[view.column or 0] for view in views], probe.class_names)
-        return observe(report, asking)
+        report = observe(report, asking)
+        if data is None or not report.findings:
+            return report
+        parts = (_checked(batch, truth)[0].to(images) for batch in data)
+        answered = [ask(part, everyone[:1].expand(len(part))) for part in parts]
+        return report.with_conflicts(natural_conflicts(report, data, torch.cat(answered)))
+
+
+def natural_conflicts(
+    report: ShortcutReport, data: Iterable[Any], scores: Tensor
+) -> dict[FindingKey, Conflicts]:
+    """Of each finding, accuracy on the images that contradict its cue, and on the rest; no image is made.
+
+    Args:
+        data: Batches ``(images, labels)`` or ``(images, labels, masks)``.
+        scores: (n, C) what the model answers to their images.
+    """
+    found = {}
+    for finding in report.findings:
+        view = report.result_of(finding).subjects
+        said, _ = view.read(scores)
+        here = conflicts(finding.images(data, images=0, labels=1), said)
+        if here is not None:
+            found[finding.key] = here
+    return found
 
 
 def _features(
@@ -114,14 +141,33 @@ def _features(
         kept.add(images, truth, masks)
         return kept
     for batch in data:
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise TypeError(
-                f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or (images, labels, masks)."
-            )
-        kept.add(batch[0], plain_labels(batch[1]), batch[2] if len(batch) == 3 else None)
+        kept.add(*_checked(batch, truth))
     if not kept.kept:
         raise ValueError("data: it gave no image whose values are finite; give a validation loader.")
     return kept
+
+
+def _checked(batch: Any, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images, labels and masks of a batch, which fit together and are labelled as the probe is."""
+    is_of_tensors = isinstance(batch, (tuple, list)) and all(isinstance(part, Tensor) for part in batch)
+    if not is_of_tensors or len(batch) not in (2, 3):
+        raise TypeError(
+            f"data: got a batch of {type(batch).__name__}; give batches (images, labels) or "
+            "(images, labels, masks), all of them tensors."
+        )
+    images, labels, *rest = batch
+    labels = plain_labels(labels)
+    if labels.shape != (len(images), *truth.shape[1:]):
+        raise ValueError(
+            f"data: got labels {tuple(labels.shape)} for {len(images)} images; the probe's are "
+            f"{tuple(truth.shape)}: give as many per image."
+        )
+    if rest and (rest[0].dtype != torch.bool or rest[0].shape != (len(images), *images.shape[2:])):
+        raise ValueError(
+            f"data: got masks {tuple(rest[0].shape)} of {rest[0].dtype} for images {tuple(images.shape)}; "
+            "give one (H, W) mask of truth values per image."
+        )
+    return images, labels, rest[0] if rest else None
 
 
 def task_of(labels: Truth | None) -> str:

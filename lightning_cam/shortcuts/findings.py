@@ -2,9 +2,13 @@
 a row a warning.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from lightning_cam.selectors import Selector
+from lightning_cam.shortcuts.cue_images import Conflicts, CueImages, cue_images
+from lightning_cam.shortcuts.cues import CUES
 
 # A cue, and the only class or label that was tested; None where all classes were together.
 FindingKey = tuple[str, int | None]
@@ -29,12 +33,14 @@ class Finding:
         drawn: Of one class, how much more often its cue draws images of other classes to it than the cue of
             their own does; else the share of images answered with the class that gave the cue, beyond chance.
             In [-1, 1].
-        images: How many probe images received the cue.
+        probe_images: How many probe images received the cue.
         classes: Names of the classes that lose most by it or draw most.
         label: The only class that was tested, or the label's number; None where all classes were together.
         looks: At how many looks in a row the rule held.
         since: The epoch of the first of them; None outside a fit.
         of: Of several labels per image, the name of the one that was tested; else empty.
+        conflicts: Accuracy on validation images whose cue says another label than they have, beside the rest;
+            None where it was not measured.
         is_binary: Whether the model tells two classes apart: there damage and preference cannot be told
             apart.
     """
@@ -47,13 +53,43 @@ class Finding:
     told: float
     reliance: float
     drawn: float
-    images: int
+    probe_images: int
     classes: tuple[str, ...]
     label: int | None = None
     looks: int = 1
     since: int | None = None
     of: str = ""
     is_binary: bool = False
+    conflicts: Conflicts | None = None
+
+    def images(
+        self,
+        loader: Iterable[Any],
+        class_names: tuple[str, ...] | None = None,
+        *,
+        images: Selector = None,
+        labels: Selector = None,
+        masks: Selector = None,
+    ) -> CueImages:
+        """Which images of a loader carry the cue, and which contradict it; ``.save("groups.csv")`` writes
+        them, with the groups that GroupDRO and last-layer retraining read.
+
+        Args:
+            loader: Batches with images and labels, not shuffled: rows are in its order.
+            images, labels, masks: How to read a batch, as ``Inputs`` has it.
+
+        Raises:
+            ValueError: There is no batch, the images do not suit the cue, or have no labels.
+        """
+        return cue_images(
+            CUES[self.cue],
+            loader,
+            column=self.label if self.of else None,
+            class_names=class_names,
+            images=images,
+            labels=labels,
+            masks=masks,
+        )
 
     @property
     def key(self) -> FindingKey:
@@ -61,8 +97,8 @@ class Finding:
         return self.cue, self.label
 
     def same(self, other: "Finding") -> bool:
-        """Whether both name the same cue, of the same class or label where both name one: what a single class uses is
-        seen in all together too, once it is much.
+        """Whether both name the same cue, of the same class or label where both name one: what a single class
+        uses is seen in all together too, once it is much.
         """
         is_same_label = self.label == other.label or (not self.of and None in (self.label, other.label))
         return self.cue == other.cue and self.of == other.of and is_same_label
@@ -81,31 +117,40 @@ class Finding:
     @property
     def statement(self) -> str:
         """What was measured, in plain sentences, and no more."""
+        name = f"{self.meaning[:1].upper()}{self.meaning[1:]}"
+        lost = f"{100 * self.reliance:.0f} points"
         if self.is_one_class:
             return (
-                f"{self.meaning[:1].upper()}{self.meaning[1:]} of class {self.classes[0]!r}: it tells this class from "
-                f"the others with an F1 of {self.told:.2f} without the model, its images lose "
-                f"{100 * self.reliance:.0f} points of accuracy when it comes from another class, and it draws "
-                f"{100 * self.drawn:.0f} % of other images to this class{self._when}."
+                f"{name} of class {self.classes[0]!r}: alone, without the model, it tells this class from the "
+                f"others with an F1 of {self.told:.2f}. Its images lose {lost} of accuracy when it comes from "
+                f"another class, and {100 * self.drawn:.0f} % of other images are drawn to it{self._when}."
+                f"{self._natural}"
             )
-        what = f"{'whether ' + repr(self.of) + ' is there' if self.of else 'the class'}"
+        what = f"whether {self.of!r} is there" if self.of else "the class"
         caution = " With two classes, damage and preference cannot be told apart." if self.is_binary else ""
         return (
-            f"{self.meaning[:1].upper()}{self.meaning[1:]}: alone, without the model, it tells {what} in "
-            f"{100 * self.told:.0f} % of the validation images, and accuracy on {self.images} probe images falls by "
-            f"{100 * self.reliance:.0f} points when it comes from an image of another class rather than of its "
-            f"own{self._when}.{caution}"
+            f"{name}: alone, without the model, it tells {what} in {100 * self.told:.0f} % of the validation "
+            f"images. Accuracy on {self.probe_images} probe images falls by {lost} when it comes from an image "
+            f"of another class rather than of its own{self._when}.{caution}{self._natural}"
+        )
+
+    @property
+    def _natural(self) -> str:
+        found = self.conflicts
+        if found is None:
+            return ""
+        return (
+            f" Where it says another label than the image has ({found.images} of "
+            f"{found.images + found.images_elsewhere} images), accuracy is {100 * found.accuracy:.0f} %, "
+            f"elsewhere {100 * found.accuracy_elsewhere:.0f} %."
         )
 
     @property
     def _when(self) -> str:
         if self.since is None:
             return ""
-        return (
-            f" (epoch {self.since})"
-            if self.looks == 1
-            else f" ({self.looks} looks in a row, since epoch {self.since})"
-        )
+        row = "" if self.looks == 1 else f"{self.looks} looks in a row, since "
+        return f" ({row}epoch {self.since})"
 
 
 def follow(
@@ -146,9 +191,19 @@ def is_among(cue: str, keys: Sequence[str]) -> bool:
 
 def findings_state(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Primitives that ``findings_from`` reads."""
-    return [dict(vars(finding)) for finding in findings]
+    return [
+        {**vars(finding), "conflicts": None if finding.conflicts is None else dict(vars(finding.conflicts))}
+        for finding in findings
+    ]
 
 
 def findings_from(state: Collection[Mapping[str, Any]]) -> tuple[Finding, ...]:
     """What ``findings_state`` wrote."""
-    return tuple(Finding(**{**finding, "classes": tuple(finding["classes"])}) for finding in state)
+    return tuple(
+        Finding(**{
+            **finding,
+            "classes": tuple(finding["classes"]),
+            "conflicts": None if finding["conflicts"] is None else Conflicts(**finding["conflicts"]),
+        })
+        for finding in state
+    )  # fmt: skip

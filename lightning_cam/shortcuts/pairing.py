@@ -132,7 +132,7 @@ def pair_up(labels: Labels, turns: range) -> Pairing:
         if label >= 0:
             rows.setdefault(label, []).append(i)
     classes = list(rows)
-    found = []
+    found: list[tuple[int, int, int]] = []
     for turn in turns:
         for place, label in enumerate(classes):
             own = rows[label]
@@ -160,7 +160,7 @@ def pair_up_one(labels: Labels, label: int, most: int) -> Pairing:
             rows.setdefault(own, []).append(i)
     donors = rows.pop(label, [])
     able = [row for row in rows.values() if len(row) > 1]
-    found = []
+    found: list[tuple[int, int, int]] = []
     longest = max(map(len, able), default=0)
     for i in range(2 * longest):
         for row in able:

@@ -17,6 +17,7 @@ from lightning_cam.typing import Flags, Images, Labels, Masks
 MOST_IMAGES = 1000
 MOST_LABELS = 8  # of several per image, that are tested
 FEWEST = 5  # images that have a label, and that lack it
+BATCH = 64  # images whose features are made at once
 SEED = 0  # of the sample's own random numbers
 
 
@@ -82,9 +83,13 @@ def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> 
         )
     if len(labels.unique()) < 2:
         raise ValueError(f"labels: all {len(labels)} images are of class {int(labels[0])}; give two classes.")
-    kept = CueFeatures(CUES)
-    kept.add(images, labels, masks, most=len(images))
-    return kept.told(kept.labels, int(labels.max()) + 1)
+    parts = [
+        features_of(CUES, images[rows], None if masks is None else masks[rows])
+        for rows in torch.arange(len(images), device=images.device).split(BATCH)
+    ]
+    features = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    classes = int(labels.max()) + 1
+    return {name: told(values, labels.cpu(), classes) for name, values in features.items()}
 
 
 @dataclass
@@ -126,8 +131,9 @@ class CueFeatures:
         are_numbers = [values.isfinite().all(dim=1) for values in features.values()]
         whole = torch.stack([torch.ones(len(chosen), dtype=torch.bool), *are_numbers]).all(dim=0)
         for place in whole.nonzero()[:, 0].tolist():
-            numbers = {name: values[place] for name, values in features.items()}
-            self.kept.append((marks[chosen[place]], own[place], numbers))
+            # Copies: a row of a tensor keeps all of it alive, and is sent to other processes with all of it.
+            numbers = {name: values[place].clone() for name, values in features.items()}
+            self.kept.append((marks[chosen[place]], own[place].clone(), numbers))
         self.kept = sorted(self.kept, key=lambda one: one[0])[:most]
 
     def over(self, ranks: Ranks, most: int = MOST_IMAGES) -> "CueFeatures":
@@ -138,7 +144,7 @@ class CueFeatures:
         shape = next((own for own, *_ in facts if own is not None), None)
         unfit = sum(skipped + (0 if own == shape else passed) for own, skipped, passed, _ in facts)
         marks = sorted(mark for own, _, _, marks in facts if own == shape for mark in marks)[:most]
-        # Each sends what the whole sample takes of it, as one tensor a cue: a row is sent with all of its tensor.
+        # Each sends what the whole sample takes of it, as one tensor a cue.
         sent = [one for one in self.kept if self.shape == shape and one[0] <= marks[-1]]
         part = CueFeatures(self.cues, kept=sent)
         packed = (

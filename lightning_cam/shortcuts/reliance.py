@@ -1,4 +1,4 @@
-"""Reliance: how much accuracy is lost when a cue comes from an image of another class rather than of its own."""
+"""Reliance: how much accuracy is lost when a cue comes from another class rather than from its own."""
 
 from dataclasses import dataclass
 

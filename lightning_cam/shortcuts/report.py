@@ -7,13 +7,14 @@ import torch
 from PIL.Image import Image
 
 from lightning_cam.checks import Normalization, class_name
+from lightning_cam.shortcuts.cue_images import Conflicts
 from lightning_cam.shortcuts.features import GRID
-from lightning_cam.shortcuts.findings import Finding
+from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe, swapped
 from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
 from lightning_cam.visualization.canvas import DrawOne, drawable
-from lightning_cam.visualization.shortcut import ClassRow, Swap, draw_shortcut
+from lightning_cam.visualization.shortcut import OF_ALL, OF_ONE_CLASS, ClassRow, Swap, draw_shortcut
 
 MOST_ROWS = 4  # of images in a picture
 NAMED = 0.5  # of the largest loss or pull: classes that a finding names
@@ -41,6 +42,7 @@ class ShortcutReport:
     notes: tuple[str, ...]
     agreement: dict[str, float] = field(default_factory=dict)
     extra_passes: int = 0
+    conflicts: dict[FindingKey, Conflicts] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -58,7 +60,7 @@ class ShortcutReport:
 
     @property
     def predictivities(self) -> dict[str, float]:
-        """By cue, Cohen's kappa with which it tells the label, no model asked; of several labels the largest."""
+        """By cue, Cohen's kappa with which it tells the label without the model; of labels the largest."""
         found: dict[str, float] = {}
         for told in self.told:
             for name, one in told.items():
@@ -95,6 +97,19 @@ class ShortcutReport:
         if "cell_0_0" not in kappas:
             return None
         return [[kappas[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
+
+    def cells_of(self, result: Result) -> list[list[float]] | None:
+        """The 4 x 4 map of how well each place tells what a result is about: kappa, or the F1 of the only
+        class that was tested; None where cells were not measured.
+        """
+        told = next(told for view, told in zip(self.views, self.told, strict=True) if view is result.subjects)
+        if "cell_0_0" not in told:
+            return None
+        cells = [[told[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
+        if result.is_one_class and result.label is not None:
+            label = result.label
+            return [[float(cell.f1[label]) for cell in row] for row in cells]
+        return [[cell.kappa for cell in row] for row in cells]
 
     def name(self, label: int) -> str:
         """The class' name, or its number."""
@@ -142,7 +157,8 @@ class ShortcutReport:
         result = self.result_of(finding)
         view, swaps = result.subjects, result.swaps
         pairs, known = swaps.pairs, view.labels
-        # Those that answer rightly with their own class' cue and follow the other's: the surest first, classes in turn.
+        # Those that answer rightly with their own class' cue and follow the other's: the surest first, and
+        # classes in turn.
         kept = swaps.own == known[pairs.hosts]
         order = sorted(
             range(len(pairs.hosts)),
@@ -178,10 +194,11 @@ class ShortcutReport:
             own,
             other,
             rows,
-            self.cells,
+            self.cells_of(result),
             classes,
             header,
             normalization,
+            scale=OF_ONE_CLASS if result.is_one_class else OF_ALL,
         )
 
     def _drawn(self, result: Result, key: int) -> str:
@@ -205,12 +222,17 @@ class ShortcutReport:
             told=result.share,
             reliance=found.points,
             drawn=found.excess,
-            images=len(result.swaps.pairs.hosts.unique()),
+            probe_images=len(result.swaps.pairs.hosts.unique()),
             classes=tuple(self.name_of(result, label) for label in named),
             label=result.label,
             of="" if view.column is None else self.name(view.column),
             is_binary=view.classes == 2,
+            conflicts=self.conflicts.get(result.key),
         )
+
+    def with_conflicts(self, found: dict[FindingKey, Conflicts]) -> "ShortcutReport":
+        """The report with accuracy where the data themselves contradict a cue."""
+        return replace(self, conflicts=found)
 
     def with_agreement(self, agreement: dict[str, float], passes: int) -> "ShortcutReport":
         """The report with how the model answers a part of each image."""

@@ -7,17 +7,19 @@ from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.reliance import Reliance
 
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
-# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class. One line must hold.
-SEVERAL = ((0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
-# Nothing else in an image looks like a spot, and a blur is swapped without the object's shape: these cues of honest runs
-# stay further away.
+# Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class.
+# One line must hold.
+SEVERAL = ((0.85, 0.35, 0.03), (0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
+# Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs stay
+# further away from these.
 FURTHER = {"spot": ((0.50, 0.30, 0.15),), "sharpness": ((0.70, 0.20, 0.045),)}
 TWO = (0.90, 0.20)  # predictivity, points
 ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its cue draws others
 DECIDES = 0.40
 MOST_CUES = 8
 MOST_CELLS = 3
-MOST_SINGLE = 5
+MOST_SINGLE = 6
+MOST_OF_A_CLASS = {"cell": 2, "border": 1}
 OF_THE_OBJECT = (
     "colour",
     "colour_mean",
@@ -46,8 +48,8 @@ def holds_of_one(f1: float, lost: float, drawn: float) -> bool:
 
 
 def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
-    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too, tells
-    the label.
+    """Whether a finding may warn: where masks are known, cues of the whole image only if the background, too,
+    tells the label.
     """
     background = told.get("background")
     if row.may_warn and background is not None and name in OF_THE_OBJECT:
@@ -56,22 +58,27 @@ def may_warn(name: str, row: Cue, told: Mapping[str, Predictivity]) -> bool:
 
 
 def may_warn_of_one(name: str, row: Cue, told: Mapping[str, Predictivity], lost: float, drawn: float) -> bool:
-    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where its cue
-    decides nearly alone.
+    """Whether a finding of one class may warn: appearance, which may be what the class is about, only where
+    its cue decides nearly alone.
     """
     decides = row.one_class == "warn" or min(lost, drawn) >= DECIDES
     return decides and may_warn(name, row, told)
 
 
-def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the most predictive first: at most eight, of them three cells."""
+def least_predictivity(name: str, classes: int) -> float:
+    """Kappa from which on the model is asked about a cue: below it no answer would be a finding."""
+    lines = (*SEVERAL, *FURTHER.get(name, ()))
+    return TWO[0] if classes == 2 else min(predictivity for predictivity, _, _ in lines)
 
-    def least(name: str) -> float:
-        lines = (*SEVERAL, *FURTHER.get(name, ()))
-        return TWO[0] if classes == 2 else min(predictivity for predictivity, _, _ in lines)
+
+def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
+    """The cues that the model is asked about, the most predictive first: at most eight, three cells of
+    them.
+    """
 
     order = sorted(
-        (name for name in told if told[name].kappa >= least(name)), key=lambda name: -told[name].kappa
+        (name for name in told if told[name].kappa >= least_predictivity(name, classes)),
+        key=lambda name: -told[name].kappa,
     )
     return _at_most(order, {"cell": MOST_CELLS})[:MOST_CUES]
 
@@ -79,8 +86,8 @@ def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
 def worth_asking_alone(
     told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
-    """Cues and single classes that the model is asked about, where no cue of all classes is found: at most five, of
-    each class one border and two cells.
+    """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
+    five, of each class one border and two cells.
     """
     found = [
         (float(one.f1[label]), name, label)
@@ -90,9 +97,13 @@ def worth_asking_alone(
         if label < len(one.f1) and one.f1[label] >= ONE[0]
     ]
     order = sorted(found, key=lambda one: -one[0])
+    sharp = [one for one in order if one[1] == "sharpness"][
+        1:
+    ]  # which honest classes have too: the clearest alone
+    order = [one for one in order if one not in sharp]
     kept: list[tuple[str, int]] = []
     for label in dict.fromkeys(label for _, _, label in order):
-        names = _at_most([name for _, name, own in order if own == label], {"cell": 2, "border": 1})
+        names = _at_most([name for _, name, own in order if own == label], MOST_OF_A_CLASS)
         kept += [(name, label) for name in names]
     place = {(name, label): i for i, (_, name, label) in enumerate(order)}
     return sorted(kept, key=lambda one: place[one])[:MOST_SINGLE]

@@ -1,5 +1,5 @@
-"""What shows that a cue decides: images before and after they receive it, where it lies, and the classes it
-stands for.
+"""What shows that a model relies on a cue: the same images with the cue of their own class and with that of
+another, how well each place tells the class, and what each class loses.
 """
 
 import math
@@ -9,17 +9,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from lightning_cam.checks import Normalization
 from lightning_cam.typing import ColorTable, Images, Tiles
 from lightning_cam.visualization.blend import color_table, displayable
 from lightning_cam.visualization.canvas import (
-    BAR,
     FAINT,
-    FRAME,
     GAP,
     INK,
     LINE,
@@ -27,10 +23,10 @@ from lightning_cam.visualization.canvas import (
     PAPER,
     UNKNOWN,
     WRONG,
+    Color,
     DrawOne,
     answer_color,
     draw_arrow,
-    draw_plus,
     draw_symbol,
     draw_words,
     fit_text,
@@ -41,12 +37,27 @@ from lightning_cam.visualization.canvas import (
 from lightning_cam.visualization.projection import drawn_size, flatten_to_pictures, tile
 
 MOST_CLASS_ROWS = 10  # of the table of classes
-MOST_LINES = 3  # of the statement
+MOST_LINES = 4  # of the statement
 LIGHT = (225, 225, 225)
-NARROWEST_TILE = 172  # its caption needs this width, however narrow the image
-SIGN = 36  # width of the plus and of the arrow between two tiles
-NAME, BETWEEN, COUNT, CELL = 176, 8, 56, 48
-PANEL = NAME + BAR + 2 * BETWEEN + 2 * COUNT
+FRAME = 6  # thicker than in other pictures: in a thumbnail it tells right from wrong
+SIDE = 168  # the longer side of a drawn image, at most
+ROOM = SIDE + 2 * FRAME  # a column is so wide, however narrow the image
+SIGN, BETWEEN_HALVES = 28, 24  # from an image to its answer, and from one half of a row to the other
+HALVES = 0, 2 * ROOM + SIGN + BETWEEN_HALVES
+COLUMNS = tuple(left + right for left in HALVES for right in (0, ROOM + SIGN))
+WIDTH = COLUMNS[3] + ROOM
+HEAD = 2 * LINE + 2  # of the words above the columns
+CELL = 48
+NAME, BETWEEN, BAR, COUNT = 168, 8, 118, 44  # of the table: a class, a gap, a bar, its number
+COLUMN = 2 * BETWEEN + BAR + COUNT
+TABLE = NAME + 2 * COLUMN
+HEADS = (
+    ("image", "as it is"),
+    ("same class", "image + cue of its own class"),
+    ("other image", "of another class"),
+    ("other class", "image + cue of the other image"),
+)
+OF_ALL, OF_ONE_CLASS = "0 chance … 1 always", "F1 of this class: 1 always"  # what the map of places shows
 DISCLAIMER = "This shows what the model uses. Whether it should is your decision."
 
 
@@ -97,182 +108,150 @@ def draw_shortcut(
     classes: Sequence[ClassRow],
     header: tuple[str, str],
     normalization: Normalization | None,
+    scale: str = OF_ALL,
 ) -> DrawOne:
     """Draws each image with the cue of its own class and with that of another, and what the model answers;
     how well each place of the image tells the label; and what each class loses.
 
     Args:
-        cells: Cohen's kappa of each cell of a grid, in [-1, 1]; None where cells were not measured.
+        images: One for each of ``swaps``, as are the next three.
+        others: The images of other classes that give the cue.
+        with_own: The images with the cue from another image of their own class.
+        with_other: The images with the cue of ``others``.
+        cells: Of each cell of a grid how well it tells the class, in [-1, 1]; None where cells were not
+            measured.
+        classes: At most ten are shown, those that are named first.
         header: Title and statement.
+        scale: What the numbers of ``cells`` mean.
     """
-    tiles = _tiles(torch.cat([images, others, with_own, with_other]), normalization)
-    return partial(_sheet, tiles, swaps, cells, color_table("inferno"), classes, header)
+    shown, _ = displayable(torch.cat([images, with_own, others, with_other]), *(normalization or ((), ())))
+    tiles = tile(flatten_to_pictures(shown, drawn_size(images, SIDE, SIDE))).cpu()
+    return partial(
+        _sheet, tiles, swaps, partial(_cells, cells, color_table("inferno"), scale), classes, header
+    )
 
 
 def _sheet(
     tiles: Tiles,
-    triples: Sequence[Swap],
-    patterns: UInt8[Tensor, "p h w 3"],
-    pattern_names: Sequence[str],
-    cells: Sequence[Sequence[float]] | None,
-    colors: ColorTable,
+    swaps: Sequence[Swap],
+    draw_cells: DrawOne,
     classes: Sequence[ClassRow],
     header: tuple[str, str],
 ) -> Image.Image:
-    beside = [_patterns(patterns, pattern_names)] if len(patterns) else []
-    table = [_classes(classes)] if classes else []
-    columns = _columns([_triples(tiles, triples), *beside, _cells(cells, colors), *table])
-    widths, heights = zip(
-        *[(max(block.width for block in column), _height(column)) for column in columns], strict=True
-    )
-    width = 2 * MARGIN + widths[0] + 2 * GAP + widths[1]
-    statement = wrap_text(header[1], width - 2 * MARGIN, MOST_LINES)
+    statement = wrap_text(header[1], WIDTH, MOST_LINES)
+    rows, map_of_cells, table = _rows(tiles, swaps), draw_cells(), _classes(classes)
     top = MARGIN + (1 + len(statement)) * LINE + 18
-    bottom = top + max(heights)
-    sheet = Image.new("RGB", (width, bottom + LINE + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text(
-        (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
-    )
+    below = top + rows.height + 2 * GAP
+    bottom = below + max(map_of_cells.height, table.height) + GAP
+    sheet, draw = _panel(WIDTH + 2 * MARGIN, bottom + LINE + MARGIN)
+    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], WIDTH, 16, bold=True), INK, font(16, bold=True))
     for number, line in enumerate(statement, start=1):
         draw.text((MARGIN, MARGIN + number * LINE + 4), line, INK, font())
-    for x, column in zip((MARGIN, MARGIN + widths[0] + 2 * GAP), columns, strict=True):
-        for number, block in enumerate(column):
-            sheet.paste(block, (x, top + _height(column[:number])))
+    sheet.paste(rows, (MARGIN, top))
+    sheet.paste(map_of_cells, (MARGIN, below))
+    sheet.paste(table, (MARGIN + WIDTH - TABLE, below))
     draw.text((MARGIN, bottom), DISCLAIMER, FAINT, font())
     return sheet
 
 
-def _tiles(images: Images, normalization: Normalization | None = None) -> Tiles:
-    shown, _ = displayable(images, *(normalization or ((), ())))
-    return tile(flatten_to_pictures(shown, drawn_size(images))).cpu()
-
-
-def _columns(blocks: Sequence[Image.Image]) -> tuple[Sequence[Image.Image], Sequence[Image.Image]]:
-    """Blocks below each other in two columns, as equal in height as their order allows."""
-    split = min(
-        range(1, len(blocks)), key=lambda count: max(_height(blocks[:count]), _height(blocks[count:]))
-    )
-    return blocks[:split], blocks[split:]
-
-
-def _height(blocks: Sequence[Image.Image]) -> int:
-    """Of blocks below each other, each with a gap under it."""
-    return sum(block.height + GAP for block in blocks)
-
-
-def _panel(title: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _panel(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     panel = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(panel)
-    draw.text((0, 0), title, INK, font(13, bold=True))
-    return panel, draw
+    return panel, ImageDraw.Draw(panel)
 
 
-def _triples(tiles: Tiles, triples: Sequence[Swap]) -> Image.Image:
-    """Tiles of all hosts, then of all donors, then of all transplants: a row of three for each triple."""
+def _rows(tiles: Tiles, swaps: Sequence[Swap]) -> Image.Image:
+    """Tiles of all images, then of all with the cue of their own class, of all others, and of all with the
+    cue of another: a row of four for each swap.
+    """
     height, width = (side + 2 * FRAME for side in tiles.shape[1:3])
-    room = max(width, NARROWEST_TILE)
-    places = [i * (room + SIGN) for i in range(3)]
-    step = height + 2 * LINE + GAP
-    panel, draw = _panel("image", places[2] + room, LINE + 4 + len(triples) * step - GAP)
-    draw.text((places[1], 0), "cue from", INK, font(13, bold=True))
-    draw.text((places[2], 0), "image with the cue", INK, font(13, bold=True))
-    for row, triple in enumerate(triples):
-        y = LINE + 4 + row * step
-        right = None if triple.follows is None else not triple.follows
-        color = answer_color(right)
-        for x, picture, frame in zip(places, tiles[row :: len(triples)], (LIGHT, LIGHT, color), strict=True):
-            draw.rectangle((x, y, x + width - 1, y + height - 1), fill=frame)
+    step = height + LINE + GAP
+    panel, draw = _panel(WIDTH, HEAD + len(swaps) * step - GAP)
+    for x, (name, what) in zip(COLUMNS, HEADS, strict=True):
+        draw.text((x, 0), name, INK, font(13, bold=True))
+        draw.text((x, LINE - 2), what, FAINT, font(11))
+    for number, swap in enumerate(swaps):
+        y = HEAD + number * step
+        captions = (
+            (swap.image, None),
+            (swap.answer_own, swap.own_is_right),
+            (swap.other, None),
+            (swap.answer_other, swap.other_is_right),
+        )
+        for x, picture, caption in zip(COLUMNS, tiles[number :: len(swaps)], captions, strict=True):
+            color = LIGHT if caption[1] is None else answer_color(caption[1])
+            draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
             panel.paste(image_of(picture), (x + FRAME, y + FRAME))
-        draw_plus(draw, ((places[0] + width + places[1]) // 2, y + height // 2))
-        draw_arrow(draw, ((places[1] + width + places[2]) // 2, y + height // 2))
-        y += height + 2
-        below = y + LINE - 3
-        percent = f" {100 * triple.confidence:.0f} %"
-        for x, words in zip(places, ("host, answered right:", "gives the cue:"), strict=False):
-            draw.text((x, y), words, FAINT, font(11))
-        draw.text((places[2], y), f"answer, {DONOR_WINS[triple.follows]}:", color, font(11))
-        draw_symbol(draw, (places[0], below + 3), True)
-        draw_words(draw, (places[0] + 16, below), ("", triple.host, ""), room - 16, INK)
-        draw_words(draw, (places[1], below), ("", triple.donor, ""), room, INK)
-        draw_symbol(draw, (places[2], below + 3), right)
-        draw_words(draw, (places[2] + 16, below), ("", triple.answer, percent), room - 16, color)
+            _caption(draw, (x, y + height + 2), *caption)
+        for left in HALVES:
+            draw_arrow(draw, (left + (width + ROOM + SIGN) // 2, y + height // 2))
     return panel
 
 
-def _patterns(tiles: Tiles, names: Sequence[str]) -> Image.Image:
-    height, width = tiles.shape[1:3]
-    room = max(width, PANEL // 2 - GAP)
-    rows = -(-len(names) // 2)
-    top = 2 * LINE + 2
-    step = height + LINE + BETWEEN
-    panel, draw = _panel("mean pattern", max(PANEL, 2 * room + GAP), top + rows * step)
-    draw.text((0, LINE - 2), "mid-grey: no difference", FAINT, font(11))
-    for i, name in enumerate(names):
-        x, y = i % 2 * (room + GAP), top + i // 2 * step
-        panel.paste(image_of(tiles[i]), (x, y))
-        draw.text((x, y + height + 2), fit_text(name, room), INK, font())
-    return panel
+def _caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], name: str, right: bool | None) -> None:
+    """A class, or an answer with a tick or a cross before it."""
+    x, y = place
+    if right is not None:
+        draw_symbol(draw, (x, y + 3), right)
+        x += 16
+    color = INK if right is None else answer_color(right)
+    draw_words(draw, (x, y), ("", name, ""), ROOM - (x - place[0]), color)
 
 
-def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable) -> Image.Image:
-    title = "who wins, cell by cell"
+def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable, scale: str) -> Image.Image:
+    """Where there is less than chance, 0 is shown: it tells as little."""
+    side = CELL * (len(cells[0]) if cells else 4)
+    panel, draw = _panel(side + BETWEEN, HEAD + 4 + (CELL * len(cells) + LINE if cells else LINE))
+    for line, words in enumerate(("how well each place", "alone tells the class")):
+        draw.text((0, line * (LINE - 2)), words, INK, font(13, bold=True))
     if cells is None:
-        panel, draw = _panel(title, PANEL, 2 * LINE + 4)
-        draw.text((0, LINE + 2), "not tested", FAINT, font())
+        draw.text((0, HEAD + 2), "not measured", FAINT, font())
         return panel
     colors = (255 * table.numpy()).round().astype(np.uint8)
-    top = LINE + 4
-    panel, draw = _panel(title, PANEL, top + len(cells) * CELL + LINE + 6)
     for row, values in enumerate(cells):
         for column, value in enumerate(values):
-            x, y = column * CELL, top + row * CELL
-            tested = math.isfinite(value)
-            color = tuple(colors[round(255 * value)].tolist()) if tested else LIGHT
+            x, y = column * CELL, HEAD + 2 + row * CELL
+            shown = min(max(value, 0.0), 1.0)
+            known = math.isfinite(value)
+            color: Color = tuple(colors[round(255 * shown)].tolist()) if known else LIGHT
             draw.rectangle((x, y, x + CELL - 3, y + CELL - 3), fill=color)
             ink = INK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else PAPER
-            words = f"{100 * value:.0f} %" if tested else "–"
+            words = f"{shown:.2f}" if known else "–"
             draw.text((x + CELL // 2 - 1, y + CELL // 2 - 1), words, ink, font(), anchor="mm")
-    y = panel.height - LINE
-    panel.paste(Image.fromarray(colors[None]).resize((BAR, 12)), (0, y))
-    untested = "" if all(math.isfinite(value) for values in cells for value in values) else " · – not tested"
-    draw.text((BAR + BETWEEN, y - 3), f"0 % host … 100 % donor{untested}", FAINT, font())
+    draw.text((0, panel.height - LINE + 1), scale, FAINT, font(11))
     return panel
 
 
 def _classes(classes: Sequence[ClassRow]) -> Image.Image:
-    """The named classes first, then those whose cue wins most often."""
-    ranked = sorted(
-        classes, key=lambda row: (not row.named, 1.0 if math.isnan(row.dominance) else -row.dominance)
-    )
-    shown = ranked[:MOST_CLASS_ROWS]
-    more = len(ranked) - len(shown)
-    top = 2 * LINE + 4
-    panel, draw = _panel(
-        "how often the cue of each class wins", PANEL, top + (len(shown) + bool(more)) * LINE
-    )
-    bar, colon = NAME + BETWEEN, PANEL - COUNT
-    for x, words, anchor in (
-        (bar, "0 %", "la"),
-        (bar + BAR // 2, "50 %", "ma"),
-        (bar + BAR, "100 %", "ra"),
-        (colon, "donor : host", "ma"),
+    """The named classes first, then those that lose most or draw most."""
+    if not classes:
+        return _panel(TABLE, 1)[0]
+    ranked = sorted(classes, key=lambda row: (not row.named, -max(row.lost, row.drawn)))
+    shown, more = ranked[:MOST_CLASS_ROWS], len(classes) - MOST_CLASS_ROWS
+    panel, draw = _panel(TABLE, HEAD + 4 + (len(shown) + (more > 0)) * LINE)
+    draw.text((0, 0), "class", INK, font(13, bold=True))
+    for left, title, what in (
+        (NAME, "accuracy lost", "by its images, points"),
+        (NAME + COLUMN, "drawn to it", "of other images, points"),
     ):
-        draw.text((x, LINE + 4), words, FAINT, font(11), anchor=anchor)
+        draw.text((left + BETWEEN, 0), title, INK, font(13, bold=True))
+        draw.text((left + BETWEEN, LINE - 2), what, FAINT, font(11))
     for number, row in enumerate(shown):
-        y = top + number * LINE
+        y = HEAD + 4 + number * LINE
         draw.text((0, y), fit_text(row.name, NAME, bold=row.named), INK, font(bold=row.named))
-        if math.isnan(row.dominance):
-            draw.text((bar, y), "no conflict", FAINT, font())
-            continue
-        draw.rectangle((bar, y + 2, bar + BAR - 1, y + LINE - 4), fill=LIGHT)
-        length = round(BAR * row.dominance)
-        if length:
-            draw.rectangle((bar, y + 2, bar + length - 1, y + LINE - 4), fill=WRONG if row.named else UNKNOWN)
-        draw.line((bar + BAR // 2, y, bar + BAR // 2, y + LINE - 1), fill=INK)
-        draw.text((colon - 5, y), str(row.donor), INK, font(), anchor="ra")
-        draw.text((colon, y), ":", INK, font(), anchor="ma")
-        draw.text((colon + 5, y), str(row.host), INK, font())
-    if more:
-        draw.text((0, top + len(shown) * LINE), f"… and {more} more", FAINT, font())
+        color = WRONG if row.named else UNKNOWN
+        for left, share in ((NAME, row.lost), (NAME + COLUMN, row.drawn)):
+            _bar(draw, (left + BETWEEN, y), share, color)
+    if more > 0:
+        draw.text((0, HEAD + 4 + len(shown) * LINE), f"… and {more} more", FAINT, font())
     return panel
+
+
+def _bar(draw: ImageDraw.ImageDraw, place: tuple[int, int], share: float, color: Color) -> None:
+    """From 0 to 100 points; what is below 0 has its number alone."""
+    x, y = place
+    draw.rectangle((x, y + 2, x + BAR - 1, y + LINE - 4), fill=LIGHT)
+    length = round(BAR * min(max(share, 0.0), 1.0))
+    if length:
+        draw.rectangle((x, y + 2, x + length - 1, y + LINE - 4), fill=color)
+    points = str(round(100 * share))
+    draw.text((x + BAR + BETWEEN, y), points.replace("-", "−"), INK, font())

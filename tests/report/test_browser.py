@@ -106,7 +106,9 @@ def page(given: tuple[History, Probe], tmp_path_factory: pytest.TempPathFactory)
         tmp_path_factory.mktemp("page") / "report.html",
         probe=images,
         findings=[finding()],
-        scalars={"shortcut/border_8": 0.9},
+        predictivities={"border_8": 0.97, "tones": 0.3},
+        reliances=[(0, {"border_8": 0.2}), (1, {"border_8": 0.42})],
+        notes=["'fringes' needs 3 channels"],
         settings={"method": "gradcam", "target layer": "layer4", "target": "label"},
     )
 
@@ -208,30 +210,36 @@ def test_without_images_maps_are_shown(browser: WebDriver, tmp_path: Path) -> No
 # --- what it says
 
 
-CUE = {"shortcut/border_8": 0.2}
+ASKED = {"predictivities": {"border_8": 0.97}, "reliances": [(0, {"border_8": 0.02})]}
+ALONE = {"predictivities": {"border_8": 0.4}, "reliances": [(0, {})]}
 
 
 @pytest.mark.parametrize(
     ("given_to_it", "tile", "sentence"),
     [
         (
-            {"scalars": CUE, "tested": (64, 64)},
+            {**ASKED, "tested": (64, 64)},
             "none found\n64 of 64 images tested",
             "Shortcut tests: none found (64 of 64 images tested).",
         ),
         (
-            {"scalars": CUE, "tested": (9, 18)},
+            {**ASKED, "tested": (9, 18)},
             "none found\n9 of 18 images tested",
             "Shortcut tests: none found (9 of 18 images tested).",
         ),
         (
-            {"scalars": CUE, "tested": (6, 18)},
+            {**ASKED, "tested": (6, 18)},
             "not possible yet\n6 of 18 images are answered rightly",
             "Shortcut tests: not possible yet, 6 of 18 images are answered rightly.",
         ),
+        (
+            {**ALONE, "tested": (6, 18)},
+            "none found\nno cue alone tells the label well enough: nothing to test",
+            "Shortcut tests: none found (no cue alone tells the label well enough: nothing to test).",
+        ),
         ({}, "not tested", "Shortcut tests: not tested."),
     ],
-    ids=["all", "enough", "too few", "no tests"],
+    ids=["all", "enough", "too few", "nothing to test", "no tests"],
 )
 def test_it_says_how_much_was_tested_where_nothing_was_found(
     given_to_it: dict[str, Any], tile: str, sentence: str, browser: WebDriver, tmp_path: Path
@@ -257,7 +265,32 @@ def test_it_says_what_was_found_and_what_changed(
     assert "1 warning" in tiles
     drift = looks.looks[-1].means["drift_last"]
     assert f"Change since epoch 1\n{drift:.3f} bit (0 same, 1 disjoint)" in tiles
-    assert finding().statement in one(browser, "#findings").text
+    told = one(browser, "#findings").text
+    assert finding().statement in told
+    assert finding().statement + "." not in told
+    heads = browser.find_elements(By.CSS_SELECTOR, ".found th")
+    cells = browser.find_elements(By.CSS_SELECTOR, ".found td")
+    assert dict(zip((head.text for head in heads), (cell.text for cell in cells), strict=True)) == {
+        "cue": "the border",
+        "tells the label": "0.97",
+        "reliance": "42 points",
+        "drawn to the cue's class": "31 %",
+        "classes": "a",
+        "holds": "2 looks in a row, since epoch 1",
+        "level": "warning",
+    }
+    assert "Not tested: 'fringes' needs 3 channels." in told
+    assert one(browser, ".reliance img").size["width"] > 500
+    one(browser, "#finding-list > details summary").click()
+    cues = [cue.text.split("\n") for cue in browser.find_elements(By.CSS_SELECTOR, ".cue")]
+    assert cues == [
+        ["the border", "0.97", "reliance 42 points at epoch 1"],
+        ["brightness and contrast", "0.30", "not tested: does not tell the label well enough"],
+    ]
+    bars = browser.find_elements(By.CSS_SELECTOR, ".cue .track span")
+    tracks = browser.find_elements(By.CSS_SELECTOR, ".cue .track")
+    for bar, track, share in zip(bars, tracks, (0.97, 0.3), strict=True):
+        assert bar.size["width"] / track.size["width"] == pytest.approx(share, abs=0.02)
     assert one(browser, "#when").text == "epoch 2"
     assert "gradcam at layer4 · target: label" in one(browser, "#asked").text
     for image, card in enumerate(browser.find_elements(By.CSS_SELECTOR, "#gallery li")):
@@ -267,6 +300,20 @@ def test_it_says_what_was_found_and_what_changed(
         verdict = "right" if predicted == label else "wrong"
         assert verdict in card.find_element(By.TAG_NAME, "button").get_attribute("class")
         assert card.find_element(By.CSS_SELECTOR, "svg.sign").get_attribute("aria-label") == verdict
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_table_of_findings_fits_or_scrolls_by_itself(
+    width: int, browser: WebDriver, tmp_path: Path
+) -> None:
+    found = finding(classes=tuple(f"a class with a long name, number {i}" for i in range(12)))
+    opened(browser, write_report(history(2, 3, (4, 4)), tmp_path / "page.html", findings=[found]), width)
+    script = (
+        "const t = document.querySelector('.found').parentElement; return [t.scrollWidth, t.clientWidth];"
+    )
+    inner, outer = browser.execute_script(script)
+    assert (inner > outer) == (width < 720)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_filters(browser: WebDriver, page: Path, given: tuple[History, Probe]) -> None:
@@ -451,7 +498,9 @@ def test_users_names_are_text_and_nothing_is_asked_of_a_network(browser: WebDriv
         probe=Probe(probe(count, 16, 16).images, torch.arange(count), class_names=tuple(EVIL)),
         findings=[finding(classes=tuple(EVIL), label=0)],
         settings={"method": EVIL[0], EVIL[1]: EVIL[2], "target layer": EVIL[1]},
-        scalars={f"shortcut/{EVIL[1]}": 0.5},
+        predictivities={EVIL[1]: 0.5},
+        reliances=[(0, {EVIL[1]: 0.5})],
+        notes=[EVIL[0]],
     )
     opened(browser, path)
     cards = browser.find_elements(By.CSS_SELECTOR, "#gallery li")

@@ -155,9 +155,9 @@ def test_findings_stand_by_their_weight(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG")
     weak, strong, seen = (
-        finding(cue="colour", dominance=0.6),
-        finding(dominance=0.95),
-        finding(cue="mean_image", tier="B", level="notice"),
+        finding(cue="colour", reliance=0.25),
+        finding(reliance=0.45),
+        finding(cue="sharpness", may_warn=False, level="notice", reliance=0.9),
     )
     page = written(
         write_report(
@@ -165,7 +165,9 @@ def test_findings_stand_by_their_weight(tmp_path: Path) -> None:
             tmp_path / "page.html",
             findings=[seen, weak, strong],
             sheets={strong.key: buffer.getvalue()},
-            scalars={"shortcut/colour": 0.6, "shortcut/border_8": 0.95, "entropy": 0.5},
+            predictivities={"colour": 0.8, "border_8": 0.97, "tones": 0.2},
+            reliances=[(0, {"colour": 0.25, "border_8": 0.45})],
+            notes=["'fringes' needs 3 channels"],
         )
     )
     assert [found["statement"] for found in page["findings"]] == [
@@ -175,7 +177,41 @@ def test_findings_stand_by_their_weight(tmp_path: Path) -> None:
     ]
     assert [bool(found["sheet"]) for found in page["findings"]] == [True, False, False]
     assert base64.b64decode(page["findings"][0]["sheet"].partition(",")[2]) == buffer.getvalue()
-    assert [(cue["cue"], cue["share"]) for cue in page["cues"]] == [("border_8", 0.95), ("colour", 0.6)]
+    assert [(cue["cue"], cue["predictivity"]) for cue in page["cues"]] == [
+        ("border_8", 0.97),
+        ("colour", 0.8),
+        ("tones", 0.2),
+    ]
+    assert page["untested"] == ["'fringes' needs 3 channels"]
+    kind, _, content = page["reliance"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).width == 824
+
+
+def test_the_old_words_are_nowhere_on_the_page(tmp_path: Path) -> None:
+    page = Page(
+        write_report(
+            history(1, 2, (4, 4)),
+            tmp_path / "page.html",
+            findings=[finding(), finding(cue="colour", label=2, looks=1)],
+            predictivities={"border_8": 0.97, "colour": 0.2},
+            reliances=[(0, {"border_8": 0.45})],
+            notes=["'fringes' needs 3 channels"],
+        )
+    )
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", page.text)
+    assert "reliance" in text
+    for word in (
+        "donor",
+        r"\bhosts?\b",
+        "transplant",
+        "dominance",
+        "dominates",
+        r"\btiers?\b",
+        r"\bstages?\b",
+        "conflict",
+    ):
+        assert not re.search(word, text, flags=re.IGNORECASE), word
 
 
 @pytest.mark.parametrize(

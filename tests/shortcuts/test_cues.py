@@ -1,4 +1,4 @@
-"""Every row of CUES: equal to its plain twin, blind to units, one pair at a time."""
+"""Every row of CUES: its swap equals its plain twin, is blind to units, takes one pair at a time."""
 
 from dataclasses import fields, replace
 
@@ -10,129 +10,151 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_cam.shortcuts.cues import CUES, Pair
-from lightning_cam.shortcuts.features import FEATURES
+from lightning_cam.shortcuts.features import detail_share
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-OF_THE_MEAN_IMAGE = [name for name in CUES if CUES[name].feature == "image"]
-
-
-def mean_of(name: str, images: Tensor) -> Tensor | None:
-    return FEATURES[CUES[name].feature](images) if CUES[name].feature else None
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}
+LARGEST = max(row.smallest for row in CUES.values())
+WITHOUT_MASKS = [name for name in CUES if CUES[name].needs != "masks"]
 
 
-def pairs(
-    name: str, size: tuple[int, int] = SIZES[1], dtype: torch.dtype = torch.float64, scale=1.0, shift=0.0
+def pair(
+    size: tuple[int, int] = (24, 25), channels: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> Pair:
-    """Two hosts and two donors; one class mean each, of an image that is neither; masks and maps that differ."""
-    hosts, donors, host_class, donor_class = (
-        (random(2, 3, *size, seed=seed) * scale + shift).to(dtype) for seed in range(4)
+    """Two hosts and two donors with masks that hide something."""
+    hosts, donors, backgrounds = (
+        random(2, channels, *size, seed=seed + i).to(dtype) + torch.tensor([2.0 * i]).to(dtype)
+        for i in range(3)
     )
-    masks = [random(2, *size, seed=seed) > 0.8 for seed in (4, 5)]
-    maps = [random(2, *size, seed=seed).sigmoid().to(dtype) for seed in (6, 7)]
-    return Pair(hosts, donors, mean_of(name, host_class), mean_of(name, donor_class), *masks, *maps)
+    smooth = donors + donors.roll(1, 3)
+    return Pair(hosts, smooth, random(2, *size, seed=seed + 4) > 0.8, backgrounds)
 
 
-def rows(pair: Pair) -> list[tuple[Tensor | None, ...]]:
-    tensors = [getattr(pair, field.name) for field in fields(pair)]
+def rows(given: Pair) -> list[Pair]:
+    """Each pair alone."""
+    tensors = [getattr(given, field.name) for field in fields(given)]
     return [
-        tuple(None if tensor is None else tensor[row] for tensor in tensors) for row in range(len(pair.hosts))
+        Pair(*(None if one is None else one[i : i + 1] for one in tensors)) for i in range(len(given.hosts))
     ]
 
 
-def twin(name: str, pair: Pair) -> Tensor:
-    arrays = [
-        [None if one is None else (one if one.dtype == torch.bool else one.double()).numpy() for one in row]
-        for row in rows(pair)
+def twin(name: str, given: Pair) -> Tensor:
+    pairs = [
+        book.Pair(
+            one.hosts[0].double().numpy(),
+            one.donors[0].double().numpy(),
+            None if one.host_masks is None else one.host_masks[0].numpy(),
+            None if one.donor_backgrounds is None else one.donor_backgrounds[0].double().numpy(),
+        )
+        for one in rows(given)
     ]
-    return torch.from_numpy(book.cue(name, [book.Pair(*row) for row in arrays]))
+    return torch.from_numpy(book.swap(name, pairs))
 
 
-def test_every_cue_and_feature_has_a_twin():
-    assert set(CUES) == set(book.CUES), "write the cue a second time in tests/reference/cues.py, CUES"
-    assert set(FEATURES) == set(book.FEATURES), (
-        "write the feature a second time in tests/reference/cues.py, FEATURES"
-    )
+def fits(name: str, size: tuple[int, int], channels: int) -> bool:
+    return min(size) >= CUES[name].smallest and CUES[name].channels in (1, channels)
+
+
+CASES = [
+    (name, size, channels)
+    for name in CUES
+    for size, channels in ((SIZES[0], 3), ((18, 11), 3), ((25, 24), 1), ((28, 28), 3), ((33, 24), 4))
+    if fits(name, size, channels) and (CUES[name].smallest > 16 or max(size) < 28)
+]
+
+
+def test_every_cue_has_a_twin() -> None:
+    assert set(CUES) == set(book.SWAPS), "write the cue a second time in tests/reference/cues.py, SWAPS"
+    assert {name for name, *_ in CASES} == set(CUES)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", CUES)
-def test_equals_the_book(name, size, dtype):
-    pair = pairs(name, size, dtype)
-    found = CUES[name](pair)
-    assert found.dtype == dtype
-    assert not torch.equal(found, pair.hosts) or (name == "border_16" and min(size) < CUES[name].smallest)
-    assert_close(found.double(), twin(name, pair), rtol=0.0, atol=TOLERANCE[dtype])
+@pytest.mark.parametrize(("name", "size", "channels"), CASES, ids=str)
+def test_swaps_equal_the_book(name: str, size: tuple[int, int], channels: int, dtype: torch.dtype) -> None:
+    given = pair(size, channels, dtype)
+    found = CUES[name].swap(given)
+    assert (found.dtype, found.shape) == (dtype, given.hosts.shape)
+    assert name == "fringes" or not torch.equal(found, given.hosts)
+    assert_close(found.double(), twin(name, given), rtol=0.0, atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("name", OF_THE_MEAN_IMAGE)
-def test_coarser_mean_images_are_enlarged(name):
-    means = random(2, 2, 3, 8, 5, seed=8)
-    pair = replace(pairs(name), host_mean=means[0], donor_mean=means[1])
-    assert_close(CUES[name](pair), twin(name, pair), rtol=0.0, atol=1e-9)
+def test_fringes_of_a_shift_that_was_made_are_moved() -> None:
+    scenes = random(2, 1, 24, 24, seed=0)
+    alike = scenes.expand(-1, 3, -1, -1).contiguous()
+    fringed = torch.cat([alike[:, :1].roll((2, -1), (2, 3)), alike[:, 1:2], alike[:, 2:].roll(-3, 3)], dim=1)
+    given = Pair(alike, fringed.flip(0))
+    assert_close(CUES["fringes"].swap(given), fringed)
+    assert_close(CUES["fringes"].swap(given), twin("fringes", given))
+    assert_close(CUES["fringes"].swap(Pair(fringed, alike)), alike)
 
 
-@pytest.mark.parametrize("name", OF_THE_MEAN_IMAGE)
-def test_unknown_means_and_no_masks(name):
-    pair = replace(pairs(name), host_masks=None)
-    pair.host_mean[:, :, 3:9, 2:7] = torch.nan
-    assert_close(CUES[name](pair), twin(name, pair), rtol=0.0, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", CUES)
-def test_commutes_with_a_positive_scale_and_a_shift_per_channel(name):
-    scale, shift = torch.tensor([[0.3, 1.0, 40.0], [7.0, -2.0, 0.5]], dtype=torch.float64)[:, :, None, None]
-    found = CUES[name](pairs(name, scale=scale, shift=shift))
-    assert_close(found, CUES[name](pairs(name)) * scale + shift, rtol=0.0, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", CUES)
-def test_pairs_are_independent(name):
-    pair = pairs(name)
-    alone = [CUES[name](Pair(*(None if one is None else one[None] for one in row))) for row in rows(pair)]
-    assert_close(torch.cat(alone), CUES[name](pair), rtol=0.0, atol=1e-12)
+def test_a_host_becomes_as_sharp_as_its_donor_whichever_is_the_sharper() -> None:
+    given = pair()
+    smooth = given.donors + given.donors.roll(1, 2)
+    smooth = smooth + smooth.roll(1, 3)
+    for hosts, donors in ((given.hosts, smooth), (smooth, given.hosts)):
+        found = CUES["sharpness"].swap(Pair(hosts, donors))
+        assert_close(found, twin("sharpness", Pair(hosts, donors)))
+        before, after = (abs(detail_share(one) - detail_share(donors)) for one in (hosts, found))
+        assert (after < 0.2 * before).all()
 
 
 @pytest.mark.parametrize("name", CUES)
-def test_the_host_itself_changes_nothing(name):
-    pair = pairs(name)
-    same = Pair(
-        pair.hosts, pair.hosts, *[pair.host_mean] * 2, *[pair.host_masks] * 2, *[pair.host_saliency] * 2
+def test_commutes_with_a_positive_scale_and_a_shift(name: str) -> None:
+    given = pair()
+    scale, shift = 40.0, -7.0
+    other = replace(
+        given,
+        hosts=given.hosts * scale + shift,
+        donors=given.donors * scale + shift,
+        donor_backgrounds=given.donor_backgrounds * scale + shift,
     )
-    assert_close(CUES[name](same), pair.hosts, rtol=0.0, atol=1e-9)
+    assert_close(CUES[name].swap(other), CUES[name].swap(given) * scale + shift, rtol=0.0, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", CUES)
-def test_leaves_its_inputs_as_they_are(name):
-    pair = pairs(name)
-    CUES[name](pair)
-    assert_close(rows(pair), rows(pairs(name)), rtol=0.0, atol=0.0)
+def test_pairs_are_independent(name: str) -> None:
+    given = pair()
+    alone = torch.cat([CUES[name].swap(one) for one in rows(given)])
+    assert_close(alone, CUES[name].swap(given), rtol=0.0, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["mean_image", *(name for name in CUES if name.startswith("cell"))])
-def test_patterns_stay_off_the_object(name):
-    pair = pairs(name)
-    unchanged = (CUES[name](pair) == pair.hosts).all(dim=1)
-    assert unchanged[pair.host_masks].all()
-    assert not unchanged.all()
+@pytest.mark.parametrize("name", WITHOUT_MASKS)
+def test_the_host_itself_changes_nothing(name: str) -> None:
+    hosts = pair().hosts
+    assert_close(CUES[name].swap(Pair(hosts, hosts)), hosts, rtol=0.0, atol=1e-9)
 
 
-def test_background_keeps_the_host_under_both_objects():
-    pair = pairs("background")
-    found = CUES["background"](pair).movedim(1, -1)
-    objects = pair.host_masks | pair.donor_masks
-    assert torch.equal(found[objects], pair.hosts.movedim(1, -1)[objects])
-    assert torch.equal(found[~objects], pair.donors.movedim(1, -1)[~objects])
+@pytest.mark.parametrize("name", CUES)
+def test_leaves_its_inputs_as_they_are(name: str) -> None:
+    given, before = pair(), pair()
+    CUES[name].swap(given)
+    for field in fields(given):
+        assert torch.equal(getattr(given, field.name), getattr(before, field.name))
 
 
-def test_cells_make_up_the_mean_image():
-    pair = pairs("mean_image")
-    added = [CUES[name](pair) - pair.hosts for name in CUES if name.startswith("cell")]
-    assert_close(pair.hosts + torch.stack(added).sum(dim=0), CUES["mean_image"](pair), rtol=0.0, atol=1e-12)
+@pytest.mark.parametrize("constant", ["hosts", "donors", "both"])
+@pytest.mark.parametrize("name", CUES)
+def test_constant_images_give_finite_ones(name: str, constant: str) -> None:
+    given = pair()
+    flat = torch.full_like(given.hosts, 0.3)
+    hosts = given.hosts if constant == "donors" else flat
+    found = CUES[name].swap(replace(given, hosts=hosts, donors=given.donors if constant == "hosts" else flat))
+    assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["mean_image", "mean_tone", "attended", "background"])
-def test_says_what_is_missing(name):
-    pair = pairs(name)
-    with pytest.raises(ValueError, match="needs"):
-        CUES[name](Pair(pair.hosts, pair.donors))
+@pytest.mark.parametrize("is_object", [True, False])
+def test_a_background_without_or_with_nothing_but_objects(is_object: bool) -> None:
+    given = pair()
+    given = replace(given, host_masks=torch.full_like(given.host_masks, is_object))
+    assert torch.equal(CUES["background"].swap(given), given.hosts if is_object else given.donor_backgrounds)
+
+
+def test_cells_make_up_the_image() -> None:
+    given = pair((25, 26))
+    changed = sum((CUES[name].swap(given) - given.hosts) for name in CUES if name.startswith("cell"))
+    assert_close(given.hosts + changed, given.donors)
+
+
+def test_background_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="needs masks"):
+        CUES["background"].swap(Pair(pair().hosts, pair().donors))

@@ -1,131 +1,183 @@
-"""One look's tests: which classes are tested alone, what is asked again, which cues are chosen."""
+"""One look's tests: which cues the model is asked about, how often, and what holds."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from support.findings import finding
+from support.planted_cues import noise, reads_tag, tag
 from torch import Tensor
 
+from lightning_cam import Probe
 from lightning_cam.shortcuts import pairing
-from lightning_cam.shortcuts.class_means import ClassMeans
 from lightning_cam.shortcuts.cues import CUES
-from lightning_cam.shortcuts.examine import choose_cues, examine
-from lightning_cam.shortcuts.findings import (
-    FindingKey,
-    FindingTracker,
+from lightning_cam.shortcuts.examine import (
+    CLOSER,
+    DRAWN_PAIRS,
+    FIRST,
+    FURTHER,
+    Asking,
+    check_subjects,
+    choose_cues,
+    examine,
+    label_views,
 )
-from lightning_cam.shortcuts.result import Result
+from lightning_cam.shortcuts.predictivity import Predictivity
+from lightning_cam.shortcuts.reliance import by_class, reliance
+from lightning_cam.shortcuts.rule import MOST_CUES, SEVERAL
+
+CLASSES = 3
 
 
-def levels(count: int = 72, classes: int = 9) -> tuple[pairing.TestedProbe, ClassMeans]:
-    """Images whose class is the level of a tag in the corner; as the probe of a model that gets all of them right."""
-    labels = torch.arange(count) % classes
-    images = 0.01 * torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    images[:, :, :4, :4] += labels[:, None, None, None]
-    means = ClassMeans(("image", "spectrum", "amplitude", "tone"))
-    means.add(images, labels, None, range(classes))
-    return pairing.TestedProbe(images, labels, labels.clone(), None, None, means, among=False), means
+def told(kappa: float, f1: tuple[float, ...] = (0.0,) * CLASSES) -> Predictivity:
+    return Predictivity(kappa, kappa, torch.tensor(f1), 500, torch.zeros(0, dtype=torch.int64))
 
 
-def reads_the_tag(
-    subjects: pairing.TestedProbe, share: int, only: int | None = None, shift: int = 0, classes: int = 9
-) -> pairing.Ask:
-    """Answers the tag for ``share`` of ten probe images (of class ``only``'s tag, where given), else the image's label."""
-
-    def ask(images: Tensor, index: Tensor) -> Tensor:
-        tags = images[:, :, :4, :4].mean(dim=(1, 2, 3)).round().long().clamp(0, classes - 1)
-        follows = ((index + shift) % 10 < share) & (True if only is None else tags == only)
-        return torch.nn.functional.one_hot(
-            torch.where(follows, tags, subjects.labels[index]), classes
-        ).float()
-
-    return ask
+def probe(count: int = 48) -> pairing.TestedProbe:
+    labels = torch.arange(count) % CLASSES
+    return pairing.TestedProbe(tag(noise(count), labels), labels, labels, None, CLASSES)
 
 
-def having_found(*known: FindingKey) -> FindingTracker:
-    return FindingTracker(tuple(finding(cue, label=label) for cue, label in known))
+class Counts:
+    """Answers by the tag, and counts the images it is shown."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, images: Tensor, index: Tensor) -> Tensor:
+        self.asked += len(images)
+        return reads_tag(images)
 
 
-def judged(
-    share: int,
-    only: int | None = None,
-    cue: str = "mean_image",
-    known: Sequence[FindingKey] = (),
-    **replaced: Tensor,
-) -> tuple[list[Result], float]:
-    subjects = replace(levels()[0], **replaced)
-    ask = reads_the_tag(subjects, share, only)
-    report = examine(subjects, ask, {cue: CUES[cue]}, classes=9, max_batch=50, tracker=having_found(*known))
-    return list(report.results), report.passes
-
-
-def test_one_class_is_tested_alone_where_it_alone_wins() -> None:
-    together, alone = judged(10, only=3)[0]
-    assert (together.label, alone.label) == (None, 3)
-    assert not together.holds
-    assert alone.holds
-    assert (alone.tally.donor, alone.tally.host, alone.tally.votes) == (
-        64,
-        0,
-        64,
-    )  # every host of another class
-    # Nine classes might have been suspected, in one of three families of tests.
-    assert alone.p_value == pytest.approx(3 * 9 * alone.tally.p_value)
-    assert together.p_value == 1.0
-
-
-def test_one_class_is_not_tested_alone_where_all_win() -> None:
-    (together,), _ = judged(10)
-    assert together.holds
-    assert together.p_value == pytest.approx(3 * together.tally.p_value)
-
-
-def test_what_was_known_is_one_question() -> None:
-    together, alone = judged(10, only=3, known=[("mean_image", 3), ("border_8", None), ("mean_tone", 3)])[0]
-    assert alone.label == 3
-    assert alone.p_value == alone.tally.p_value  # not one of many
-    assert together.p_value == 1.0
-    # It is asked again where the few conflicts of stage 1 would not raise the suspicion.
-    labels = [result.label for result in judged(0, known=[("mean_image", 3)])[0]]
-    assert labels == [None, 3]
-
-
-def test_a_class_is_named_where_it_wins_less_than_half_of_the_conflicts() -> None:
-    subjects, ask = levels()[0], reads_the_tag(levels()[0], 5, only=3, shift=5)
-    report = examine(
-        subjects,
-        ask,
-        {"mean_image": CUES["mean_image"]},
-        classes=9,
-        max_batch=50,
-        tracker=having_found(("mean_image", 3)),
+def test_only_cues_that_tell_the_label_are_asked_about_and_the_passes_are_counted() -> None:
+    view, ask, turns = probe(), Counts(), len(FIRST) + len(FURTHER)
+    given = {"cell_0_0": told(0.99), "cell_2_2": told(0.99), "colour_mean": told(0.1)}
+    report = examine([view], Asking(ask, 20), CUES, [given])
+    assert {result.cue for result in report.results} == {"cell_0_0", "cell_2_2"}
+    corner, inner = (
+        next(one for one in report.results if one.cue == cue) for cue in ("cell_0_0", "cell_2_2")
     )
-    (finding,) = report.findings
-    assert finding.statement == "cue 'mean_image' of class '3' decides 48 % of conflicts (donor 31, host 33)"
+    assert (len(corner.swaps.own), len(inner.swaps.own)) == (
+        turns * 48,
+        48,
+    )  # a closer look where accuracy is lost
+    assert ask.asked == 2 * (turns * 48 + 48) == report.passes * 48
+    assert (corner.holds, inner.holds) == (True, False)
+    assert corner.reliance == reliance(corner.swaps, view.labels, CLASSES)
+    assert corner.by_class == by_class(corner.swaps, view.labels)
+    assert [finding.cue for finding in report.findings] == ["cell_0_0"]
+    assert examine([view], Asking(Counts(), 20), CUES, [{}]).results == ()
 
 
-def test_a_weak_model_is_not_tested_on_one_class() -> None:
-    labels = levels()[0].labels
-    wrong = torch.where(torch.arange(72) % 8 < 5, (labels + 1) % 9, labels)
-    assert [result.label for result in judged(10, only=3, predicted=wrong)[0]] == [None]
+def test_cues_that_are_not_chosen_are_not_asked_about() -> None:
+    report = examine([probe()], Asking(Counts(), 48), choose_cues(["border"]), [{"cell_0_0": told(1.0)}])
+    assert (report.results, report.predictivities) == ((), {})
 
 
-def test_spectra_are_not_tested_on_one_class() -> None:
-    assert not [result for result in judged(10, only=3, cue="mean_spectrum")[0] if result.label is not None]
+def test_at_most_three_cues_are_looked_at_closely() -> None:
+    names = ["cell_0_0", "border_8", "border_16", "colour_mean", "colour"]
+    report = examine([probe()], Asking(Counts(), 48), CUES, [{name: told(0.99) for name in names}])
+    often = [result for result in report.results if len(result.swaps.own) > 48]
+    assert len(often) == CLOSER
+    least = min(result.reliance.points for result in often)
+    assert all(one.reliance.points <= least + 0.2 for one in report.results if one not in often)
 
 
-def test_an_open_question_is_asked_again_with_more_donors() -> None:
-    (clear,), passes = judged(10)
-    assert clear.tally.pairs == 144  # two donors each
-    assert passes == 2
-    open_, passes = judged(4)[0][0], judged(4)[1]
-    assert open_.tally.pairs == 8 * 72  # four times two, of eight other classes
-    assert passes > 10
-    # Both times count as tests.
-    assert open_.p_value == pytest.approx(min(1.0, 3 * 2 * open_.tally.p_value))
+def test_one_class_is_asked_about_alone() -> None:
+    labels = torch.arange(60) % 4
+    images = noise(60)
+    images[labels == 2, :, :6, :6] += 4
+    view = pairing.TestedProbe(images, labels, labels, None, 4)
+
+    def ask(shown: Tensor, index: Tensor) -> Tensor:
+        """Class 2 by the tag; the others are known by heart."""
+        own = torch.nn.functional.one_hot(labels[index], 4).float()
+        own[:, 2] = torch.where(shown[:, :, :6, :6].mean(dim=(1, 2, 3)) > 2, 2.0, -1.0)
+        return own
+
+    given = {"cell_0_0": told(0.3, (0.2, 0.2, 0.99, 0.2))}
+    (result,) = examine([view], Asking(ask, 60), CUES, [given]).results
+    assert (result.label, result.is_one_class, result.holds, result.may_warn) == (2, True, True, True)
+    assert len(result.swaps.own) == min(DRAWN_PAIRS, 2 * 45)
+    assert set(labels[result.swaps.pairs.other].tolist()) == {2}
+    lost, drawn = result.by_class[2]
+    assert (lost, drawn) == (1.0, 1.0)
+    assert result.predictivity == pytest.approx(0.99)
+    silent = examine(
+        [view],
+        Asking(lambda shown, index: torch.nn.functional.one_hot(labels[index], 4).float(), 60),
+        CUES,
+        [given],
+    )
+    assert not silent.results[0].holds
 
 
+def test_single_classes_are_not_asked_about_where_all_together_are_found() -> None:
+    given = {"cell_0_0": told(0.9, (0.99, 0.2, 0.2))}
+    report = examine([probe()], Asking(Counts(), 48), CUES, [given])
+    assert [(result.label, result.holds) for result in report.results] == [(None, True)]
+    weak = {"cell_0_0": told(SEVERAL[-1][0] - 0.01, (0.99, 0.2, 0.2))}
+    (alone,) = examine([probe()], Asking(Counts(), 48), CUES, [weak]).results
+    assert alone.label == 0
+
+
+def flags(count: int = 60) -> Tensor:
+    return torch.stack(
+        [torch.arange(count) % 2, torch.arange(count) // 2 % 2, torch.arange(count) // 4 % 2], dim=1
+    )
+
+
+def test_each_label_is_asked_about_before_any_gets_a_second_cue() -> None:
+    images, truth = noise(60), flags()
+    first = pairing.TestedProbe(images, truth[:, 0], truth[:, 0], None, 3)
+    views = label_views(first, truth, truth * 2.0 - 1, [0, 1, 2])
+    assert [(view.column, view.classes) for view in views] == [(0, 2), (1, 2), (2, 2)]
+    many = {name: told(1.0) for name in CUES if CUES[name].needs != "masks"}
+    report = examine(views, Asking(Counts(), 60), CUES, [many, many, {"border_8": told(0.95)}])
+    owners = [result.label for result in report.results]
+    assert len(owners) == MOST_CUES
+    assert owners.count(2) == 1
+    assert min(owners.count(0), owners.count(1)) >= 3
+
+
+def test_labels_and_scores_must_fit() -> None:
+    truth = flags()
+    view = pairing.TestedProbe(noise(60), truth[:, 0], truth[:, 0], None, 3)
+    with pytest.raises(ValueError, match="labels: got 3 per image for a network with 2 scores"):
+        label_views(view, truth, torch.zeros(60, 2), [0])
+    given = truth.float()
+    given[0, 1] = torch.nan
+    assert label_views(view, given, torch.zeros(60, 3), [1])[0].labels[0] == -1
+
+
+def test_notes_say_what_could_not_be_tested() -> None:
+    small = replace(probe(), images=noise(48, 12))
+    notes = examine([small], Asking(Counts(), 48), CUES, [{}]).notes
+    assert any(
+        "a thin border: the images' shorter side is 12 pixels; this cue needs 16" in note for note in notes
+    )
+    few = replace(probe(4), labels=torch.arange(4))
+    assert any(
+        "0 of 4 probe images have another image" in note
+        for note in examine([few], Asking(Counts(), 4), CUES, [{}]).notes
+    )
+    assert examine([probe()], Asking(Counts(), 48), CUES, [{}]).notes == ()
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_keys_and_prefixes_choose_cues() -> None:
     assert set(choose_cues(["border", "cell_0_0"])) == {"border_16", "border_8", "cell_0_0"}
+    assert choose_cues("default") == CUES
+    for bad in ("border", [3], 5):
+        with pytest.raises(TypeError, match=r"expected: got .*; give keys of CUES"):
+            choose_cues(bad, "expected")
+    with pytest.raises(ValueError, match="cues: no cue ''"):
+        choose_cues([""])
+
+
+def test_subjects_need_labels_that_differ() -> None:
+    images = noise(6)
+    assert torch.equal(check_subjects(Probe(images, torch.arange(6) % 2)), torch.arange(6) % 2)
+    with pytest.raises(ValueError, match="labels: all 6 images are of class 1"):
+        check_subjects(Probe(images, torch.ones(6).long()))
+    with pytest.raises(ValueError, match="task: 'regression' has no shortcut tests"):
+        check_subjects(Probe(images, torch.arange(6) % 2), "regression")

@@ -56,8 +56,22 @@ def probe(count: int, *size: int, channels: int = 3, names: list[str] | None = N
 
 
 def finding(**changes: Any) -> Finding:
-    return Finding(**{"cue": "border_8", "tier": "A", "level": "warning", "dominance": 0.9, "donor": 9, "host": 1,
-                      "p_value": 1e-4, "classes": ("a",), "looks": 2, "since": 1} | changes)  # fmt: skip
+    """The border, which tells the label and is relied on."""
+    known = {
+        "cue": "border_8",
+        "meaning": "the border",
+        "level": "warning",
+        "may_warn": True,
+        "predictivity": 0.97,
+        "told": 0.98,
+        "reliance": 0.42,
+        "drawn": 0.31,
+        "probe_images": 64,
+        "classes": ("a",),
+        "looks": 2,
+        "since": 1,
+    }
+    return Finding(**{**known, **changes})
 
 
 class Page(HTMLParser):

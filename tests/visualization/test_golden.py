@@ -15,6 +15,8 @@ from lightning_cam.visualization.animation import draw_animation
 from lightning_cam.visualization.classes import draw_classes
 from lightning_cam.visualization.evolution import draw_evolution
 from lightning_cam.visualization.overlay import draw_overlay
+from lightning_cam.visualization.reliance import draw_reliance
+from lightning_cam.visualization.shortcut import ClassRow, Swap, draw_shortcut
 from lightning_cam.visualization.style import Style
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,10 +46,44 @@ def sheets() -> dict[str, Image.Image]:
         "evolution": draw_evolution(replace(drawn, style=Style(color_scale="run")))(),
         "classes": draw_classes(drawn)(),
         "animation": draw_animation(replace(drawn, style=Style(colormap="RdBu_r"), is_last=True))()[-1],
+        "shortcut": shortcut(images[:2]),
+        "reliance": reliance(),
     }
 
 
-@pytest.mark.parametrize("name", ["overlay", "evolution", "classes", "animation"])
+def shortcut(images: torch.Tensor) -> Image.Image:
+    swaps = [
+        Swap("cat", "dog", "cat", "dog", own_is_right=True, other_is_right=False),
+        Swap("a class with a long name, which goes on", "hen", "cow", "hen", False, False),
+    ]
+    cells = [[1.0, 0.5, 0.1, 0.0], [0.2, 0.3, 0.4, -0.1], [0.0, 0.7, 0.6, 0.2], [0.0, 0.0, 0.0, 0.9]]
+    classes = [
+        ClassRow("cat", 0.9, 0.7, True),
+        ClassRow("dog", 0.4, 0.2, False),
+        ClassRow("hen", 0.0, 0.1, False),
+    ]
+    tagged = images.clone()
+    tagged[:, :, :8, :8] = 1.0
+    header = (
+        "shortcut · epoch 4 · step 87 · warning",
+        "The top-left corner: alone, it tells the class. " * 3,
+    )
+    return draw_shortcut(images, tagged, images, tagged, swaps, cells, classes, header, None)()
+
+
+def reliance() -> Image.Image:
+    looks = [
+        (
+            epoch,
+            {"cell_0_0": 0.2 * epoch, "border_8": 0.05 * epoch, **({"detail": 0.3} if epoch != 2 else {})},
+        )
+        for epoch in range(5)
+    ]
+    told = {"cell_0_0": 1.0, "border_8": 0.9, "detail": 0.7}
+    return draw_reliance(looks, told, {"cell_0_0": "the top-left corner"}, ["cell_0_0"], when="epoch 4")()
+
+
+@pytest.mark.parametrize("name", ["overlay", "evolution", "classes", "animation", "shortcut", "reliance"])
 def test_the_layout_is_that_of_the_golden_picture(name: str) -> None:
     """To make them anew, after looking: ``PYTHONPATH=.:tests python tests/visualization/test_golden.py``."""
     found, golden = (

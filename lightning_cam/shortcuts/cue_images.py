@@ -1,0 +1,193 @@
+"""Which images of a dataset carry a cue, and which contradict it."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_cam.checks import class_name
+from lightning_cam.data.batch import Batch, read_batch
+from lightning_cam.selectors import Selector
+from lightning_cam.shortcuts.cues import Cue
+from lightning_cam.shortcuts.discriminant import fit
+from lightning_cam.shortcuts.predictivity import MOST_IMAGES, features_of, label_flags
+from lightning_cam.typing import Labels, PerImage
+
+COLUMNS = ("index", "label", "says", "margin", "group", "group_name")
+FIT = 5 * MOST_IMAGES  # images that the classifier is fitted on
+
+
+@dataclass(frozen=True, eq=False)
+class CueImages:
+    """Images by what one cue says of them, in the loader's order.
+
+    An image carries the cue where the cue says its own label, and contradicts it where it says another.
+
+    Args:
+        labels: (n,) the images' classes; of one label 1 with it and 0 without, -1 where it is not known.
+        says: (n,) what the cue says, by a classifier that has not seen the image.
+        margin: (n,) log odds of the image's own label against the best other one by the cue alone: above 0 it
+            carries the cue, far below 0 it contradicts it clearly.
+        class_names: One name per class, or None.
+    """
+
+    labels: Labels
+    says: Labels
+    margin: PerImage
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def carries(self) -> Tensor:
+        """(n,) which images carry the cue."""
+        return self.says == self.labels
+
+    @property
+    def groups(self) -> Labels:
+        """(n,) twice the label, and one more where the image contradicts the cue: the groups of GroupDRO; -1
+        where the label is not known.
+
+        Source: Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020.
+        https://arxiv.org/abs/1911.08731
+        """
+        return torch.where(self.labels < 0, -1, 2 * self.labels + (~self.carries).long())
+
+    def counts(self) -> dict[str, int]:
+        """Images by group, in words."""
+        found: dict[str, int] = {}
+        for group in self.groups[self.groups >= 0].unique().tolist():
+            found[self._name(group)] = int((self.groups == group).sum())
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a table with a line for each image: index, label, says, margin, group, group_name.
+
+        Args:
+            path: Of a file that ends with ".csv".
+
+        Raises:
+            ValueError: The file's name has another ending.
+        """
+        path = Path(path)
+        if path.suffix != ".csv":
+            raise ValueError(f"path: got {str(path)!r}; give a name that ends with '.csv'.")
+        columns = (self.labels, self.says, self.margin, self.groups)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for i, (label, says, margin, group) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True)
+            ):
+                writer.writerow((i, label, says, f"{margin:.3f}", group, self._name(group)))
+        return path
+
+    def _name(self, group: int) -> str:
+        if group < 0:
+            return "not known"
+        return f"{class_name(self.class_names, group // 2)}, {'contradicts' if group % 2 else 'carries'}"
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """Accuracy where a cue says another label than the image has, beside accuracy on the rest: no image is
+    made.
+
+    Args:
+        accuracy: On images that contradict the cue, in [0, 1].
+        images: How many there are.
+        accuracy_elsewhere: On images that carry it, in [0, 1].
+        images_elsewhere: How many there are.
+    """
+
+    accuracy: float
+    images: int
+    accuracy_elsewhere: float
+    images_elsewhere: int
+
+
+def cue_images(
+    row: Cue,
+    loader: Iterable[Any],
+    *,
+    column: int | None = None,
+    class_names: tuple[str, ...] | None = None,
+    images: Selector = None,
+    labels: Selector = None,
+    masks: Selector = None,
+) -> CueImages:
+    """What a cue says of every image that a loader gives; no model is asked.
+
+    The classifier is fitted on at most 5,000 of them; each of these is answered without itself.
+
+    Args:
+        column: Of several labels per image, the one that is asked about.
+        images, labels, masks: How to read a batch, as ``Inputs`` has it.
+
+    Raises:
+        ValueError: There is no batch, or the images do not suit the cue, or have no labels.
+    """
+    cues = {"cue": row}
+    features, truth = [], []
+    for given in loader:
+        batch = read_batch(given, images, labels, masks)
+        own = _labels_of(batch, column)
+        found = features_of(cues, batch.images, batch.masks)
+        if "cue" not in found:
+            raise ValueError(
+                f"loader: {row.meaning} cannot be measured on images {tuple(batch.images.shape)}"
+                f"{' without masks' if row.needs == 'masks' else ''}; give the images of the finding."
+            )
+        features.append(found["cue"])
+        truth.append(own.cpu())
+    if not truth:
+        raise ValueError("loader: it gave no batch; give one that holds the images.")
+    everything, own = torch.cat(features), torch.cat(truth)
+    usable = everything.isfinite().all(dim=1) & (own >= 0)
+    rows = usable.nonzero()[:, 0]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    chosen = rows[order[:FIT]]
+    if len(own[chosen].unique()) < 2:
+        raise ValueError("loader: all images have one label; give images of two labels or more.")
+    classes = int(own[usable].max()) + 1
+    classifier, without = fit(everything[chosen], own[chosen], classes)
+    scores = classifier.scores(everything.nan_to_num())
+    scores[chosen] = without
+    return CueImages(own, scores.argmax(dim=1), _margin(scores, own), class_names)
+
+
+def conflicts(found: CueImages, predicted: Labels) -> Conflicts | None:
+    """Accuracy on images that contradict a cue, and on those that carry it; None where one of them is
+    missing.
+
+    Args:
+        predicted: (n,) what the model answers to the images, in the same order.
+    """
+    known = found.labels >= 0
+    right = (predicted.cpu() == found.labels).double()
+    against, along = known & ~found.carries, known & found.carries
+    if not (against.any() and along.any()):
+        return None
+    return Conflicts(
+        float(right[against].mean()), int(against.sum()), float(right[along].mean()), int(along.sum())
+    )
+
+
+def _labels_of(batch: Batch, column: int | None) -> Labels:
+    labels = batch.labels
+    if labels is None:
+        raise ValueError("loader: its batches have no labels; give (images, labels).")
+    if column is not None and labels.ndim == 2:
+        return label_flags(labels)[:, column]
+    if batch.classes is None:
+        raise ValueError(f"loader: labels {tuple(labels.shape)} are no classes (n,); give whole numbers.")
+    return batch.classes
+
+
+def _margin(scores: Float[Tensor, "n C"], labels: Labels) -> PerImage:
+    own = scores.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    best = scores.scatter(1, labels.clamp(min=0)[:, None], -torch.inf).amax(dim=1)
+    return torch.where(labels < 0, torch.nan, own - best).float()
