@@ -9,7 +9,7 @@ from lightning_cam.report.encode import data_uri
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import FEWEST_HOSTS
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.shortcuts.rule import ONE, SEVERAL, TWO, least_predictivity
+from lightning_cam.shortcuts.rule import FURTHER, ONE, SEVERAL, TWO, least_predictivity
 from lightning_cam.visualization.canvas import DrawOne
 from lightning_cam.visualization.reliance import draw_reliance
 

@@ -27,7 +27,11 @@ def test_every_file_that_the_judge_needs_names_the_rule() -> None:
     needed = {name.removeprefix("research.shortcuts.") for name in done.stdout.split()}
     assert needed - set(STUDY) == {"plans"}
     assert set(STUDY) <= needed
-    assert all(path.is_file() for path in sources())
+    files = sources()
+    assert all(path.is_file() for path in files)
+    assert {"cues.py", "rule.py", "examine.py", "predictivity.py", "report.py", "sampler.py"} <= {
+        path.name for path in files
+    }
 
 
 def test_another_source_is_another_rule(tmp_path: Path) -> None:
