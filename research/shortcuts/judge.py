@@ -19,7 +19,7 @@ from lightning_cam.data.sampler import BalancedSampler
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import Asking, examine
-from lightning_cam.shortcuts.findings import Finding, follow
+from lightning_cam.shortcuts.findings import Finding, findings_state, follow
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.predictivity import CueFeatures, told_of
 from lightning_cam.shortcuts.report import ShortcutReport
@@ -67,7 +67,7 @@ def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
         findings = follow(findings, report.findings, epoch)
         row = {
             "epoch": epoch,
-            "findings": [dict(vars(finding)) for finding in findings],
+            "findings": findings_state(findings),
             "results": [numbers(result) for result in report.results],
             "passes": report.passes,
             "seconds": time.perf_counter() - start,
