@@ -196,7 +196,7 @@ def test_a_margin_of_one_is_where_the_rule_holds():
         test = measured("tones", tells, points, excess, z)
         for classes in (2, 10):
             assert (margin(test, classes) >= 1) == holds("tones", tells, found, classes)
-        assert (margin({**test, "label": 1}, 10) >= 1) == holds_of_one(tells, points, excess)
+        assert (margin({**test, "label": 1}, 10) >= 1) == holds_of_one("tones", tells, points, excess)
 
 
 def made_up(domain, kind, reached, energy, outside=math.nan, shuffled=0.1, correlation=1.0, p_value=1.0):
