@@ -10,8 +10,8 @@ LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
 # Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class.
 # One line must hold.
 SEVERAL = ((0.85, 0.35, 0.03), (0.80, 0.25, 0.02), (0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
-# Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs stay
-# further away from these.
+# Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs
+# stay further away from these.
 FURTHER = {"spot": ((0.50, 0.30, 0.15),), "sharpness": ((0.70, 0.20, 0.045),)}
 TWO = (0.90, 0.20)  # predictivity, points
 # One class: F1, what its images lose, how far its cue draws others. One line must hold.
@@ -47,7 +47,9 @@ def holds(name: str, predictivity: float, found: Reliance, classes: int) -> bool
 
 
 def lines_of_one(name: str) -> list[tuple[float, float, float]]:
-    """What one class needs of a cue: F1, what its images lose, how far the cue draws others; one line must hold."""
+    """What one class needs of a cue: F1, what its images lose, how far the cue draws others; one line must
+    hold.
+    """
     least = ONE_BORDER if name.startswith("border") else 0.0
     return [(max(f1, least), lost, drawn) for f1, lost, drawn in ONE]
 
