@@ -89,7 +89,6 @@ def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
     """The cues that the model is asked about, the most predictive first: at most eight, three cells of
     them.
     """
-
     order = sorted(
         (name for name in told if told[name].kappa >= least_predictivity(name, classes)),
         key=lambda name: -told[name].kappa,

@@ -182,7 +182,7 @@ def measured(cue="tones", predictivity=1.0, points=0.0, excess=0.0, z=9.0, label
         (measured(predictivity=0.6, points=0.3, excess=0.175), 10, 0.8),  # 0.6 of 0.75
         (measured(predictivity=0.9, points=0.3), 2, 1.0),
         (measured(predictivity=1.0, points=-0.1), 2, -0.5),
-        (measured(predictivity=0.9, points=0.3, excess=0.1, z=0.0, label=3), 10, 0.6),
+        (measured(predictivity=0.9, points=0.3, excess=0.1, z=0.0, label=3), 10, 0.6),  # points 0.3 of 0.5
     ],
 )
 def test_how_much_of_the_rule_is_there_by_hand(test, classes, expected):

@@ -7,7 +7,8 @@ HEALTHY = ("clean", "broken", "decoy")
 SEEDS = {
     "tuning": range(100, 106),
     "fashion_tuning": range(20),
-    "fashion": range(100, 200),
+    "fashion_first": range(100, 200),
+    "fashion": range(300, 400),
     "composites": range(100, 200),
 }
 
