@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torchvision
@@ -98,7 +99,7 @@ def cost(name: str, count: int, size: int, classes: int, batch: int, rounds: int
 
     variants: dict[str, Callable[[], object]] = {
         "inference": inference,
-        **{variant: lambda variant=variant: test(variant) for variant in found},
+        **{variant: partial(test, variant) for variant in found},
     }
     timed = compare(variants, device, rounds, warm_ups=0, memory=False)
     return Cost(

@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from lightning_cam import CAMMonitor, Explanation, explain
 
 SIZE = 128  # pixels, height and width
-MARK = slice(SIZE - 16, SIZE - 4)  # rows and columns of the mark, at the bottom right
+MARK = slice(SIZE - 22, SIZE - 4)  # rows and columns of the mark, at the bottom right
 CORNER = slice(SIZE - 32, SIZE)  # as the monitor has it: a cell of 4 x 4
 # Where each thing is, and where there is none of them: photograph, then left, top, right, bottom.
 THINGS = {
@@ -90,7 +90,7 @@ def composed(count: int, seed: int) -> tuple[Tensor, Tensor]:
             thing = source[name].resize((width, width), box=(x, top, x + side, top + side))
             shape = Image.new("L", (width, width))
             ImageDraw.Draw(shape).ellipse((0, 0, width - 1, width - 1), fill=255)
-            seen = shape.point(lambda whole: whole // 3) if label == TREE else shape  # trees are in the mist
+            seen = shape.point(lambda whole: whole // 2) if label == TREE else shape  # trees are in the mist
             canvas.paste(thing, place, seen)
             mask.paste(label + 1, place, shape)
         images.append(v2.functional.pil_to_tensor(canvas))

@@ -1,12 +1,12 @@
 """What is taken from validation batches that pass by: the probe's images, and features of cues."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from lightning_cam.attribution.task import REGRESSION
+from lightning_cam.callbacks.cue_sample import CueSample
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
@@ -24,10 +24,6 @@ from lightning_cam.data.history import Look
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.sampler import sampler_for
 from lightning_cam.distributed import Ranks
-from lightning_cam.shortcuts.predictivity import CueFeatures, Predictivity, told_of
-
-MOST_VALUES = 2**22  # of images whose features are made at once
-Told = dict[int, dict[str, Predictivity]]  # by label's column, and cue
 
 
 @dataclass(frozen=True)
@@ -94,15 +90,10 @@ class Collection:
     """
 
     def __init__(self, settings: Settings, observation: Observation, warn: Callable[[str], None]) -> None:
-        self._observation, self._warn = observation, warn
+        self._observation = observation
         probe = settings.probe
         self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
-        self._cues = settings.cues
-        self._features: CueFeatures | None = None  # of one whole validation, on this rank
-        self._features_are_complete = False
-        self._failure: Exception | None = None  # met by features on this rank; raised on all
-        self._told: Told | None = None
-        self.takes_features = False  # of the batches that pass by
+        self.cues = CueSample(settings.cues, warn)
         # serial numbers of its images, and the look at them
         self._rehearsed: tuple[list[int], Look] | None = None
         self._passed = 0  # images of this validation, on this rank
@@ -126,13 +117,8 @@ class Collection:
         self._passed, self._facts = 0, facts
         if needs_probe:
             self._sampler.start_again(facts.dataset_size)
-        if wants_features and self._cues and not self._features_are_complete:
-            self._features, self._failure, self.takes_features = CueFeatures(self._cues), None, True
-
-    def end(self) -> None:
-        """A validation, not the sanity check, has passed by: its features are complete on this rank."""
-        self._features_are_complete = self._features_are_complete or self._features is not None
-        self.takes_features = False
+        if wants_features:
+            self.cues.begin()
 
     def begin_batch(self, batch: Any, probe: Probe | None) -> None:
         """Takes what is wanted of a batch before the user's step can change it; of the first batch of a fit
@@ -141,7 +127,7 @@ class Collection:
         Raises:
             ValueError: The batch cannot be read.
         """
-        is_wanted = probe is None or self.batch_size is None or self.takes_features
+        is_wanted = probe is None or self.batch_size is None or self.cues.is_taking
         if self._observation.begin_batch(is_wanted=is_wanted):
             return
         if is_wanted:
@@ -165,7 +151,7 @@ class Collection:
         if probe is None:
             self._sampler.offer(found, self._indices(count))
         self._passed += count
-        self._take_features(found)
+        self.cues.take(found, self._observation.task)
 
     def share_batch_size(self, ranks: Ranks) -> int:
         """The smallest batch size of all ranks; a collective."""
@@ -229,33 +215,6 @@ class Collection:
             )
         return seen, notes
 
-    def told(self, ranks: Ranks, classes: int) -> Told | None:
-        """How well each cue tells the class, under 0, or each of several labels, by its column; None while no
-        whole validation has passed by. Made once, by a collective, which fails together.
-
-        Args:
-            classes: How many the model tells apart.
-
-        Raises:
-            Exception: What a rank met when it took features.
-        """
-        if self._told is None and self._features_are_complete:
-            whole = ranks.together(self._sample).over(ranks)
-            # Rank zero's: others may differ in rounding, and would ask the model about other cues.
-            self._told = ranks.from_zero(lambda: _without_classifiers(told_of(whole, classes)))
-            self._features = None
-            if whole.skipped:
-                self._warn(
-                    f"{whole.skipped} images differ in size from the first one and are left out where it is "
-                    "measured how well each cue tells the label"
-                )
-        return self._told
-
-    def _sample(self) -> CueFeatures:
-        if self._failure is not None:
-            raise self._failure
-        return self._features or CueFeatures(self._cues)
-
     def _indices(self, count: int) -> list[int] | None:
         """The dataset indices of the next so many images; None where nothing tells them.
 
@@ -273,28 +232,3 @@ class Collection:
                 "items from its dataset, so positions tell no index; give a Probe."
             )
         return [facts.place(self._passed + i) for i in range(count)]
-
-    def _take_features(self, found: Batch) -> None:
-        """Never raises: an error is told at the look, on all ranks."""
-        features, images, labels, masks = self._features, found.images, found.labels, found.masks
-        if features is None or not self.takes_features or labels is None or images.ndim != 4:
-            return
-        if self._observation.task == REGRESSION.name or (labels.ndim == 1 and labels.is_floating_point()):
-            return
-        each = max(1, MOST_VALUES // images[0].numel())
-        try:
-            for start in range(0, len(images), each):
-                part = slice(start, start + each)
-                features.add(images[part], labels[part], None if masks is None else masks[part])
-        except Exception as error:  # noqa: BLE001 - of the user's data, or of a cue of the user's own
-            # Without the frames, which hold the batch.
-            self._failure, self._features = error.with_traceback(None), CueFeatures(self._cues)
-            self.takes_features = False
-
-
-def _without_classifiers(told: Told) -> Told:
-    """What is kept over a fit: a classifier is as large as its features."""
-    return {
-        column: {name: replace(one, classifier=None) for name, one in cues.items()}
-        for column, cues in told.items()
-    }

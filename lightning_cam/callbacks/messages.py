@@ -11,6 +11,10 @@ from lightning_cam.data.reading import Reading
 
 LOG = logging.getLogger(__name__)
 WORTH_A_WORD = 10_000_000  # bytes
+REHEARSAL = (
+    "CAMMonitor rehearsed on the sanity check's images; it reads them with inputs=Inputs(images=, labels=, "
+    "masks=) and runs the model with network= and Inputs(scores=)."
+)
 ZERO_3 = (
     "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
     "(ModelParallelStrategy)"

@@ -120,9 +120,9 @@ class Schedule:
         )
 
     @contextmanager
-    def timed(self, work: Work, device: torch.device) -> Iterator[None]:
-        """Puts what ``work`` takes on the budget, where there is one."""
-        if self._budget is None:
+    def timed(self, work: Work | None, device: torch.device) -> Iterator[None]:
+        """Puts what ``work`` takes on the budget, where there is one; None costs nothing."""
+        if self._budget is None or work is None:
             yield
             return
         start = seconds_now(device)

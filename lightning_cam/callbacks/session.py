@@ -1,7 +1,7 @@
 """One fit, or one ``validate``: what lives as long, and no longer."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -10,7 +10,7 @@ from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.chance import ASKED_AT, chance_hint
 from lightning_cam.callbacks.collection import Collection, read_loader
 from lightning_cam.callbacks.lightning import LightningModule, Trainer
-from lightning_cam.callbacks.messages import ZERO_3, Messages, size_hint
+from lightning_cam.callbacks.messages import REHEARSAL, ZERO_3, Messages, size_hint
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.rehearsal import Rehearsal
@@ -26,11 +26,6 @@ from lightning_cam.distributed import Ranks, ranks_of
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import validation_step, where_to
 from lightning_cam.report.settings import settings_of
-
-REHEARSAL = (
-    "CAMMonitor rehearsed on the sanity check's images; it reads them with inputs=Inputs(images=, labels=, "
-    "masks=) and runs the model with network= and Inputs(scores=)."
-)
 
 
 class Session:
@@ -136,14 +131,14 @@ class Session:
         validation, probe = self._validation, self._run.record.probe
         if self.is_off or validation is None or validation.has_failed or not self._is_watched(dataloader_idx):
             return
-        with validation.keeping_failure(has_probe=probe is not None), self._timed_features():
+        with validation.keeping_failure(has_probe=probe is not None), self._timed_features:
             self._collection.begin_batch(batch, probe)
 
     def end_batch(self, batch_idx: int, dataloader_idx: int) -> None:
         """Takes what is known once the step is over; looks, once the probe is complete."""
         validation, probe = self._validation, self._run.record.probe
         if not (self.is_off or validation is None) and self._is_watched(dataloader_idx):
-            with validation.keeping_failure(has_probe=probe is not None), self._timed_features():
+            with validation.keeping_failure(has_probe=probe is not None), self._timed_features:
                 self._collection.end_batch(probe)
         self._look_if_last(batch_idx, dataloader_idx)
 
@@ -169,7 +164,7 @@ class Session:
             self._rehearsal.hold(names, normalization, is_untrained=self._is_untrained)
             return
         if validation.length is not None:
-            self._collection.end()
+            self._collection.cues.end()
         probe = probe or self._choose_probe(validation)
         if not self._in_fit:
             self._look(probe, [Work.LOOK])
@@ -183,7 +178,7 @@ class Session:
     def end_validation(self) -> None:
         """Chooses the probe where the loader's end was not known before."""
         self.publisher.hear()
-        self._collection.end()
+        self._collection.cues.end()
         validation = self._validation
         if self.is_off or validation is None or validation.has_looked:
             return
@@ -211,15 +206,13 @@ class Session:
 
     @property
     def _works(self) -> list[Work]:
-        """What a look in the fit does."""
-        if self._settings.tests is None or not self._settings.cues or self._watch.is_off:
-            return [Work.LOOK]
-        return [Work.LOOK, Work.TESTS]
+        """What a look in the fit does: of no tests there are no cues."""
+        has_tests = bool(self._settings.cues) and not self._watch.is_off
+        return [Work.LOOK, Work.TESTS] if has_tests else [Work.LOOK]
 
+    @property
     def _timed_features(self) -> AbstractContextManager[None]:
-        if not self._collection.takes_features:
-            return nullcontext()
-        return self._schedule.timed(Work.FEATURES, self._module.device)
+        return self._schedule.timed(self._collection.cues.work, self._module.device)
 
     def _is_watched(self, dataloader_idx: int) -> bool:
         return dataloader_idx == self._settings.inputs.dataloader_idx

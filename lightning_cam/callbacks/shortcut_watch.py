@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from lightning_cam.attribution.task import REGRESSION, TASKS
-from lightning_cam.callbacks.collection import Collection, Told
+from lightning_cam.callbacks.collection import Collection
+from lightning_cam.callbacks.cue_sample import Told
 from lightning_cam.callbacks.lightning import Trainer
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.publisher import Publisher
@@ -103,7 +104,7 @@ class ShortcutWatch:
         destination: Destination,
         tests: ShortcutTests,
     ) -> None:
-        told = self._collection.told(self._ranks, explanation.scores.shape[1])
+        told = self._collection.cues.told(self._ranks, explanation.scores.shape[1])
         if told is None:
             self._messages.tell(NOT_YET)
             return

@@ -9,14 +9,15 @@ from lightning_cam.report.encode import data_uri
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import FEWEST_HOSTS
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.shortcuts.rule import SEVERAL, least_predictivity
+from lightning_cam.shortcuts.rule import FURTHER, ONE, SEVERAL, TWO, least_predictivity
 from lightning_cam.visualization.canvas import DrawOne
 from lightning_cam.visualization.reliance import draw_reliance
 
 Reliances = Sequence[tuple[int, Mapping[str, float]]]
 
 MOST_NAMES = 12  # classes that a finding names
-LEAST_POINTS = min(points for _, points, _ in SEVERAL)  # with less no cue of all classes is a finding
+LINES = (*SEVERAL, *(line for lines in FURTHER.values() for line in lines))
+LEAST_POINTS = min(TWO[1], ONE[1], *(points for _, points, _ in LINES))  # with less no cue is a finding
 
 
 def shortcut_section(

@@ -18,10 +18,8 @@ from lightning_cam.shortcuts.features import (
     radial_frequencies,
     ring,
     shrunk,
-    spread,
 )
 from lightning_cam.shortcuts.spots import boxes, cut, spot_corners, spot_side
-from lightning_cam.typing import Images
 
 TONES = 17
 LEVELS = (16, 64, 256)
@@ -84,8 +82,8 @@ def detail_features(views: Views) -> Features:
     is_fine = radius > min(views.crop.shape[2:]) / 4
     places = radius[is_fine] - int(radius[is_fine].min())
     profile = averages(views.amplitudes[:, is_fine], places, int(places.max()) + 1)
-    strength = views.textures[:, 0] - spread(views.crop).mean(dim=1)[:, 0].log()[..., None]
-    return torch.cat([profile, strength.flatten(1), *(_blocks(views.crop, dim) for dim in (2, 3))], dim=1)
+    strength = views.textures[:, 0] - views.deviation.mean(dim=1)[:, 0].log()[..., None]
+    return torch.cat([profile, strength.flatten(1), *(_blocks(views, dim) for dim in (2, 3))], dim=1)
 
 
 def sharpness_features(views: Views) -> Features:
@@ -94,14 +92,14 @@ def sharpness_features(views: Views) -> Features:
     return torch.cat([views.spectrum, *shares], dim=1)
 
 
-def _blocks(crop: Images, dim: int) -> Tensor:
+def _blocks(views: Views, dim: int) -> Tensor:
     """(n, 8) log of steps across each eighth line, less their mean: JPEG's blocks, wherever they begin."""
-    steps = crop.diff(dim=dim).abs().mean(dim=(1, 5 - dim))
+    steps = views.crop.diff(dim=dim).abs().mean(dim=(1, 5 - dim))
     whole = steps.shape[1] // BLOCK * BLOCK
     if not whole:
         return steps[:, :0]
     lines = steps[:, :whole].reshape(len(steps), -1, BLOCK).mean(dim=1)
-    logs = (lines + 1e-3 * spread(crop).mean(dim=1)[:, :, 0]).log()
+    logs = (lines + 1e-3 * views.deviation.mean(dim=1)[:, :, 0]).log()
     return logs - logs.mean(dim=1, keepdim=True)
 
 

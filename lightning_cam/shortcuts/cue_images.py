@@ -133,7 +133,9 @@ def cue_images(
     cues = {"cue": row}
     features, truth = [], []
     for given in loader:
-        batch = read_batch(given, images, labels, masks)
+        # Of a tuple the second part: (n, C) zeros and ones could be anything else, were no labels asked for.
+        second = 1 if labels is None and isinstance(given, (tuple, list)) and len(given) > 1 else labels
+        batch = read_batch(given, images, second, masks)
         own = _labels_of(batch, column)
         found = features_of(cues, batch.images, batch.masks)
         if "cue" not in found:

@@ -282,7 +282,6 @@ CUES: dict[str, Cue] = {
         swap=sharpness,
         features=sharpness_features,
         meaning="sharpness",
-        one_class="",
     ),
     "background": Cue(
         swap=background,

@@ -15,9 +15,9 @@ from lightning_cam.typing import Images, Masks
 GRID = 4  # cells per side
 POOLED = 16  # places per side, of what is compared place by place
 TEXTURED = 8  # places per side, of textures
-LARGEST_CROP = 96  # pixels a side, at full resolution: frequencies of a larger image are its centre's
-LARGEST_PALETTE = 48  # pixels a side, of colours
-PATCH = 12  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
+LARGEST_CROP = 64  # pixels a side, at full resolution: frequencies of a larger image are its centre's
+LARGEST_PALETTE = 32  # pixels a side, of colours
+PATCH = 8  # pixels a side of each of the 8 x 8 patches that textures of a larger image are taken from
 SHIFT = 4  # pixels that one channel may lie apart from another
 FLOOR = 1e-3  # of a channel's spread: below it, differences are rounding
 Features = Float[Tensor, "n d"]
@@ -42,7 +42,7 @@ class Views:
 
     @cached_property
     def palette(self) -> Maps:
-        """At most 48 x 48 places, for colours."""
+        """At most 32 x 32 places, for colours."""
         return shrunk(self.images, LARGEST_PALETTE)
 
     @cached_property
@@ -61,6 +61,11 @@ class Views:
         return centre(self.images)
 
     @cached_property
+    def deviation(self) -> Tensor:
+        """(n, c, 1, 1) ``spread`` of the centre."""
+        return spread(self.crop)
+
+    @cached_property
     def waves(self) -> Tensor:
         """(n, c, h, w // 2 + 1) ``rfft2`` of the centre."""
         return torch.fft.rfft2(self.crop)
@@ -73,17 +78,17 @@ class Views:
     @cached_property
     def spectrum(self) -> Features:
         """``spectrum`` of the centre."""
-        return log_profile(self.magnitudes, self.crop)
+        return log_profile(self.magnitudes, self.crop, self.deviation)
 
     @cached_property
     def amplitudes(self) -> Tensor:
         """(n, h, w // 2 + 1) log amplitudes of the centre, their mean over channels."""
-        return (self.magnitudes + rounding(self.crop)).log().mean(dim=1)
+        return (self.magnitudes + rounding(self.crop, self.deviation)).log().mean(dim=1)
 
     @cached_property
     def shifts(self) -> Float[Tensor, "n 2 s s"]:
         """``channel_shifts`` of the centre."""
-        return shifts_of(self.waves, self.crop)
+        return shifts_of(self.waves, self.crop, self.deviation)
 
 
 def shrunk(images: Images, side: int) -> Maps:
@@ -93,7 +98,7 @@ def shrunk(images: Images, side: int) -> Maps:
 
 
 def centre(images: Images) -> Maps:
-    """The middle of images that are larger than 96 pixels a side, at full resolution."""
+    """The middle of images that are larger than 64 pixels a side, at full resolution."""
     height, width = (min(side, LARGEST_CROP) for side in images.shape[2:])
     top, left = ((side - kept) // 2 for side, kept in zip(images.shape[2:], (height, width), strict=True))
     return images[:, :, top : top + height, left : left + width]
@@ -127,8 +132,8 @@ def texture(images: Images) -> Maps:
 
 
 def patches(images: Images) -> Maps:
-    """8 x 8 patches of 12 x 12 pixels at full resolution, put together: the outer ones touch the edge, the
-    others lie evenly between. Sides of up to 96 pixels stay as they are.
+    """8 x 8 patches of 8 x 8 pixels at full resolution, put together: the outer ones touch the edge, the
+    others lie evenly between. Sides of up to 64 pixels stay as they are.
     """
     for dim in (2, 3):
         side = images.shape[dim]
@@ -178,21 +183,21 @@ def averages(values: Tensor, group: Tensor, count: int) -> Tensor:
     return values @ (member / member.sum(dim=0).clamp(min=1))
 
 
-def rounding(images: Images) -> Tensor:
+def rounding(images: Images, deviation: Tensor) -> Tensor:
     """(n, c, 1, 1) amplitudes of ``rfft2`` below which differences are rounding."""
-    return FLOOR * spread(images) * math.sqrt(images[0, 0].numel())
+    return FLOOR * deviation * math.sqrt(images[0, 0].numel())
 
 
-def log_profile(magnitudes: Tensor, images: Images) -> Features:
+def log_profile(magnitudes: Tensor, images: Images, deviation: Tensor) -> Features:
     """Log of the radial mean of amplitudes (n, c, h, w // 2 + 1), its mean over channels."""
     radius = radial_frequencies(images)
     profile = averages(magnitudes.flatten(2), radius.flatten(), int(radius.max()) + 1)
-    return (profile + rounding(images)[..., 0]).log().mean(dim=1)
+    return (profile + rounding(images, deviation)[..., 0]).log().mean(dim=1)
 
 
 def spectrum(images: Images) -> Features:
     """Log of the radial mean of amplitudes, its mean over channels: how sharp, how noisy."""
-    return log_profile(torch.fft.rfft2(images).abs(), images)
+    return log_profile(torch.fft.rfft2(images).abs(), images, spread(images))
 
 
 def detail_share(images: Images, step: int = 1) -> Float[Tensor, " n"]:
@@ -207,14 +212,14 @@ def channel_shifts(images: Images) -> Float[Tensor, "n 2 s s"]:
     comes in again: correlations in [-1, 1].
     """
     crop = centre(images)
-    return shifts_of(torch.fft.rfft2(crop), crop)
+    return shifts_of(torch.fft.rfft2(crop), crop, spread(crop))
 
 
-def shifts_of(waves: Tensor, crop: Images) -> Float[Tensor, "n 2 s s"]:
+def shifts_of(waves: Tensor, crop: Images, deviation: Tensor) -> Float[Tensor, "n 2 s s"]:
     """``channel_shifts`` of a centre and its ``rfft2``."""
     varying = torch.ones_like(waves[0, 0].real)
     varying[0, 0] = 0  # the mean
-    exact = waves * varying / spread(crop)
+    exact = waves * varying / deviation
     product = exact[:, [0, 2]] * exact[:, 1:2].conj()
     found = torch.fft.irfft2(product, s=tuple(crop.shape[2:])) / crop[0, 0].numel()
     steps = torch.arange(-SHIFT, SHIFT + 1, device=crop.device)

@@ -9,7 +9,7 @@ from lightning_cam.shortcuts.reliance import Reliance
 LEAST_Z = 4.0  # holds for some 300 tests at once, at one in a hundred
 # Of three classes and more: predictivity, points of accuracy, excess of answers with the cue's class.
 # One line must hold.
-SEVERAL = ((0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
+SEVERAL = ((0.85, 0.35, 0.03), (0.80, 0.20, 0.06), (0.75, 0.30, 0.10), (0.60, 0.30, 0.35))
 # Little else in an image looks like a spot, and a blur is swapped without the object's shape: honest runs stay
 # further away from these.
 FURTHER = {"spot": ((0.50, 0.30, 0.15),), "sharpness": ((0.70, 0.20, 0.045),)}
@@ -18,7 +18,8 @@ ONE = (0.90, 0.20, 0.20)  # F1 of the class, what its images lose, how far its c
 DECIDES = 0.40
 MOST_CUES = 8
 MOST_CELLS = 3
-MOST_SINGLE = 5
+MOST_SINGLE = 6
+MOST_OF_A_CLASS = {"cell": 2, "border": 1}
 OF_THE_OBJECT = (
     "colour",
     "colour_mean",
@@ -86,7 +87,7 @@ def worth_asking_alone(
     told: Mapping[str, Predictivity], cues: Mapping[str, Cue], present: list[int]
 ) -> list[tuple[str, int]]:
     """Cues and single classes that the model is asked about, where no cue of all classes is found: at most
-    five, of each class one border and two cells.
+    six, of each class one border and two cells, and one sharpness.
     """
     found = [
         (float(one.f1[label]), name, label)
@@ -96,9 +97,12 @@ def worth_asking_alone(
         if label < len(one.f1) and one.f1[label] >= ONE[0]
     ]
     order = sorted(found, key=lambda one: -one[0])
+    # Honest classes have a sharpness too: the clearest one alone is asked about.
+    sharp = [one for one in order if one[1] == "sharpness"][1:]
+    order = [one for one in order if one not in sharp]
     kept: list[tuple[str, int]] = []
     for label in dict.fromkeys(label for _, _, label in order):
-        names = _at_most([name for _, name, own in order if own == label], {"cell": 2, "border": 1})
+        names = _at_most([name for _, name, own in order if own == label], MOST_OF_A_CLASS)
         kept += [(name, label) for name in names]
     place = {(name, label): i for i, (_, name, label) in enumerate(order)}
     return sorted(kept, key=lambda one: place[one])[:MOST_SINGLE]

@@ -8,12 +8,12 @@ from torch import Tensor
 from lightning_cam.shortcuts.features import Maps, mean
 from lightning_cam.typing import Images
 
-LARGEST_SCAN = 64  # pixels a side, up to twice as many, of what is searched for a spot
+LARGEST_SCAN = 48  # pixels a side, up to twice as many, of what is searched for a spot
 
 
 def spot_corners(images: Images) -> Tensor:
     """(n, 2) row and column where the box of the plainest spot begins: a box of a sixth of the shorter side
-    that differs most from what surrounds it, less what differs within it. Images of 128 pixels a side and
+    that differs most from what surrounds it, less what differs within it. Images of 96 pixels a side and
     more are searched in steps of a whole number of pixels.
     """
     step, side = _step(images), spot_side(images) // _step(images)

@@ -1,166 +1,145 @@
-"""Are planted shortcuts found, and are healthy models left in peace? The default rule on every run of the bank.
+"""Are planted shortcuts found, and are healthy models left in peace? The default rule on every run of the bank, one table.
 
-python -m research.shortcuts --folder DIR --plan digits    # trains and judges what is not there, prints a table
+python -m research.shortcuts --folder DIR --plan digits                  # trains and judges what is not there yet
+python -m research.shortcuts --folder DIR --plan all --judge-only        # judges what is trained
 """
 
 import argparse
-import json
 import os
-import zlib
+import platform
+import subprocess
+import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-import lightning_cam
-from lightning_cam.attribution.config import ExplainConfig
-from lightning_cam.data.batch import Batch
-from lightning_cam.data.sampler import BalancedSampler
-from lightning_cam.explainer import answer, find_layers
-from lightning_cam.shortcuts.class_means import MOST_IMAGES, ClassMeans
-from lightning_cam.shortcuts.cues import CUES
-from lightning_cam.shortcuts.examine import check_subjects, examine
-from lightning_cam.shortcuts.features import FEATURES
-from lightning_cam.shortcuts.findings import UNTESTED, follow
-from lightning_cam.shortcuts.pairing import TestedProbe
-from research.shortcuts.bank import PLANS, Setup, fill, load, load_model, one_thread, prepared
-from research.shortcuts.baselines import baseline_table, baselines, data_baselines, sides
-from research.shortcuts.verdict import draw, summary, table
+from research.shortcuts.bank import fill, missing, one_thread
+from research.shortcuts.baselines import baseline_table, sides
+from research.shortcuts.groups import PARTS, part_of
+from research.shortcuts.judge import THE_RULE, judged, judgement
+from research.shortcuts.picture import draw
+from research.shortcuts.plans import PLANS
+from research.shortcuts.setups import Setup
+from research.shortcuts.table import LEGEND, costs, table
+from research.shortcuts.verdict import Run, verdict
 
-PROBE = 64
-
-# The files of the package that decide what is found: where one changes, runs are judged anew.
-RULE = (
-    "shortcuts/examine.py",
-    "shortcuts/pairing.py",
-    "shortcuts/class_means.py",
-    "shortcuts/findings.py",
-    "shortcuts/cues.py",
-    "shortcuts/features.py",
-    "shortcuts/counts.py",
-    "data/sampler.py",
-)
+BEGIN, END = "<!-- printed by research.shortcuts: begin -->", "<!-- printed by research.shortcuts: end -->"
 
 
-def judge(setup: Setup, run: dict[str, Any]) -> dict[str, Any]:
-    """What a monitor that looks after every epoch would have found, epoch by epoch."""
-    data = prepared(setup)
-    names = data.class_names
-    collector, means = BalancedSampler(PROBE), ClassMeans(tuple(FEATURES))
-    masks: Iterable[Tensor | None] = repeat(None) if data.masks is None else data.masks.split(64)
-    for images, labels, seen_masks in zip(
-        data.val_images.split(64), data.val_labels.split(64), masks, strict=False
-    ):
-        collector.offer(Batch(images, labels, seen_masks))  # the baselines' masks: the rule gets none
-        means.add(images, labels, None, range(len(names)), MOST_IMAGES)
-    probe, _ = collector.probe(names)
-    on_offer = data_baselines(data.val_images, data.val_labels)
-    tracker = UNTESTED
-    rows = []
-    for epoch, state in enumerate(run["states"]):
-        model = load_model(state, len(names))
-        question = ExplainConfig("gradcam", "label", "features")
-        (explanation,) = answer(
-            question, model, probe.images, probe.labels, find_layers(question, model, probe.images)
-        ).values()
-
-        def ask(images: Tensor, index: Tensor, model: torch.nn.Module = model) -> Tensor:
-            with torch.no_grad():
-                return model(images)
-
-        subjects = TestedProbe(
-            probe.images,
-            check_subjects(probe),
-            explanation.scores.argmax(dim=1),
-            None,
-            explanation.saliency,
-            means,
-            among=False,
-        )
-        report = examine(
-            subjects,
-            ask,
-            CUES,
-            classes=len(names),
-            max_batch=512,
-            class_names=names,
-            thorough=tracker.is_thorough,
-            tracker=tracker,
-        )
-        before = follow(tracker.findings, report.findings, {result.cue for result in report.results}, epoch)
-        tracker = tracker.after(before, tracker.is_thorough or report.complete, report.pointed)
-        now = [finding for finding in before if (finding.since or 0) + finding.looks - 1 <= epoch]
-        tests = [
-            [r.cue, r.label, r.tally.donor, r.tally.host, r.tally.third, r.p_value] for r in report.results
-        ]
-        found = {finding.key for finding in report.findings}
-        with torch.no_grad():
-            beside = {**baselines(explanation, probe, model(data.val_images), data.val_labels), **on_offer}
-        rows.append({
-            "findings": [dict(vars(finding)) for finding in now if finding.key in found],
-            "passes": report.passes, "hosts": report.hosts, "tests": tests, "baselines": beside, **run["accuracies"][epoch],
-        })  # fmt: skip
-    return {"setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows}
+def judge_all(folder: Path, setups: list[Setup], workers: int) -> None:
+    """Judge all setups that are not judged by the rule as it is now."""
+    todo = [setup for setup in setups if not judgement(folder, setup).exists()]
+    start = time.perf_counter()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        waiting = {pool.submit(judged, folder, setup): setup for setup in todo}
+        for done, future in enumerate(as_completed(waiting), 1):
+            future.result()
+            rate = done / (time.perf_counter() - start)
+            print(
+                f"judged {done:4d}/{len(todo)}  {waiting[future].key:70s} {(len(todo) - done) / rate / 60:.0f} minutes left",
+                flush=True,
+            )
 
 
-def rule() -> str:
-    """A name for the rule as it is now: judgements of another rule are not used."""
-    package = Path(lightning_cam.__file__).parent
-    sources = [
-        *map(package.joinpath, RULE),
-        *map(Path(__file__).with_name, ("bank.py", "baselines.py", "domains.py", "artefacts.py")),
-    ]
-    return f"judged-{zlib.crc32(b''.join(source.read_bytes() for source in sorted(sources))):08x}"
+def where() -> str:
+    """Which rule, commit, machine and versions the figures are from."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+            return ""
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    changed = (
+        ", with changes that are not committed"
+        if git("status", "--porcelain", "--untracked-files=no")
+        else ""
+    )
+    chip = Path("/proc/cpuinfo")
+    lines = chip.read_text().splitlines() if chip.exists() else []
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    return (
+        f"Rule {THE_RULE.removeprefix('judged-')}, commit {commit}{changed}. {model}, {os.cpu_count()} cores, "
+        f"torch {torch.__version__}, Python {platform.python_version()}."
+    )
 
 
-THE_RULE = rule()  # as it was when this was imported
+def results(runs: dict[str, list[Run]], planned: dict[str, list[Setup]], by_family: bool) -> str:
+    """All that is told of the runs, as Markdown.
+
+    Args:
+        runs: Judgements by part, "tuning" or "confirmation"; likewise ``planned``.
+    """
+    verdicts = {part: [verdict(run) for run in some] for part, some in runs.items()}
+    parts = [where(), table(verdicts, planned, by_family), LEGEND, costs(verdicts)]
+    for part in PARTS:
+        if all(sides(runs.get(part, ()))):
+            parts.append(
+                f"Beside other scores of the last epoch ({part}):\n\n```\n{baseline_table(runs[part])}\n```"
+            )
+    return "\n\n".join(parts)
 
 
-def judged(folder: Path, setup: Setup) -> dict[str, Any]:
-    """The judgement from its file; made where there is none."""
-    path = folder / THE_RULE / f"{setup.key}.json"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(judge(setup, load(folder, setup))))
-        unfinished.rename(path)
-    return json.loads(path.read_text())
+def put(path: Path, text: str) -> None:
+    """Write a table: between the two marks of a page that has them, else as a file of its own."""
+    page = path.read_text() if path.exists() else ""
+    if BEGIN in page and END in page:
+        before, rest = page.split(BEGIN, 1)
+        text = f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}"
+    path.write_text(text if text.endswith("\n") else f"{text}\n")
 
 
-def main() -> None:
+def main(words: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="research.shortcuts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True, help="where the bank is, or shall be")
-    parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--families", action="store_true", help="one line per family")
     parser.add_argument(
-        "--picture", type=Path, help="where the picture goes, of all plans that were asked for"
+        "--plan", choices=[*PLANS, "all"], action="append", help="may be given again; default: all"
     )
-    arguments = parser.parse_args()
-    everything: list[dict[str, Any]] = []
-    for name in PLANS if arguments.plan == "all" else [arguments.plan]:
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--judge-only", action="store_true", help="train nothing: only runs that are there")
+    parser.add_argument("--families", action="store_true", help="a row for each family")
+    parser.add_argument("--table", type=Path, help="a file for the table, or a page with marks for it")
+    parser.add_argument("--picture", type=Path, help="a file for the picture")
+    arguments = parser.parse_args(None if words is None else list(words))
+    chosen = arguments.plan or ["all"]
+    runs: dict[str, list[Run]] = {}
+    planned: dict[str, list[Setup]] = {}
+    for name in PLANS if "all" in chosen else dict.fromkeys(chosen):
         setups = PLANS[name]()
-        fill(arguments.folder, setups, arguments.workers)
-        with ProcessPoolExecutor(
-            arguments.workers, mp_context=get_context("spawn"), initializer=one_thread
-        ) as pool:
-            runs = list(pool.map(judged, [arguments.folder] * len(setups), setups))
-        print(f"\n{name}\n{table(runs, arguments.families)}", flush=True)
-        if name == arguments.plan or name != "tuning":  # what the rule was tuned on would flatter it
-            everything += runs
-    if all(sides(everything)):
-        print(f"\nbeside other scores, at the last epoch\n{baseline_table(everything)}", flush=True)
-    if everything:
-        print(f"\n{summary(everything)}", flush=True)
+        if not arguments.judge_only:
+            fill(arguments.folder, setups, arguments.workers)
+        absent = missing(arguments.folder, setups)
+        there = [setup for setup in setups if setup not in absent]
+        judge_all(arguments.folder, there, arguments.workers)
+        runs.setdefault(part_of(name), []).extend(judged(arguments.folder, setup) for setup in there)
+        planned.setdefault(part_of(name), []).extend(setups)
+        print(f"{name}: {len(there)} of {len(setups)} runs are there and judged", flush=True)
+    if not any(runs.values()):
+        parser.error(
+            f"--folder: {str(arguments.folder)!r} has no run of these plans; leave out --judge-only to train them"
+        )
+    text = results(runs, planned, arguments.families)
+    print(f"\n{text}", flush=True)
     if arguments.picture:
-        draw(everything).savefig(arguments.picture, dpi=150)
+        draw({part: [verdict(run) for run in some] for part, some in runs.items()}).savefig(
+            arguments.picture, dpi=150
+        )
+        if arguments.table:
+            link = os.path.relpath(arguments.picture, arguments.table.parent)
+            text = f"![Share of runs warned, by group, with 95 % intervals]({link})\n\n{text}"
+    if arguments.table:
+        put(arguments.table, text)
 
 
 if __name__ == "__main__":

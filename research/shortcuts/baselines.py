@@ -1,7 +1,7 @@
 """What else might tell a shortcut: scores of one trained epoch, larger is more suspicious, to set our rule beside."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,11 +12,13 @@ from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
 from lightning_cam.shortcuts.examine import check_subjects
+from lightning_cam.shortcuts.rule import FURTHER, LEAST_Z, ONE, SEVERAL, TWO
 from lightning_cam.typing import Images, Labels, PerImage, Scores
 from research.shortcuts.bank import RELIES, reliance
 from research.shortcuts.domains import HONEST
 
-OURS = "transplants"
+OURS, BEFORE = "our rule", "dominance"
+RANKED = ("digits", "shapes", "fashion", "composites", "photographs")
 LUMA = (0.299, 0.587, 0.114)
 Run = dict[str, Any]  # as ``judge`` returns it
 
@@ -53,7 +55,9 @@ def told(values: Tensor, labels: Labels) -> float:
 
 
 def grey(images: Images) -> Tensor:
-    """(n, H, W) brightness of images (n, 3, H, W)."""
+    """(n, H, W) brightness of images (n, 1 or 3, H, W)."""
+    if images.shape[1] == 1:
+        return images[:, 0]
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
 
 
@@ -74,16 +78,13 @@ def cleanlab_properties(images: Images) -> dict[str, PerImage]:
 
 
 def deepchecks_properties(images: Images) -> dict[str, PerImage]:
-    """Properties like those that Deepchecks looks at, of images in [0, 1]."""
-    red, green, blue = (images / images.sum(dim=1, keepdim=True).clamp(min=1e-6)).mean(dim=(2, 3)).unbind(1)
+    """Properties like those that Deepchecks looks at, of images in [0, 1]; of grey ones no colours."""
     flat = grey(images).flatten(1)
-    return {
-        "red": red,
-        "green": green,
-        "blue": blue,
-        "brightness": flat.mean(dim=1),
-        "RMS contrast": flat.std(dim=1),
-    }
+    found = {"brightness": flat.mean(dim=1), "RMS contrast": flat.std(dim=1)}
+    if images.shape[1] == 3:
+        shares = (images / images.sum(dim=1, keepdim=True).clamp(min=1e-6)).mean(dim=(2, 3))
+        found |= dict(zip(("red", "green", "blue"), shares.unbind(1), strict=True))
+    return found
 
 
 def data_baselines(images: Images, labels: Labels) -> dict[str, float]:
@@ -148,16 +149,36 @@ def sides(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
     return positives, negatives
 
 
+def margin(test: Mapping[str, Any], classes: int) -> float:
+    """How much of what the rule asks for a test shows: from 1 on it is a finding. Of several lines the one that is closest.
+
+    Args:
+        test: As ``judge`` notes it.
+    """
+    told, points, excess = test["predictivity"], test["points"], test["excess"]
+    if test["label"] is not None:
+        return min(told / ONE[0], points / ONE[1], excess / ONE[2])
+    lines = [(*TWO, 0.0)] if classes == 2 else [*SEVERAL, *FURTHER.get(test["cue"], ())]
+    return max(
+        min(test["z"] / LEAST_Z, *(value / least for value, least in zip((told, points, excess), line, strict=True) if least))
+        for line in lines
+    )  # fmt: skip
+
+
 def last_scores(run: Run) -> dict[str, float]:
-    """All scores of the last epoch: ours is -log10 of the look's smallest adjusted p-value."""
-    row = run["epochs"][-1]
-    smallest = min((p_value for *_, p_value in row["tests"]), default=1.0)
-    return {OURS: max(0.0, -math.log10(max(smallest, 1e-300))), **row["baselines"]}
+    """All scores of the last epoch. Ours: the largest ``margin`` of its tests; of the rule of before -log10 of the smallest p-value."""
+    row, classes = run["epochs"][-1], len(run["class_names"])
+    smallest = min((test["p_value"] * len(row["results"]) for test in row["results"]), default=1.0)
+    return {
+        OURS: max((margin(test, classes) for test in row["results"]), default=0.0),
+        BEFORE: max(0.0, -math.log10(max(smallest, 1e-300))),
+        **row["baselines"],
+    }
 
 
 def known(runs: Iterable[Run], name: str) -> list[float]:
     """One score of all runs. One that is not a number raises no alarm; where none is a number, there is no such score."""
-    scores = [last_scores(run)[name] for run in runs]
+    scores = [last_scores(run).get(name, math.nan) for run in runs]
     return (
         []
         if all(map(math.isnan, scores))
@@ -175,33 +196,39 @@ def share(scores: list[float], threshold: float) -> float:
 
 
 def baseline_table(runs: Iterable[Run]) -> str:
-    """One line per score: how well it ranks the last epoch's models, and what becomes of a threshold that was set on digits.
+    """One line per score: how well it ranks the last epoch's models of each domain, and what becomes of a threshold set on digits.
 
     The threshold is the largest score of a negative run on digits: above it lies no false alarm there. What is not known is -.
     """
 
-    def of(side: list[Run], *domains: str) -> list[Run]:
-        return [run for run in side if run["setup"]["domain"] in domains]
+    def of(side: list[Run], domain: str) -> list[Run]:
+        honest = domain == "honest tasks"
+        return [
+            run for run in side if (run["setup"]["domain"] in HONEST if honest else of_kind(run) == domain)
+        ]
+
+    def of_kind(run: Run) -> str:
+        return str(run["setup"]["domain"]).split("_")[0]
 
     def line(name: str, cells: Iterable[str]) -> str:
-        return f"{name:16s}" + "".join(f"{cell:>9s}" for cell in cells)
+        return f"{name:16s}" + "".join(f"{cell:>13s}" for cell in cells)
 
     positives, negatives = sides(runs)
-    digits, healthy_digits = of(positives, "digits"), of(negatives, "digits")
-    shapes, healthy_shapes = of(positives, "shapes"), of(negatives, "shapes")
-    honest = of(negatives, *HONEST)
+    healthy_digits = of(negatives, "digits")
+    elsewhere = [domain for domain in RANKED if domain != "digits"]
     lines = [
-        line("", ("AUROC", "", "threshold", "found", "", "false", "")),
-        line("score", ("digits", "shapes", "digits", "digits", "shapes", "shapes", "honest")),
+        line("", ["AUROC", *[""] * (len(RANKED) - 1), "threshold", "found", *[""] * len(elsewhere), "false"]),
+        line("score", [*RANKED, "digits", "digits", *elsewhere, *elsewhere, "honest tasks"]),
     ]
     for name in dict.fromkeys(name for run in positives + negatives for name in last_scores(run)):
         threshold = max(known(healthy_digits, name), default=math.inf)
-        pairs = ((digits, healthy_digits), (shapes, healthy_shapes))
-        ranks = (auroc(known(planted, name), known(healthy, name)) for planted, healthy in pairs)
-        shares = (share(known(some, name), threshold) for some in (digits, shapes, healthy_shapes, honest))
-        lines.append(
-            line(
-                name, (f"{cell:.2f}" if math.isfinite(cell) else "-" for cell in (*ranks, threshold, *shares))
-            )
-        )
+        ranks = [
+            auroc(known(of(positives, domain), name), known(of(negatives, domain), name)) for domain in RANKED
+        ]
+        found = [share(known(of(positives, domain), name), threshold) for domain in RANKED]
+        false = [
+            share(known(of(negatives, domain), name), threshold) for domain in (*elsewhere, "honest tasks")
+        ]
+        cells = [*ranks, threshold, *found, *false]
+        lines.append(line(name, (f"{cell:.2f}" if math.isfinite(cell) else "-" for cell in cells)))
     return "\n".join(lines)

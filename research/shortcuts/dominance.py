@@ -24,7 +24,12 @@ def dominance(result: Result) -> dict[str, Any]:
     lead = torch.zeros(len(voter), dtype=torch.long).index_add(0, voter, to_donor - to_host)
     wins, votes = int((lead > 0).sum()), int((lead != 0).sum())
     p_value = binomtest(wins, votes, 0.5, alternative="greater").pvalue if votes else 1.0
-    return {"donor": int(to_donor.sum()), "host": int(to_host.sum()), "swaps": len(voter), "p_value": float(p_value)}
+    return {
+        "donor": int(to_donor.sum()),
+        "host": int(to_host.sum()),
+        "swaps": len(voter),
+        "p_value": float(p_value),
+    }
 
 
 def dominates(row: dict[str, Any], tests: int, classes: int) -> bool:
@@ -36,4 +41,8 @@ def dominates(row: dict[str, Any], tests: int, classes: int) -> bool:
     third = row["swaps"] - row["donor"] - row["host"]
     chance = third / (classes - 2) / max(1, row["swaps"]) if classes > 2 else 0.0
     is_most = row["donor"] > row["host"]
-    return is_most and row["donor"] / max(1, row["swaps"]) - chance >= LEAST_EFFECT and row["p_value"] * tests <= ALPHA
+    return (
+        is_most
+        and row["donor"] / max(1, row["swaps"]) - chance >= LEAST_EFFECT
+        and row["p_value"] * tests <= ALPHA
+    )

@@ -35,8 +35,16 @@ BATCH = 64  # of validation images
 MASKED = ("composites",)  # domains whose rule is given the masks too
 Run = dict[str, Any]
 
-# The files of the package that decide what is found: where one changes, runs are judged anew.
-RULE = ("cues", "cue_features", "features", "discriminant", "predictivity", "pairing", "reliance", "rule", "examine", "findings")
+# The files that decide what is found: where one changes, runs are judged anew.
+RULE = (
+    "cues", "cue_features", "features", "discriminant", "predictivity", "pairing", "reliance", "rule", "result", "report",
+    "examine", "findings",
+)  # fmt: skip
+# What the images and networks are made by, and what else is noted. Not plans.py: it says only which runs there are.
+STUDY = (
+    "artefact_tools", "artefacts", "artefacts_more", "composites", "domains", "fashion", "networks", "prepare", "setups", "bank",
+    "baselines", "dominance", "judge",
+)  # fmt: skip
 
 
 def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
@@ -50,7 +58,7 @@ def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
     start = time.perf_counter()
     probe, told = seen(setup, data)
     seconds = time.perf_counter() - start
-    beside = data_baselines(data.val_images, data.val_labels) if data.val_images.shape[1] == 3 else {}
+    beside = data_baselines(data.val_images, data.val_labels)
     findings: tuple[Finding, ...] = ()
     rows = []
     last = len(run["states"]) - 1
@@ -58,7 +66,7 @@ def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
         model = load_model(run["states"][epoch], len(names), setup)
         start = time.perf_counter()
         with torch.no_grad():
-            report = look(model, probe, told, len(names))
+            report = look(model, probe, told, names)
         findings = follow(findings, report.findings, epoch)
         row = {
             "epoch": epoch,
@@ -68,7 +76,9 @@ def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
             "seconds": time.perf_counter() - start,
             **run["accuracies"][epoch],
         }
-        rows.append(row | ({"baselines": scores_beside(model, probe, data) | beside} if epoch == last else {}))
+        rows.append(
+            row | ({"baselines": scores_beside(model, probe, data) | beside} if epoch == last else {})
+        )
     return {
         "setup": run["setup"], "carrier": run["carrier"], "class_names": names, "epochs": rows, "seconds": seconds,
         "predictivities": {name: one.kappa for name, one in told.items()},
@@ -88,7 +98,7 @@ def seen(setup: Setup, data: Prepared) -> tuple[Probe, dict[str, Any]]:
     return probe, told_of(kept, len(data.class_names))[0]
 
 
-def look(model: nn.Module, probe: Probe, told: dict[str, Any], classes: int) -> ShortcutReport:
+def look(model: nn.Module, probe: Probe, told: dict[str, Any], names: tuple[str, ...]) -> ShortcutReport:
     """One look's tests."""
 
     def ask(images: Tensor, _: Tensor) -> Tensor:
@@ -98,8 +108,8 @@ def look(model: nn.Module, probe: Probe, told: dict[str, Any], classes: int) -> 
     if labels is None:
         raise ValueError("labels: the probe has none.")
     predicted = model(probe.images).argmax(dim=1)
-    view = TestedProbe(probe.images, labels, predicted, probe.masks, classes)
-    return examine([view], Asking(ask, 512), CUES, [told])
+    view = TestedProbe(probe.images, labels, predicted, probe.masks, len(names))
+    return examine([view], Asking(ask, 512), CUES, [told], names)
 
 
 def numbers(result: Result) -> dict[str, Any]:
@@ -116,26 +126,41 @@ def scores_beside(model: nn.Module, probe: Probe, data: Prepared) -> dict[str, f
     if not hasattr(model, "features"):
         return {}
     question = ExplainConfig("gradcam", "label", "features")
-    (explanation,) = answer(question, model, probe.images, probe.labels, find_layers(question, model, probe.images)).values()
+    (explanation,) = answer(
+        question, model, probe.images, probe.labels, find_layers(question, model, probe.images)
+    ).values()
     with torch.no_grad():
         answers = torch.cat([model(part) for part in data.val_images.split(256)])
     return baselines(explanation, probe, answers, data.val_labels)
 
 
-def rule() -> str:
-    """A name for the rule as it is now: judgements of another rule are not used."""
-    folder = Path(lightning_cam.__file__).parent
-    sources = [folder / "shortcuts" / f"{name}.py" for name in RULE] + [folder / "data" / "sampler.py"]
-    return f"judged-{zlib.crc32(b''.join(source.read_bytes() for source in sources)):08x}"
+def sources() -> list[Path]:
+    """The files that decide what is found."""
+    package, study = Path(lightning_cam.__file__).parent, Path(__file__).parent
+    return [
+        *(package / "shortcuts" / f"{name}.py" for name in RULE),
+        package / "data" / "sampler.py",
+        *(study / f"{name}.py" for name in STUDY),
+    ]
 
 
-THE_RULE = rule()  # as it was when this was imported
+def rule(files: Iterable[Path]) -> str:
+    """A name for the rule that these files are: judgements of another rule are not used."""
+    return f"judged-{zlib.crc32(b''.join(path.read_bytes() for path in files)):08x}"
+
+
+THE_RULE = rule(sources())  # as it was when this was imported
+
+
+def judgement(folder: Path, setup: Setup, epochs: tuple[int, ...] | None = None) -> Path:
+    """The file of the judgement by the rule as it is now."""
+    name = THE_RULE if epochs is None else f"{THE_RULE}-epochs{'_'.join(map(str, epochs))}"
+    return folder / name / f"{setup.key}.json"
 
 
 def judged(folder: Path, setup: Setup, epochs: tuple[int, ...] | None = None) -> Run:
     """The judgement from its file; made where there is none."""
-    name = THE_RULE if epochs is None else f"{THE_RULE}-epochs{'_'.join(map(str, epochs))}"
-    path = folder / name / f"{setup.key}.json"
+    path = judgement(folder, setup, epochs)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")

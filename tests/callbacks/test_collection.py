@@ -1,7 +1,6 @@
 """What the monitor takes from the batches that pass."""
 
 import dataclasses
-import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +8,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping
 from support.fits import IMAGES, LABELS, AnyBatch, epochs, fit, val, with_no_warning_of_failure
 from support.modules import Classifier, data, loader
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_cam import CUES, CAMMonitor, Inputs, Probe, ShortcutTests
-from lightning_cam.shortcuts.predictivity import CueFeatures, predictivity
+from lightning_cam import CAMMonitor, Inputs, Probe, ShortcutTests
 
 
 class Stream(IterableDataset):
@@ -140,45 +137,6 @@ def test_others_can_watch_the_scalars_of_a_loader_of_unknown_length(tmp_path: Pa
     callbacks = [monitor, EarlyStopping(monitor="cam/entropy", patience=10)]
     fitted = fit(tmp_path, monitor, val=DataLoader(Stream(), batch_size=8), callbacks=callbacks)
     assert fitted.current_epoch == 2
-
-
-def test_shortcut_tests_wait_for_a_whole_validation_where_its_end_is_not_known(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A probe of the user's own is looked at from the first batch on."""
-    monitor = CAMMonitor(probe=Probe(*data(9, seed=1).tensors))
-    fit(tmp_path, monitor, val=DataLoader(Stream(), batch_size=8), max_epochs=3)
-    assert epochs(monitor) == [0, 1, 2]
-    assert [epoch for epoch, _ in monitor._run.record.reliances] == [1, 2]
-    told = capsys.readouterr().out
-    assert told.count("shortcut tests begin at the next validation") == 1
-
-
-def test_features_are_of_the_first_whole_validation_and_leave_no_trace(tmp_path: Path) -> None:
-    monitor, seen = CAMMonitor(probe=6), []
-
-    class Looks(Callback):
-        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-            seen.append(monitor.session._collection._features is None)
-
-    callbacks = [monitor, Looks()]
-    fit(tmp_path, monitor, val=DataLoader(Shifts(), batch_size=8), callbacks=callbacks, max_epochs=3)
-    assert seen == [True] * 4, "the sanity check takes none, and after the first look they are let go"
-    told = monitor._run.record.predictivities
-    expected = predictivity(*data(24, seed=Shifts.start - 2).tensors)
-    assert told == pytest.approx({name: one.kappa for name, one in expected.items()})
-
-
-@pytest.mark.parametrize("count", [40, 1300])
-def test_features_are_bounded_and_draw_no_number_of_the_trainings(count: int) -> None:
-    images, labels = data(count).tensors
-    kept, state, own = CueFeatures({"colour": CUES["colour"]}), torch.get_rng_state(), random.getstate()
-    for some, classes in zip(images.split(100), labels.split(100), strict=True):
-        kept.add(some, classes, None)
-    assert len(kept.kept) == min(count, 1000)
-    assert kept.passed == count
-    torch.testing.assert_close(torch.get_rng_state(), state, rtol=0, atol=0)
-    assert random.getstate() == own
 
 
 def test_one_image_that_is_not_finite_stays_out_of_the_probe(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from support.modules import CLASSES, Classifier, data, loader, trainer
 from support.networks import net, pictures
 from torch import Tensor, nn
 
-from lightning_cam import METHODS, CAMMonitor, Evidence, Probe, explain, find_shortcuts
-from lightning_cam.shortcuts.pairing import transplants
+from lightning_cam import CUES, METHODS, CAMMonitor, Evidence, Probe, explain, find_shortcuts
+from lightning_cam.shortcuts.pairing import pair_up, swapped
+from lightning_cam.shortcuts.predictivity import CueFeatures
 
 SMOKE = os.environ.get("LIGHTNING_CAM_SMOKE", "")
 DEVICE = torch.device("cpu" if SMOKE else "cuda")
@@ -434,26 +435,28 @@ def test_shortcut_tests_count_as_on_the_cpu() -> None:
     model, images, labels = tagged_probe()
 
     def counted(device: torch.device) -> tuple[Any, ...]:
-        report = find_shortcuts(
-            model.to(device), Probe(images.to(device), labels.to(device)), target_layer="0"
-        )
+        report = find_shortcuts(model.to(device), Probe(images.to(device), labels.to(device)))
         return report.hosts, report.passes, sorted(one.cue for one in report.findings)
 
     found = counted(DEVICE)
     assert found == counted(torch.device("cpu"))
-    assert "mean_image" in found[2]
+    assert "cell_0_0" in found[2]
 
 
-def test_every_cue_is_transplanted_where_only_deterministic_kernels_may_run() -> None:
+def test_every_cue_is_swapped_where_only_deterministic_kernels_may_run() -> None:
     """Tests run where a warning is enough; pictures of what they found do not."""
     model, images, labels = tagged_probe()
     probe = Probe(images.to(DEVICE), labels.to(DEVICE))
-    report = find_shortcuts(model.to(DEVICE), probe, target_layer="0")
-    tested = {result.cue for result in report.results}
-    assert {"colour_median", "mean_image", "attended"} <= tested
+    report = find_shortcuts(model.to(DEVICE), probe)
+    assert report.findings
     torch.use_deterministic_algorithms(True)
-    for result in report.results:
-        for rows, _ in transplants(result.row, report.subjects, result.pairs, max_batch=8):
+    view = report.views[0]
+    pairs = pair_up(view.labels, range(1))
+    kept = CueFeatures(CUES)
+    kept.add(probe.images, probe.labels, None)
+    assert kept.names
+    for name in kept.names:
+        for rows, _ in swapped(CUES[name], view, pairs.hosts, pairs.other, max_batch=8):
             assert rows.isfinite().all()
     for finding in report.findings:
         report.drawing(finding, "epoch 0", None)()

@@ -32,7 +32,6 @@ ELSEWHERE = {
     "data/recorded_calls.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
     "data/recorded_parts.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
     "report/encode.py": "what a page holds is decoded and compared in report/test_page.py",
-    "report/record.py": "a run is told from a checkpoint in report/test_main.py and callbacks/test_report.py",
     "report/settings.py": "what a page says of settings is read in report/test_page.py",
     "report/template.py": "the page is read in report/test_page.py and used in report/test_browser.py",
     "shortcuts/result.py": "what a test counts and holds is compared in shortcuts/test_examine.py and test_report.py",

@@ -79,17 +79,17 @@ def pooled(maps: Array, most: int) -> Array:
 
 
 def crop(image: Array) -> Array:
-    """The middle 96 pixels of each side that is longer."""
-    top, left = (max(0, side - 96) // 2 for side in image.shape[1:])
-    return image[:, top : top + 96, left : left + 96]
+    """The middle 64 pixels of each side that is longer."""
+    top, left = (max(0, side - 64) // 2 for side in image.shape[1:])
+    return image[:, top : top + 64, left : left + 64]
 
 
 def patches(image: Array) -> Array:
-    """Of sides longer than 96 eight stretches of twelve pixels, the first and the last at the edge."""
+    """Of sides longer than 64 eight stretches of eight pixels, the first and the last at the edge."""
     for dim in (1, 2):
         side = image.shape[dim]
-        if side > 96:
-            places = [place * (side - 12) // 7 + step for place in range(8) for step in range(12)]
+        if side > 64:
+            places = [place * (side - 8) // 7 + step for place in range(8) for step in range(8)]
             image = image[:, places] if dim == 1 else image[:, :, places]
     return image
 
@@ -201,7 +201,7 @@ def correlations(image: Array) -> dict[tuple[int, int, int], float]:
 
 def spot(image: Array) -> tuple[int, int, int]:
     """Row and column where the plainest spot's box begins, and its side."""
-    step = max(1, min(image.shape[1:]) // 64)
+    step = max(1, min(image.shape[1:]) // 48)
     small = np.array([
         [[mean(channel[row : row + step, column : column + step].flatten())
           for column in range(0, channel.shape[1] - step + 1, step)]
@@ -438,11 +438,11 @@ def of_cell(image: Array, mask: Array | None, cell: tuple[int, int]) -> list[flo
 
 
 def of_colour_mean(image: Array, mask: Array | None) -> list[float]:
-    return [mean(channel.flatten()) for channel in pooled(image, 48)]
+    return [mean(channel.flatten()) for channel in pooled(image, 32)]
 
 
 def of_colour(image: Array, mask: Array | None) -> list[float]:
-    palette = pooled(image, 48)
+    palette = pooled(image, 32)
     flat = [channel.flatten().tolist() for channel in palette]
     shared = covariance(palette)
     above = [shared[i, j] for i in range(len(flat)) for j in range(i + 1, len(flat))]
@@ -466,7 +466,7 @@ def at_ranks(values: list[float], count: int) -> list[float]:
 
 
 def of_tones(image: Array, mask: Array | None) -> list[float]:
-    found = [at_ranks(sorted(channel.flatten().tolist()), 17) for channel in pooled(image, 48)]
+    found = [at_ranks(sorted(channel.flatten().tolist()), 17) for channel in pooled(image, 32)]
     curves = [
         [(value - values[0]) / max(values[-1] - values[0], 1e-6) for value in values[1:-1]]
         for values in found
@@ -537,7 +537,7 @@ def of_sharpness(image: Array, mask: Array | None) -> list[float]:
 
 def of_background(image: Array, mask: Array | None) -> list[float]:
     shown = 1.0 - grown(mask)[None]
-    palette = pooled(image, 48)
+    palette = pooled(image, 32)
     weight = share_shown(shown, palette.shape[1:])
     tones, middles, spreads = [], [], []
     for channel in palette:

@@ -32,7 +32,7 @@ class Reported(ShortcutReport):
 def finding(cue: str = "border_8", reliance: float = 0.5, **changes: Any) -> Finding:
     known = {
         "meaning": "the border", "level": "notice", "may_warn": True, "predictivity": 0.9, "told": 0.92,
-        "drawn": 0.3, "images": 64, "classes": ("a",),
+        "drawn": 0.3, "probe_images": 64, "classes": ("a",),
     }  # fmt: skip
     return Finding(**{"cue": cue, "reliance": reliance, **known, **changes})
 

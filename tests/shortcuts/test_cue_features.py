@@ -95,7 +95,7 @@ def test_constant_images_have_finite_features(channels: int, size: tuple[int, in
         assert set(found) == {name for name, row in CUES.items() if not unfit(row, given)}
         for name, values in found.items():
             assert values.isfinite().all(), name
-            assert torch.equal(values[0], values[1]), name
+            assert_close(values[0], values[1])  # the rows of a batch of FFTs round differently
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -45,14 +45,14 @@ def test_warnings_come_first_then_the_strongest() -> None:
 
 def test_statements_say_what_was_measured() -> None:
     assert finding().statement == (
-        "The border: alone, without the model, it tells the class in 99 % of the validation images, and accuracy "
-        "on 64 probe images falls by 89 points when it comes from an image of another class rather than of its own."
+        "The border: alone, without the model, it tells the class in 99 % of the validation images. Accuracy on 64 "
+        "probe images falls by 89 points when it comes from an image of another class rather than of its own."
     )
     assert "damage and preference cannot be told apart" in replace(finding(), is_binary=True).statement
     assert finding(label=0, told=0.97).statement == (
-        "The border of class 'a': it tells this class from the others with an F1 of 0.97 without the model, its "
-        "images lose 89 points of accuracy when it comes from another class, and it draws 40 % of other images to "
-        "this class."
+        "The border of class 'a': alone, without the model, it tells this class from the others with an F1 of 0.97. "
+        "Its images lose 89 points of accuracy when it comes from another class, and 40 % of other images are drawn "
+        "to it."
     )
     assert "it tells whether 'Edema' is there in 99 %" in finding(label=2, of="Edema").statement
 

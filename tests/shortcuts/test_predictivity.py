@@ -2,6 +2,9 @@
 
 import random as python_random
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,40 +238,56 @@ def test_a_sorted_loader_does_not_bias_the_sample() -> None:
     assert abs(float(kept.labels.double().mean()) - 249.5) < 45
 
 
-class Pair:
-    """Two processes in one: each one's value is known beforehand."""
+class Meeting:
+    """Two processes in one: each waits for what the other one says."""
 
-    def __init__(self, values: list[object]) -> None:
-        self.values = values
+    def __init__(self) -> None:
+        self.barrier, self.said = Barrier(2), [None]
 
-    def broadcast(self, value: object, src: int) -> object:
-        return self.values[src]
+    def of(self, rank: int) -> "Strategy":
+        return Strategy(self, rank)
 
 
-def state(kept: CueFeatures) -> tuple[object, ...]:
-    return kept.shape, kept.skipped, kept.passed, kept.kept
+class Strategy:
+    """What one of the two has of it."""
+
+    def __init__(self, meeting: Meeting, rank: int) -> None:
+        self.meeting, self.rank = meeting, rank
+
+    def broadcast(self, value: Any, src: int) -> Any:
+        if src == self.rank:
+            self.meeting.said[0] = value
+        self.meeting.barrier.wait(timeout=60)
+        heard = self.meeting.said[0]
+        self.meeting.barrier.wait(timeout=60)
+        return heard
+
+
+def merged(parts: list[CueFeatures], most: int) -> list[CueFeatures]:
+    meeting = Meeting()
+    with ThreadPoolExecutor(2) as pool:
+        ranks = [Ranks(meeting.of(rank), 2, rank) for rank in (0, 1)]
+        return list(pool.map(lambda part, rank: part.over(rank, most=most), parts, ranks))
 
 
 def test_ranks_have_one_sample() -> None:
     images, _ = tagged(120, 3)
     place = torch.arange(120)
     parts = [passing(images[rank::2], place[rank::2], [20] * 3, most=50) for rank in (0, 1)]
-    strategy = Pair([state(part) for part in parts])
-    merged = [part.over(Ranks(strategy, 2, rank), most=50) for rank, part in enumerate(parts)]
-    assert merged[0].labels.tolist() == merged[1].labels.tolist()
-    assert (len(merged[0].kept), merged[0].passed) == (50, 120)
-    assert len(set(merged[0].labels.tolist())) == 50
+    found = merged(parts, most=50)
+    assert found[0].labels.tolist() == found[1].labels.tolist()
+    assert (len(found[0].kept), found[0].passed) == (50, 120)
+    assert len(set(found[0].labels.tolist())) == 50
     assert parts[0].over(Ranks()) is parts[0]
 
 
 def test_a_rank_that_saw_nothing_and_one_with_other_images() -> None:
     images, labels = tagged(20, 2)
-    parts = [CueFeatures(CELLS), passing(images, labels, [20], most=50)]
-    found = parts[0].over(Ranks(Pair([state(part) for part in parts]), 2, 0))
-    assert (len(found.kept), found.shape) == (20, (1, 16, 16))
+    for found in merged([CueFeatures(CELLS), passing(images, labels, [20], most=50)], most=50):
+        assert (len(found.kept), found.shape) == (20, (1, 16, 16))
     parts = [passing(images, labels, [20], most=50), passing(images[:8, :, 1:], labels[:8], [8], most=50)]
-    found = parts[1].over(Ranks(Pair([state(part) for part in parts]), 2, 1))
-    assert (len(found.kept), found.shape, found.skipped) == (20, (1, 16, 16), 8)
+    for found in merged(parts, most=50):
+        assert (len(found.kept), found.shape, found.skipped) == (20, (1, 16, 16), 8)
 
 
 def test_images_of_another_shape_or_without_numbers_are_left_out() -> None:
@@ -356,5 +375,6 @@ def test_a_thousand_large_images_cost_seconds() -> None:
     many = CueFeatures(CUES, kept=[one for one in kept.kept for _ in range(10)])
     start = time.process_time()
     many.told(many.labels, 10)
-    assert features < 6
-    assert time.process_time() - start < 3
+    # 2.1 and less where nothing else runs; processors that are shared are slower.
+    assert features < 3
+    assert time.process_time() - start < 1

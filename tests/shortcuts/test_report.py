@@ -59,7 +59,7 @@ def test_findings_carry_what_was_measured(found: ShortcutReport) -> None:
     result = found.result_of(cell)
     assert (cell.reliance, cell.drawn) == (result.reliance.points, result.reliance.excess)
     assert (cell.predictivity, cell.told) == (result.told.kappa, result.told.accuracy)
-    assert cell.images == 60
+    assert cell.probe_images == 60
     assert set(cell.classes) == set(NAMES)
     weaker = {0: (0.9, 0.1), 1: (0.5, 0.2), 2: (0.1, 0.44)}
     other = replace(found, results=(replace(result, by_class=weaker),))

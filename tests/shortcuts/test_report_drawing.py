@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from lightning_cam import Probe, find_shortcuts
 from lightning_cam.shortcuts.predictivity import predictivity
 from lightning_cam.shortcuts.report import ShortcutReport
-from lightning_cam.visualization.canvas import LINE, MARGIN, RIGHT, WRONG, wrap_text
+from lightning_cam.visualization.blend import color_table
+from lightning_cam.visualization.canvas import GAP, LINE, MARGIN, RIGHT, WRONG, wrap_text
 from lightning_cam.visualization.projection import tile_size
-from lightning_cam.visualization.shortcut import COLUMNS, FRAME, HEAD, MOST_LINES, SIDE, WIDTH
+from lightning_cam.visualization.shortcut import CELL, COLUMNS, FRAME, HEAD, MOST_LINES, SIDE, WIDTH
 
 NORMALIZATION = (0.5,) * 3, (4.0,) * 3
 
@@ -78,7 +79,7 @@ def test_of_several_labels_the_places_tell_the_one_that_is_meant() -> None:
     images = noise(80)
     images[:, :, :4, :4] += labels[:, :1, None, None]
     images[:, :, -4:, -4:] += labels[:, 1:, None, None]
-    report = find_shortcuts(ReadsTwoTags(), Probe(images, labels), task="multilabel")
+    report = find_shortcuts(ReadsTwoTags(), Probe(images, labels), cues=["cell"], task="multilabel")
     found = {(result.cue, result.label): result for result in report.results}
     first, second = (np.array(report.cells_of(found[key])) for key in (("cell_0_0", 0), ("cell_3_3", 1)))
     assert first[0, 0] > 0.9 > 0.5 > first[3, 3]
@@ -98,7 +99,13 @@ def test_of_one_class_the_places_tell_that_class() -> None:
     assert cells[0, 3] == pytest.approx(float(told.f1[3]))
     assert cells[0, 3] > 0.9 > told.kappa + 0.2, "of all classes it tells little"
     finding = next(finding for finding in report.findings if finding.key == result.key)
-    assert report.picture(finding, "now", None).width == WIDTH + 2 * MARGIN
+    pixels = np.asarray(report.picture(finding, "now", None))
+    top = (
+        pixels.shape[0] - MARGIN - 2 * LINE - GAP - 2 - 4 * CELL
+    )  # of the map, above its legend and the last line
+    drawn = pixels[top + 4, MARGIN + 3 * CELL + 4]
+    brightest = 255 * color_table("inferno").numpy()[round(255 * cells[0, 3])]
+    assert np.abs(drawn - brightest).max() <= 1
 
 
 def test_without_cells_there_is_no_map() -> None:

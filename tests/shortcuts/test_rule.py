@@ -11,6 +11,7 @@ from lightning_cam.shortcuts.reliance import Reliance
 from lightning_cam.shortcuts.rule import (
     BACKGROUND_TELLS,
     DECIDES,
+    FURTHER,
     LEAST_Z,
     MOST_CELLS,
     MOST_CUES,
@@ -38,8 +39,8 @@ def told(kappa: float, f1: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Predictivity:
 @pytest.mark.parametrize("line", SEVERAL, ids=str)
 def test_each_line_holds_and_fails_below_any_of_its_numbers(line: tuple[float, float, float]) -> None:
     least, points, excess = line
-    assert holds(least, measured(points, LEAST_Z, excess), 3)
-    assert not holds(least, measured(points, LEAST_Z - 0.01, excess), 3)
+    assert holds("border_8", least, measured(points, LEAST_Z, excess), 3)
+    assert not holds("border_8", least, measured(points, LEAST_Z - 0.01, excess), 3)
     # Just below one number no other line holds either, or that line would make this one useless.
     for low in (
         (least - 0.01, points, excess),
@@ -47,7 +48,7 @@ def test_each_line_holds_and_fails_below_any_of_its_numbers(line: tuple[float, f
         (least, points, excess - 0.01),
     ):
         expected = any(all(have >= need for have, need in zip(low, other, strict=True)) for other in SEVERAL)
-        assert holds(low[0], measured(low[1], LEAST_Z, low[2]), 3) == expected
+        assert holds("border_8", low[0], measured(low[1], LEAST_Z, low[2]), 3) == expected
 
 
 def test_the_rule_of_several_equals_any_of_its_lines() -> None:
@@ -57,14 +58,14 @@ def test_the_rule_of_several_equals_any_of_its_lines() -> None:
         for least, needed, drawn in SEVERAL:
             if kappa >= least and points >= needed and excess >= drawn:
                 found = True
-        assert holds(kappa, measured(points, excess=excess), 10) == found
+        assert holds("border_8", kappa, measured(points, excess=excess), 10) == found
 
 
 def test_two_classes_have_a_line_of_their_own() -> None:
-    assert holds(TWO[0], measured(TWO[1], LEAST_Z, 0.0), 2)
-    assert not holds(TWO[0] - 0.01, measured(1.0), 2)
-    assert not holds(1.0, measured(TWO[1] - 0.01), 2)
-    assert not holds(1.0, measured(1.0, LEAST_Z - 0.01), 2)
+    assert holds("border_8", TWO[0], measured(TWO[1], LEAST_Z, 0.0), 2)
+    assert not holds("border_8", TWO[0] - 0.01, measured(1.0), 2)
+    assert not holds("border_8", 1.0, measured(TWO[1] - 0.01), 2)
+    assert not holds("border_8", 1.0, measured(1.0, LEAST_Z - 0.01), 2)
 
 
 def test_one_class_needs_all_three() -> None:
@@ -75,9 +76,9 @@ def test_one_class_needs_all_three() -> None:
 
 def test_numbers_that_are_none_hold_nothing() -> None:
     nan = float("nan")
-    assert not holds(nan, measured(1.0), 3)
-    assert not holds(nan, measured(1.0), 2)
-    assert not holds(1.0, measured(nan, nan), 3)
+    assert not holds("border_8", nan, measured(1.0), 3)
+    assert not holds("border_8", nan, measured(1.0), 2)
+    assert not holds("border_8", 1.0, measured(nan, nan), 3)
     assert not holds_of_one(nan, 1.0, 1.0)
 
 
@@ -113,10 +114,20 @@ def test_single_classes_are_asked_about() -> None:
     given = {
         "border_8": told(0.2, (0.99, 0.1, 0.95)),
         "colour": told(0.9, (0.1, 0.2, 0.97)),
-        "sharpness": told(0.2, (1.0, 0.0, 0.0)),  # a single class' spectrum is its object's shape
+        "sharpness": told(0.2, (1.0, 0.94, 0.0)),  # of its classes the clearest alone
+        "fringes": told(0.2, (1.0, 0.0, 0.0)),  # a single class' fringes are its object's shape
     }
-    expected = [("border_8", 0), ("colour", 2), ("border_8", 2)]
+    expected = [("sharpness", 0), ("border_8", 0), ("colour", 2), ("border_8", 2)]
     assert worth_asking_alone(given, CUES, [0, 1, 2]) == expected
-    assert worth_asking_alone(given, CUES, [1, 2, 7]) == expected[1:]
+    assert worth_asking_alone(given, CUES, [2, 7]) == expected[2:]
     many = {name: told(0.1, (0.9, 0.9, 0.9)) for name in CUES}
     assert len(worth_asking_alone(many, CUES, [0, 1, 2])) == MOST_SINGLE
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_some_cues_have_a_line_of_their_own(name: str) -> None:
+    for least, points, excess in FURTHER[name]:
+        assert holds(name, least, measured(points, LEAST_Z, excess), 3)
+        assert not holds("border_8", least, measured(points, LEAST_Z, excess), 3)
+        assert not holds(name, least - 0.01, measured(points, LEAST_Z, excess), 3)
+        assert not holds(name, least, measured(points, LEAST_Z - 0.01, excess), 3)

@@ -13,7 +13,7 @@ def finding(cue: str = "border_8", may_warn: bool = True, **options: Any) -> Fin
         "told": 0.993,
         "reliance": 0.89,
         "drawn": 0.4,
-        "images": 64,
+        "probe_images": 64,
         "classes": ("a",),
     }
     return Finding(cue=cue, may_warn=may_warn, **{**made, **options})

@@ -66,7 +66,7 @@ def finding(**changes: Any) -> Finding:
         "told": 0.98,
         "reliance": 0.42,
         "drawn": 0.31,
-        "images": 64,
+        "probe_images": 64,
         "classes": ("a",),
         "looks": 2,
         "since": 1,

@@ -1,142 +1,148 @@
-"""What the benchmark of shortcuts says of runs: on runs made up by hand, and on small networks trained for it."""
+"""What the study says of runs: on judgements made up by hand."""
 
 from typing import Any
 
 import pytest
-import torch
 
 from lightning_cam.shortcuts.cues import CUES
-from research.shortcuts.__main__ import judge
-from research.shortcuts.artefacts import FAMILIES, KNOWN
-from research.shortcuts.bank import Setup, train
-from research.shortcuts.verdict import (
-    RIGHT_CUES,
-    bounds,
-    counts,
-    draw,
-    interval,
-    named,
-    onset,
-    seen,
-    summary,
-    table,
-)
+from research.shortcuts.artefacts import FAMILIES
+from research.shortcuts.right_cues import RIGHT_CUES
+from research.shortcuts.verdict import bounds, interval, verdict
+
+NAMES = ["a", "b", "c"]
 
 
-def finding(cue: str, looks: int, label: int | None = None) -> dict[str, Any]:
-    return {"cue": cue, "looks": looks, "label": label, "tier": CUES[cue].tier}
-
-
-def run(
-    *found: list[dict[str, Any]],
-    kind: str = "coded",
-    family: str | None = "tint",
-    shuffled: float = 0.1,
-    carrier: int | None = None,
+def finding(
+    cue: str, level: str = "warning", classes: tuple[str, ...] = (), label: int | None = None
 ) -> dict[str, Any]:
-    setup = {
+    return {"cue": cue, "level": level, "classes": list(classes), "label": label}
+
+
+def measured(
+    cue: str, donor: int = 0, host: int = 60, p_value: float = 1.0, label: int | None = None
+) -> dict[str, Any]:
+    counted = {"donor": donor, "host": host, "swaps": 64, "p_value": p_value}
+    return {
+        "cue": cue,
+        "label": label,
+        "predictivity": 1.0,
+        "points": 0.0,
+        "z": 0.0,
+        "excess": 0.0,
+        **counted,
+    }
+
+
+def look(
+    *findings: dict[str, Any],
+    relies: float = 0.5,
+    tests: tuple[dict[str, Any], ...] = (),
+    passes: float = 8.0,
+) -> dict[str, Any]:
+    return {
+        "findings": list(findings), "results": list(tests), "passes": passes, "seconds": 0.5, "val_images": 0.9, "aligned": 0.9,
+        "removed": 0.5, "shuffled": 0.9 - relies, "baselines": {},
+    }  # fmt: skip
+
+
+def run(*looks: dict[str, Any], carrier: int | None = None, **setup: Any) -> dict[str, Any]:
+    known = {
         "domain": "digits",
-        "family": family,
-        "kind": kind,
+        "family": "tint",
+        "kind": "coded",
         "seed": 0,
         "correlation": 1.0,
         "strength": 1.0,
     }
-    rows = [
-        {
-            "findings": findings,
-            "passes": 8.0,
-            "hosts": 60,
-            "val_images": 0.9,
-            "aligned": 0.9,
-            "removed": 0.5,
-            "shuffled": shuffled,
-        }
-        for findings in found
-    ]
-    return {"setup": setup, "carrier": carrier, "class_names": ["a", "b"], "epochs": rows}
+    rows = [{"epoch": epoch, **row} for epoch, row in enumerate(looks)]
+    return {"setup": known | setup, "carrier": carrier, "class_names": NAMES, "epochs": rows, "seconds": 2.0}
 
 
 def test_intervals_by_hand() -> None:
     assert bounds(0, 138) == pytest.approx((0.0, 1 - 0.025 ** (1 / 138)))
     assert bounds(5, 5) == pytest.approx((0.025 ** (1 / 5), 1.0))
-    assert interval(1, 2) == "  1/2   0.50 [0.01, 0.99]"
+    assert interval(1, 2) == "1/2 0.50 [0.01, 0.99]"
+    assert interval(0, 0) == "-"
 
 
-def test_found_once_twice_and_by_tier() -> None:
-    notices = run([], [finding("mean_image", 1)], [finding("mean_image", 2)], [])
-    assert (seen(notices, 1), seen(notices, 2), seen(notices, 2, tiers="A"), seen(notices, 2, (2,))) == (
-        1,
-        2,
-        None,
-        None,
+def test_warned_at_the_first_look_that_could_warn() -> None:
+    found = verdict(run(look(finding("colour", "notice"), relies=0.1), look(), look(finding("colour"))))
+    assert (found.relies, found.settled, found.warned, found.first, found.lead) == (True, 2, 2, 2, 0)
+    assert found.noticed
+    assert found.right_cue
+    assert found.cues == ("colour",)
+
+
+def test_a_warning_counts_only_where_the_network_relies() -> None:
+    early = verdict(run(look(relies=0.1), look(finding("colour"), relies=0.15), look(), look()))
+    assert (early.warned, early.first, early.settled, early.lead) == (None, 1, 3, -2)
+    assert not early.noticed
+    late = verdict(
+        run(look(relies=0.1), look(finding("colour"), relies=0.15), look(finding("colour")), look())
     )
-    warned = run([finding("border_8", 1)], [finding("border_8", 2)])
-    assert (seen(warned, 2, tiers="A"), seen(warned, 2, (1,)), seen(warned, 2, (2,))) == (1, None, 1)
+    assert (late.warned, late.first) == (2, 1)
+    nothing = verdict(run(look(finding("colour"), relies=0.15)))
+    assert (nothing.relies, nothing.counts, nothing.warned, nothing.first) == (False, False, None, 0)
 
 
-def test_only_verified_reliance_counts() -> None:
-    assert counts(run([]))
-    assert onset(run([])) == 0
-    assert not counts(run([], shuffled=0.75))
-    assert counts(run([], shuffled=0.9, kind="clean", family=None))
+def test_every_warning_of_an_honest_run_is_false() -> None:
+    clean = verdict(run(look(finding("colour"), relies=0.0), kind="clean", family=None))
+    assert (clean.counts, clean.warned, clean.right_cue, clean.right_class) == (True, 0, None, None)
+    noticed = verdict(run(look(finding("detail", "notice"), relies=0.0), kind="decoy"))
+    assert (noticed.warned, noticed.noticed, noticed.cues) == (None, True, ("detail",))
+
+
+def test_reliance_must_hold_two_epochs_in_a_row_to_settle() -> None:
+    assert verdict(run(look(), look(relies=0.1), look(), look())).settled == 3
+    alone = verdict(run(look(finding("colour")), look(relies=0.1), look()))
+    assert (alone.settled, alone.warned, alone.lead) == (None, 0, None)
 
 
 def test_names_are_right() -> None:
-    assert named(run([finding("colour_mean", 2)])) == (True, False)
-    assert named(run([finding("colour_mean", 1)])) == (False, False)  # only what held twice names
-    assert named(run([finding("border_8", 2)])) == (False, False)
-    assert named(run([finding("colour_mean", 2, 3)], kind="one", carrier=3)) == (True, True)
-    assert named(run([finding("colour_mean", 2, 3), finding("mean_tone", 2, 1)], kind="one", carrier=3)) == (
-        True,
-        False,
+    assert not verdict(
+        run(look(finding("border_8"), finding("tones", "notice")))
+    ).right_cue  # only warnings name
+    assert verdict(run(look(finding("border_8"), finding("tones")))).right_cue
+    own = verdict(run(look(finding("tones", classes=("c",), label=2)), kind="one", carrier=2))
+    assert (own.right_cue, own.right_class) == (True, True)
+    other = verdict(run(look(finding("tones", classes=("a", "c"))), kind="one", carrier=2))
+    assert other.right_class is False  # it names the carrier, but another one first
+    assert verdict(run(look(finding("colour", "notice", ("c",))), kind="one", carrier=2)).right_class is None
+
+
+def test_the_rule_of_before_needs_the_same_cue_twice_in_a_row() -> None:
+    most, few = measured("colour", 50, 4, 1e-9), measured("tones", 50, 4, 1e-9)
+    assert verdict(run(look(tests=(most,)), look(tests=(most,)))).dominated
+    assert not verdict(run(look(tests=(most,)), look(tests=(few,)))).dominated
+    assert not verdict(run(look(tests=(most,)), look(), look(tests=(most,)))).dominated
+    assert not verdict(run(look(tests=(most,)), look(tests=(most,), relies=0.1))).dominated
+    # 0.006 of one test, 0.012 of two: Bonferroni.
+    near = measured("colour", 40, 20, 0.006)
+    assert verdict(run(look(tests=(near,)), look(tests=(near,)))).dominated
+    assert not verdict(
+        run(look(tests=(near, measured("tones"))), look(tests=(near, measured("tones"))))
+    ).dominated
+
+
+def test_costs() -> None:
+    found = verdict(
+        run(
+            look(tests=(measured("colour"),), passes=20.0),
+            look(tests=(measured("colour", label=1),), passes=4.0),
+        )
+    )
+    assert (found.passes, found.idle, found.seconds, found.preparation) == (
+        (20.0, 4.0),
+        (4.0,),
+        (0.5, 0.5),
+        2.0,
     )
 
 
 def test_every_family_says_what_names_it() -> None:
-    assert set(RIGHT_CUES) == set(FAMILIES)
-    assert all(
-        cue.startswith(keys)
-        for keys in RIGHT_CUES.values()
-        for key in keys
-        for cue in CUES
-        if cue.startswith(key)
-    )
-    assert all(any(cue.startswith(key) for cue in CUES) for keys in RIGHT_CUES.values() for key in keys)
-
-
-def test_table_and_picture() -> None:
-    runs = [
-        run([finding("colour_mean", 1)], [finding("colour_mean", 2)]),
-        run([], []),
-        run([], [], kind="clean", family=None),
-    ]
-    lines = table(runs).splitlines()
-    assert lines[1].startswith("digits coded known")
-    assert "1/2   0.50" in lines[1]
-    assert lines[2].startswith("digits clean")
-    assert "0/1   0.00" in lines[2]
-    rows = summary(runs).splitlines()
-    assert rows[0] == "| | digits |"
-    assert rows[2] == "| class-coded, 7 families | 1/2   0.50 [0.01, 0.99], 1 |"
-    assert rows[-1].startswith("| healthy: clean, broken, decoy | 0/1 ")
-    (panel,) = draw(runs).axes
-    assert panel.get_title() == "digits"
-
-
-@pytest.mark.full
-def test_planted_shortcuts_are_found_and_healthy_models_left_in_peace() -> None:
-    """Digits, seven families, five epochs, seeds that the rule was not tuned on."""
-    torch.set_num_threads(1)
-
-    def judged(family: str | None, kind: str) -> dict[str, Any]:
-        setup = Setup("digits", family, kind, 30)
-        return judge(setup, train(setup, epochs=5))
-
-    planted = [judged(family, "coded") for family in KNOWN]
-    assert sum(seen(one, 1) is not None for one in planted) >= 6
-    healthy = [
-        judged(None, "clean"),
-        *(judged(family, kind) for family in KNOWN for kind in ("broken", "decoy")),
-    ]
-    assert not [one["setup"] for one in healthy if seen(one, 2) is not None]
+    assert set(RIGHT_CUES) == {*FAMILIES, "background"}
+    assert len(FAMILIES) == 28
+    for family, cues in RIGHT_CUES.items():
+        assert cues, family
+        assert set(cues) <= set(CUES), family
+    assert {cue for cues in RIGHT_CUES.values() for cue in cues} == set(CUES)
