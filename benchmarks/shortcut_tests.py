@@ -71,7 +71,16 @@ def noise(count: int, size: int, labels: Tensor, with_frame: bool) -> Tensor:
     return images
 
 
-def cost(name: str, count: int, size: int, classes: int, batch: int, rounds: int, device: torch.device, others: int = 1000) -> Cost:
+def cost(
+    name: str,
+    count: int,
+    size: int,
+    classes: int,
+    batch: int,
+    rounds: int,
+    device: torch.device,
+    others: int = 1000,
+) -> Cost:
     """What the tests take on a torchvision ResNet of random weights."""
     torch.manual_seed(0)
     labels, many = torch.arange(count) % classes, torch.arange(others) % classes
@@ -111,7 +120,9 @@ def cost(name: str, count: int, size: int, classes: int, batch: int, rounds: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="resnet50", help="a ResNet of torchvision")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
@@ -121,7 +132,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    found = cost(arguments.model, arguments.images, arguments.size, arguments.classes, arguments.batch, arguments.rounds, device)
+    found = cost(
+        arguments.model,
+        arguments.images,
+        arguments.size,
+        arguments.classes,
+        arguments.batch,
+        arguments.rounds,
+        device,
+    )
     print(
         f"{arguments.model}, {arguments.images} images of {arguments.size} x {arguments.size}, {arguments.classes} classes, "
         f"{arguments.rounds} rounds; {surroundings(device)}\npredictivity: {found.predictivity:.2f} s for 1,000 images\n"

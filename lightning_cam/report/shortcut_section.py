@@ -17,7 +17,9 @@ Reliances = Sequence[tuple[int, Mapping[str, float]]]
 
 MOST_NAMES = 12  # classes that a finding names
 LINES = (*SEVERAL, *(line for lines in FURTHER.values() for line in lines))
-LEAST_POINTS = min(TWO[1], ONE[1], *(points for _, points, _ in LINES))  # with less no cue is a finding
+LEAST_POINTS = min(
+    TWO[1], *(lost for _, lost, _ in ONE), *(points for _, points, _ in LINES)
+)  # with less no cue is a finding
 
 
 def shortcut_section(

@@ -158,7 +158,7 @@ def _alone(
         {label: (both.points, drawn[1])},
         view,
         label,
-        holds=holds_of_one(float(told[name].f1[label]), both.points, drawn[1]),
+        holds=holds_of_one(name, float(told[name].f1[label]), both.points, drawn[1]),
         may_warn=may_warn_of_one(name, row, told, both.points, drawn[1]),
     )
 

@@ -12,7 +12,7 @@ from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
 from lightning_cam.shortcuts.examine import check_subjects
-from lightning_cam.shortcuts.rule import FURTHER, LEAST_Z, ONE, SEVERAL, TWO
+from lightning_cam.shortcuts.rule import FURTHER, LEAST_Z, SEVERAL, TWO, lines_of_one
 from lightning_cam.typing import Images, Labels, PerImage, Scores
 from research.shortcuts.bank import RELIES, reliance
 from research.shortcuts.domains import HONEST
@@ -157,7 +157,9 @@ def margin(test: Mapping[str, Any], classes: int) -> float:
     """
     told, points, excess = test["predictivity"], test["points"], test["excess"]
     if test["label"] is not None:
-        return min(told / ONE[0], points / ONE[1], excess / ONE[2])
+        return max(
+            min(told / f1, points / lost, excess / drawn) for f1, lost, drawn in lines_of_one(test["cue"])
+        )
     lines = [(*TWO, 0.0)] if classes == 2 else [*SEVERAL, *FURTHER.get(test["cue"], ())]
     return max(
         min(test["z"] / LEAST_Z, *(value / least for value, least in zip((told, points, excess), line, strict=True) if least))

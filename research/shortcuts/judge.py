@@ -19,7 +19,7 @@ from lightning_cam.data.sampler import BalancedSampler
 from lightning_cam.explainer import answer, find_layers
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.examine import Asking, examine
-from lightning_cam.shortcuts.findings import Finding, follow
+from lightning_cam.shortcuts.findings import Finding, findings_state, follow
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.predictivity import CueFeatures, told_of
 from lightning_cam.shortcuts.report import ShortcutReport
@@ -35,11 +35,8 @@ BATCH = 64  # of validation images
 MASKED = ("composites",)  # domains whose rule is given the masks too
 Run = dict[str, Any]
 
-# The files that decide what is found: where one changes, runs are judged anew.
-RULE = (
-    "cues", "cue_features", "features", "discriminant", "predictivity", "pairing", "reliance", "rule", "result", "report",
-    "examine", "findings",
-)  # fmt: skip
+# The files that decide what is found: where one changes, runs are judged anew. All of the package's on shortcuts but these:
+NOT_THE_RULE = ("__init__", "find", "partial_input")
 # What the images and networks are made by, and what else is noted. Not plans.py: it says only which runs there are.
 STUDY = (
     "artefact_tools", "artefacts", "artefacts_more", "composites", "domains", "fashion", "networks", "prepare", "setups", "bank",
@@ -70,7 +67,7 @@ def judge(setup: Setup, run: Run, epochs: Iterable[int] | None = None) -> Run:
         findings = follow(findings, report.findings, epoch)
         row = {
             "epoch": epoch,
-            "findings": [dict(vars(finding)) for finding in findings],
+            "findings": findings_state(findings),
             "results": [numbers(result) for result in report.results],
             "passes": report.passes,
             "seconds": time.perf_counter() - start,
@@ -137,11 +134,8 @@ def scores_beside(model: nn.Module, probe: Probe, data: Prepared) -> dict[str, f
 def sources() -> list[Path]:
     """The files that decide what is found."""
     package, study = Path(lightning_cam.__file__).parent, Path(__file__).parent
-    return [
-        *(package / "shortcuts" / f"{name}.py" for name in RULE),
-        package / "data" / "sampler.py",
-        *(study / f"{name}.py" for name in STUDY),
-    ]
+    decide = sorted(path for path in (package / "shortcuts").glob("*.py") if path.stem not in NOT_THE_RULE)
+    return [*decide, package / "data" / "sampler.py", *(study / f"{name}.py" for name in STUDY)]
 
 
 def rule(files: Iterable[Path]) -> str:

@@ -16,7 +16,7 @@ TASKS = tuple(map(data_of, HONEST))
 
 
 def draw(verdicts: Mapping[str, Iterable[Verdict]]) -> Figure:
-    """Runs that rely: share warned, by group, above; honest runs: false warnings, below; with 95 % intervals.
+    """Runs that rely: share warned, by group (the table has more rows), above; honest runs: false warnings, below; with 95 % intervals.
 
     Args:
         verdicts: By part; of the two, confirmation is drawn where it is there.
@@ -26,20 +26,20 @@ def draw(verdicts: Mapping[str, Iterable[Verdict]]) -> Figure:
     """
     part = "confirmation" if verdicts.get("confirmation") else "tuning"
     rows = gathered({part: verdicts.get(part, ())})
-    planted = {group: some for group, some in rows.items() if _is_planted(some) and _counting(some)}
+    planted = {
+        group: some
+        for group, some in rows.items()
+        if _is_planted(some) and _counting(some) and _is_shown(group, rows)
+    }
     honest = {group: some for group, some in rows.items() if not _is_planted(some)}
     if not rows:
         raise ValueError("verdicts: there is no run; train and judge a plan first.")
     heights = [max(1, len(planted)) + 1.5, max(1, len(honest)) + 1.5]
     figure, (above, below) = plt.subplots(
-        2, 1, figsize=(9, 0.27 * sum(heights) + 1.2), height_ratios=heights, layout="constrained"
+        2, 1, figsize=(9.5, 0.27 * sum(heights) + 1.2), height_ratios=heights, layout="constrained"
     )
     _panel(above, planted, f"Runs that rely on what was planted ({part})")
-    _panel(
-        below,
-        honest,
-        "Honest runs: every warning is false; below the line the label is what looks like a shortcut",
-    )
+    _panel(below, honest, "Honest runs: every warning is false. Below the line: honest tasks")
     below.set_xlabel("share of runs, with 95 % intervals")
     tasks = [place for place, group in enumerate(honest) if group.data in TASKS]
     if tasks and tasks[0]:
@@ -65,10 +65,18 @@ def _panel(panel: Axes, rows: Mapping[Group, Sequence[Verdict]], title: str) -> 
     names = [f"{group.data}, {group.name}  ({len(_counting(some))})" for group, some in rows.items()]
     panel.set_yticks(range(len(rows)), names, fontsize=8)
     for text, group in zip(panel.get_yticklabels(), rows, strict=True):
-        text.set_fontweight("bold" if group.families == ALL else "normal")
+        text.set_fontweight("bold" if group.kind in ("planted", "honest") else "normal")
     panel.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6))
     panel.set_title(title, loc="left", fontsize=10)
     panel.grid(axis="x", color="0.9")
+
+
+def _is_shown(group: Group, rows: Iterable[Group]) -> bool:
+    """Sums, and rows that no sum holds; and families where all classes have an artefact of their own, but for composites'."""
+    is_summed = Group(group.part, group.data, group.kind, ALL) in rows
+    return (
+        group.families == ALL or not is_summed or (group.kind == "class-coded" and group.data != "composites")
+    )
 
 
 def _counting(some: Iterable[Verdict]) -> list[Verdict]:

@@ -26,7 +26,7 @@ class Verdict:
         warned: The first epoch of a look that counts, with a warning.
         first: The first epoch with a warning, whether it counts or not.
         noticed: Whether there is a finding at a look that counts.
-        right_cue: Whether a warning of that first look names the artefact; None where it was not warned.
+        right_cue: Whether a warning of that first look names what was planted; None where nothing was, or without a warning.
         right_class: Of kind ``one``, whether the class that a warning of that look names first is the carrier; else None.
         dominated: Whether the rule of before holds for the same cue at two looks in a row, the second of which counts.
         cues: Of the warnings at the first warned look; without one those of the first noticed look.
@@ -76,7 +76,7 @@ def verdict(run: Run) -> Verdict:
     noticed = _first([bool(row["findings"]) and counts for row, counts in zip(rows, counting, strict=True)])
     named = [] if place is None else warnings[place]
     shown = named or ([] if noticed is None else rows[noticed]["findings"])
-    right = RIGHT_CUES.get(setup["family"] or "")
+    right = RIGHT_CUES[setup["family"]] if setup["kind"] in PLANTED else None
     carrier = run["carrier"]
     settled = _first([True in (relying[i - 1 : i]) and relying[i] for i in range(len(rows))])
     first = _first([bool(found) for found in warnings])

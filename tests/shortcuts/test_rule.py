@@ -17,6 +17,7 @@ from lightning_cam.shortcuts.rule import (
     MOST_CUES,
     MOST_SINGLE,
     ONE,
+    ONE_BORDER,
     SEVERAL,
     TWO,
     holds,
@@ -69,9 +70,15 @@ def test_two_classes_have_a_line_of_their_own() -> None:
 
 
 def test_one_class_needs_all_three() -> None:
-    assert holds_of_one(*ONE)
+    for line in ONE:
+        assert holds_of_one("cell_0_0", *line)
     for place in range(3):
-        assert not holds_of_one(*(value - 0.01 * (i == place) for i, value in enumerate(ONE)))
+        assert not holds_of_one("cell_0_0", *(value - 0.01 * (i == place) for i, value in enumerate(ONE[0])))
+
+
+def test_a_class_whose_object_fills_the_frame_has_a_border() -> None:
+    assert not holds_of_one("border_8", ONE_BORDER - 0.01, 1.0, 1.0)
+    assert holds_of_one("border_8", ONE_BORDER, *ONE[0][1:])
 
 
 def test_numbers_that_are_none_hold_nothing() -> None:
@@ -79,7 +86,7 @@ def test_numbers_that_are_none_hold_nothing() -> None:
     assert not holds("border_8", nan, measured(1.0), 3)
     assert not holds("border_8", nan, measured(1.0), 2)
     assert not holds("border_8", 1.0, measured(nan, nan), 3)
-    assert not holds_of_one(nan, 1.0, 1.0)
+    assert not holds_of_one("border_8", nan, 1.0, 1.0)
 
 
 def test_appearance_is_noticed_only() -> None:
@@ -112,12 +119,12 @@ def test_the_model_is_asked_about_the_most_predictive() -> None:
 
 def test_single_classes_are_asked_about() -> None:
     given = {
-        "border_8": told(0.2, (0.99, 0.1, 0.95)),
+        "border_8": told(0.2, (0.99, 0.1, 0.98)),
         "colour": told(0.9, (0.1, 0.2, 0.97)),
         "sharpness": told(0.2, (1.0, 0.94, 0.0)),  # of its classes the clearest alone
         "fringes": told(0.2, (1.0, 0.0, 0.0)),  # a single class' fringes are its object's shape
     }
-    expected = [("sharpness", 0), ("border_8", 0), ("colour", 2), ("border_8", 2)]
+    expected = [("sharpness", 0), ("border_8", 0), ("border_8", 2), ("colour", 2)]
     assert worth_asking_alone(given, CUES, [0, 1, 2]) == expected
     assert worth_asking_alone(given, CUES, [2, 7]) == expected[2:]
     many = {name: told(0.1, (0.9, 0.9, 0.9)) for name in CUES}

@@ -66,6 +66,7 @@ def test_the_rows_of_a_part() -> None:
     assert (five["right cue"], five["mark"], five["idle passes"]) == ("1/1", "0.8: reached", "-")
     one = found["confirmation / digits / one class: seven families"]
     assert (one["right cue"], one["right class"], one["mark"]) == ("1/1", "1/1", "0.7: reached")
+    assert found["confirmation / digits / broken"]["right cue"] == "-"  # nothing was to be found
     honest = found["confirmation / digits and shapes, all / honest"]
     assert honest["warned"] == "1/2 0.50 [0.01, 0.99]"
     assert honest["mark"] == "at most 0 false: missed"
