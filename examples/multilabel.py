@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from lightning_cam import CAMMonitor, Explanation, explain
 
 SIZE = 128  # pixels, height and width
-MARK = slice(SIZE - 22, SIZE - 4)  # rows and columns of the mark, at the bottom right
+MARK = slice(SIZE - 20, SIZE - 4)  # rows and columns of the mark, at the bottom right
 CORNER = slice(SIZE - 32, SIZE)  # as the monitor has it: a cell of 4 x 4
 # Where each thing is, and where there is none of them: photograph, then left, top, right, bottom.
 THINGS = {

@@ -185,7 +185,7 @@ def main() -> None:
     if "cam/mass_inside" in told and monitor.probe is not None and monitor.probe.masks is not None:
         print(f"  {monitor.probe.masks.float().mean():.3f}  of these images is bird")
         print(f"  {told['cam/mass_inside']:.3f}  of the saliency is on the bird")
-        lost = told.get("cam/shortcut/background")  # only where the background tells the label
+        lost = told.get("cam/shortcut/background")  # only where it was tested
         if lost is None:
             print(
                 "  not asked: what the background decides, as it does not tell the label of validation images"

@@ -262,10 +262,11 @@ COLORS = ((50, 110, 40), (50, 90, 170))  # of land and of water
 
 
 def bird(label: int, place: int, chance: random.Random) -> tuple[Image.Image, Image.Image]:
-    """A bird of any colour, waterbirds with the longer beak, on speckled land or water; and its mask."""
+    """A bird of any colour, waterbirds with the longer beak, on speckled land or water in any light; and its mask."""
     width, height = chance.choice([(96, 72), (72, 96)])
     speckles = np.random.default_rng(chance.randrange(2**32)).integers(-25, 26, (height // 3, width // 3, 3))
-    ground = np.clip(np.array(COLORS[place]) + speckles, 0, 255).astype(np.uint8)
+    light = chance.uniform(0.3, 1.2)
+    ground = np.clip(light * np.array(COLORS[place]) + speckles, 0, 255).astype(np.uint8)
     image, mask = (
         Image.fromarray(ground).resize((width, height), Image.Resampling.NEAREST),
         Image.new("L", (width, height)),
@@ -337,8 +338,8 @@ def numbers(printed: str) -> dict[str, float]:
 
 
 def test_waterbirds_whose_background_decides(tmp_path: Path) -> None:
-    waterbirds(tmp_path, 0.97, {0: 320, 1: 4, 2: 48})
-    done = trained("waterbirds.py", "birds", "--masks", "masks", *QUICK, "--epochs", 4, folder=tmp_path)
+    waterbirds(tmp_path, 0.97, {0: 560, 1: 4, 2: 48})
+    done = trained("waterbirds.py", "birds", "--masks", "masks", *QUICK, "--epochs", 3, folder=tmp_path)
     told, (pictures, scalars) = numbers(done.stdout), events(tmp_path)
     # It reads the background: well where birds are where they belong, as on validation images, and badly elsewhere.
     assert scalars["val_accuracy"][-1] > 0.9
@@ -356,7 +357,7 @@ def test_waterbirds_whose_background_decides(tmp_path: Path) -> None:
     areas = [np.asarray(Image.open(path)).mean() / 255 for path in (tmp_path / "masks").rglob("*.png")]
     assert told["of these images is bird"] == pytest.approx(np.mean(areas), abs=0.01)
     assert told["of the saliency is on the bird"] == pytest.approx(scalars["cam/mass_inside"][-1], abs=6e-4)
-    assert len(pictures["cam/overlay"]) == 4
+    assert len(pictures["cam/overlay"]) == 3
     assert "cam/shortcut" in pictures
 
 
@@ -366,8 +367,8 @@ def test_waterbirds_whose_background_tells_nothing(tmp_path: Path) -> None:
     _, scalars = events(tmp_path)
     assert len(scalars["cam/mass_inside"]) == 3
     assert "Possible shortcut" not in done.stderr
-    assert "The background" not in done.stdout
-    assert "not asked: what the background decides" in done.stdout
+    assert "The background:" not in done.stdout
+    assert "  the background was not tested" in done.stdout
 
 
 def test_waterbirds_without_masks(tmp_path: Path) -> None:
@@ -428,7 +429,7 @@ def has_mark(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.needs("sklearn")
 def test_multilabel_has_a_map_for_each_label_and_one_looks_at_the_mark(tmp_path: Path) -> None:
-    done = trained("multilabel.py", "--epochs", 5, "--root", tmp_path, folder=tmp_path)
+    done = trained("multilabel.py", "--epochs", 6, "--root", tmp_path, folder=tmp_path)
     reading, probe = reading_of(tmp_path), monitors(checkpoint(tmp_path))["probe"]
     assert reading["task"] == "multilabel"
     assert reading["loss"] == "binary_cross_entropy_with_logits"
@@ -441,7 +442,7 @@ def test_multilabel_has_a_map_for_each_label_and_one_looks_at_the_mark(tmp_path:
     )  # balanced: each label is on half of the images
     assert torch.equal(has_mark(probe["images"]), probe["labels"][:, -1] == 1)
     pictures, _ = events(tmp_path)
-    assert pictures["cam/overlay"] == pictures["cam/classes"] == [31, 63, 95, 127, 159]
+    assert pictures["cam/overlay"] == pictures["cam/classes"] == [31, 63, 95, 127, 159, 191]
     head, *lines = done.stdout.partition("\nlabel  ")[2].splitlines()
     assert head.split() == ["aligned", "removed", "swapped", "on", "itself", "in", "the", "corner"]
     rows = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in lines[:5]}
