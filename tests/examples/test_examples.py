@@ -1,6 +1,8 @@
 """The examples run as a user runs them, shortened."""
 
+import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +36,38 @@ def test_digits(options: list[str], tmp_path: Path) -> None:
     assert f"tensorboard --logdir {tmp_path}/lightning_logs --samples_per_plugin images=1000" in done.stdout
     assert list(tmp_path.rglob("events.out.tfevents.*"))
     assert "switched itself off" not in done.stderr
-    # The planted tag is named within the first epochs; without it nothing is.
-    assert ("cue 'cell_0_0' decides" in done.stderr) == (not options)
-    assert ("decides" in done.stderr) == (not options)
+    said = done.stdout + done.stderr
+    if options:
+        assert "shortcut:" not in said  # neither a warning nor a notice
+    else:  # in the second epoch, by name and in points of accuracy
+        assert re.search(
+            r"CAMMonitor: Possible shortcut: The top-left corner: .* falls by \d\d points .*"
+            r"\(2 looks in a row, since epoch 0\)",
+            done.stderr,
+        )
+
+
+def test_mitigate(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "mitigate.py"), "--epochs", "2", "--root", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert "Possible shortcut: The top-left corner" in done.stderr
+    assert "The monitor warned: The top-left corner" in done.stdout
+    assert "Trainer.fit` stopped: `max_epochs=2` reached" in done.stderr
+    # The groups are those of the images that were trained on, a line for each.
+    with (tmp_path / "groups.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(4 * 1347))
+    against = [row for row in rows if row["group_name"].endswith("contradicts")]
+    assert len(against) == pytest.approx(0.05 * len(rows), rel=0.25)
+    assert all(int(row["group"]) == 2 * int(row["label"]) + (row in against) for row in rows[:500])
+    (right,) = re.findall(r"what was planted in (\d+\.\d) %", done.stdout)
+    assert float(right) > 99
+    table = done.stdout.partition("accuracy      ordinary   swapped   removed\n")[2].splitlines()
+    before, after = ([float(value) for value in line.split()[1:]] for line in table[:2])
+    assert after[1] > before[1] + 0.3  # swapped
+    assert after[0] > before[0] - 0.03  # ordinary
 
 
 COLUMNS = "ins - del +- deletion insertion drop increase ROAD same s/image"
