@@ -157,12 +157,12 @@ class ShortcutWatch:
             else "It stays a notice, as honest models may use this cue as well; to be warned of it: "
             f"ShortcutTests(may_warn=[{finding.cue!r}])."
         )
-        self._messages.tell(f"Notice, a possible shortcut: {finding.statement} {follows}")
+        self._messages.tell(f"Notice, a possible shortcut: {_after_colon(finding.statement)} {follows}")
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(
-            f"Possible shortcut: {finding.statement} See the picture {self._settings.name}/shortcut. If the "
-            f"model should use it: ShortcutTests(expected=[{finding.cue!r}]).",
+            f"Possible shortcut: {_after_colon(finding.statement)} See the picture {self._settings.name}/shortcut. "
+            f"If the model should use it: ShortcutTests(expected=[{finding.cue!r}]).",
             about=f"shortcut {finding.key}",
         )
         if tests.on_alert == "stop":
@@ -175,3 +175,7 @@ class ShortcutWatch:
                     f"on_alert: your function raised {type(error).__name__}: {error}; mend it. "
                     "Looks and tests go on"
                 )
+
+
+def _after_colon(statement: str) -> str:
+    return statement[:1].lower() + statement[1:]

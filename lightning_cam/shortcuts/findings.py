@@ -121,7 +121,7 @@ class Finding:
         lost = f"{100 * self.reliance:.0f} points"
         if self.is_one_class:
             return (
-                f"{name} of class {self.classes[0]!r}: alone, without the model, it tells this class from "
+                f"{name} of class {self.classes[0]!r}. It alone, without the model, tells this class from "
                 f"the others with an F1 of {self.told:.2f}. Its images lose {lost} of accuracy when it comes "
                 f"from another class, and {100 * self.drawn:.0f} % of other images are drawn to it"
                 f"{self._when}.{self._natural}"
@@ -129,7 +129,7 @@ class Finding:
         what = f"whether {self.of!r} is there" if self.of else "the class"
         caution = " With two classes, damage and preference cannot be told apart." if self.is_binary else ""
         return (
-            f"{name}: alone, without the model, it tells {what} in {100 * self.told:.0f} % of the validation "
+            f"{name}. It alone, without the model, tells {what} in {100 * self.told:.0f} % of the validation "
             f"images. Accuracy on {self.probe_images} probe images falls by {lost} when it comes from an "
             f"image of another class rather than of its own{self._when}.{caution}{self._natural}"
         )

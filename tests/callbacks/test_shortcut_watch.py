@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from lightning_cam import CUES, CAMMonitor, Probe, ShortcutTests
 from lightning_cam.shortcuts.findings import Finding
 
-WARNED = "Possible shortcut: The top-left corner"
+WARNED = "Possible shortcut: the top-left corner"
 
 
 def said_of(caught: list[warnings.WarningMessage]) -> list[str]:

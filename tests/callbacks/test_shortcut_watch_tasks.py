@@ -64,7 +64,7 @@ def test_a_label_that_a_mark_gives_away_is_warned_of_by_name(tmp_path: Path) -> 
     logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=64, class_names=NAMES)
     with pytest.warns(
         UserWarning,
-        match=r"Possible shortcut: The top-left corner: alone, without the model, it tells whether 'column' is there in "
+        match=r"Possible shortcut: the top-left corner. It alone, without the model, tells whether 'column' is there in "
         r"\d+ % .* \(2 looks in a row, since epoch 0\).*expected=\['cell_0_0'\]",
     ):
         fitted = fit(tmp_path, monitor, True, logger=logger)
@@ -75,7 +75,7 @@ def test_a_label_that_a_mark_gives_away_is_warned_of_by_name(tmp_path: Path) -> 
     found.Reload()
     text = found.Tensors("cam/findings/text_summary")[-1].tensor_proto.string_val[0].decode()
     assert (
-        "- warning: The top-left corner: alone, without the model, it tells whether 'column' is there" in text
+        "- warning: The top-left corner. It alone, without the model, tells whether 'column' is there" in text
     )
     assert len(found.Images("cam/shortcut")) == 3
     assert fitted.callback_metrics["cam/shortcut/cell_0_0"] > 0.5
@@ -160,7 +160,7 @@ def test_digits_with_a_tag_are_warned_of_in_the_second_epoch_and_without_not(
     warned = [
         str(warning.message)
         for warning in caught
-        if "Possible shortcut: The top-left" in str(warning.message)
+        if "Possible shortcut: the top-left" in str(warning.message)
     ]
     assert not [warning for warning in caught if "switched" in str(warning.message)]
     assert len(warned) == is_tagged

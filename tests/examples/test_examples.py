@@ -41,7 +41,7 @@ def test_digits(options: list[str], tmp_path: Path) -> None:
         assert "shortcut:" not in said  # neither a warning nor a notice
     else:  # in the second epoch, by name and in points of accuracy
         assert re.search(
-            r"CAMMonitor: Possible shortcut: The top-left corner: .* falls by \d\d points .*"
+            r"CAMMonitor: Possible shortcut: the top-left corner. .* falls by \d\d points .*"
             r"\(2 looks in a row, since epoch 0\)",
             done.stderr,
         )
@@ -52,7 +52,7 @@ def test_mitigate(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)  # noqa: S603
     assert done.returncode == 0, done.stderr
-    assert "Possible shortcut: The top-left corner" in done.stderr
+    assert "Possible shortcut: the top-left corner" in done.stderr
     assert "The monitor warned: The top-left corner" in done.stdout
     assert "Trainer.fit` stopped: `max_epochs=2` reached" in done.stderr
     # The groups are those of the images that were trained on, a line for each.

@@ -45,16 +45,18 @@ def test_warnings_come_first_then_the_strongest() -> None:
 
 def test_statements_say_what_was_measured() -> None:
     assert finding().statement == (
-        "The border: alone, without the model, it tells the class in 99 % of the validation images. Accuracy on 64 "
+        "The border. It alone, without the model, tells the class in 99 % of the validation images. Accuracy on 64 "
         "probe images falls by 89 points when it comes from an image of another class rather than of its own."
     )
     assert "damage and preference cannot be told apart" in replace(finding(), is_binary=True).statement
     assert finding(label=0, told=0.97).statement == (
-        "The border of class 'a': alone, without the model, it tells this class from the others with an F1 of 0.97. "
+        "The border of class 'a'. It alone, without the model, tells this class from the others with an F1 of 0.97. "
         "Its images lose 89 points of accuracy when it comes from another class, and 40 % of other images are drawn "
         "to it."
     )
-    assert "it tells whether 'Edema' is there in 99 %" in finding(label=2, of="Edema").statement
+    assert (
+        "without the model, tells whether 'Edema' is there in 99 %" in finding(label=2, of="Edema").statement
+    )
 
 
 @pytest.mark.parametrize("one", [finding(), finding(label=4, of="Edema"), finding(label=1)], ids=str)
