@@ -187,9 +187,7 @@ def main() -> None:
         print(f"  {told['cam/mass_inside']:.3f}  of the saliency is on the bird")
         lost = told.get("cam/shortcut/background")  # only where it was tested
         if lost is None:
-            print(
-                "  not asked: what the background decides, as it does not tell the label of validation images"
-            )
+            print("  the background was not tested, as other cues tell the label better, or none does")
         else:
             print(
                 f"  {lost:.3f}  of accuracy is lost when the background comes from a bird of the other class"
