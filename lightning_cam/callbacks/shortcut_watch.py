@@ -161,8 +161,9 @@ class ShortcutWatch:
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(
-            f"Possible shortcut: {_after_colon(finding.statement)} See the picture {self._settings.name}/shortcut. "
-            f"If the model should use it: ShortcutTests(expected=[{finding.cue!r}]).",
+            f"Possible shortcut: {_after_colon(finding.statement)} See the picture "
+            f"{self._settings.name}/shortcut. If the model should use it: "
+            f"ShortcutTests(expected=[{finding.cue!r}]).",
             about=f"shortcut {finding.key}",
         )
         if tests.on_alert == "stop":

@@ -13,6 +13,7 @@ from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe, swapped
 from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
+from lightning_cam.shortcuts.rule import least_predictivity
 from lightning_cam.visualization.canvas import DrawOne, drawable
 from lightning_cam.visualization.shortcut import OF_ALL, OF_ONE_CLASS, ClassRow, Swap, draw_shortcut
 
@@ -133,14 +134,23 @@ class ShortcutReport:
             )
         asked = {result.cue for result in self.results}
         others = sorted(self.predictivities.items(), key=lambda one: -one[1])
-        rest = ", ".join(f"{name} {value:.2f}" for name, value in others if name not in asked)
-        return "\n".join([
-            *lines,
-            f"Not asked of the model, as they do not tell the label: {rest}." if rest else "",
+        classes = self.views[0].classes if self.views else 2
+        left = [(name, value) for name, value in others if name not in asked]
+        capped = [one for one in left if one[1] >= least_predictivity(one[0], classes)]
+        reasons = (
+            ("others tell the label at least as well", capped),
+            ("they do not tell the label well enough", [one for one in left if one not in capped]),
+        )
+        not_asked = [
+            f"Not asked of the model, as {reason}: {', '.join(f'{name} {value:.2f}' for name, value in some)}."
+            for reason, some in reasons
+            if some
+        ]
+        tested = (
             f"{self.hosts} of {len(self.views[0].labels) if self.views else 0} images are answered rightly; "
-            f"{self.passes:.1f} forward passes of the probe.",
-            *self.notes,
-        ]).replace("\n\n", "\n")  # fmt: skip
+            f"{self.passes:.1f} forward passes of the probe."
+        )
+        return "\n".join([*lines, *not_asked, tested, *self.notes])
 
     def result_of(self, finding: Finding) -> Result:
         """The test behind a finding."""
