@@ -356,7 +356,7 @@ def test_why_images_do_not_suit_a_cue() -> None:
     assert "shorter side is 12 pixels; this cue needs 16" in unfit(
         CUES["border_16"], torch.zeros(1, 1, 12, 40)
     )
-    assert "have 1 channels; this cue needs 3" in unfit(CUES["fringes"], torch.zeros(1, 1, 32, 32))
+    assert "have 1 channel; this cue needs 3" in unfit(CUES["fringes"], torch.zeros(1, 1, 32, 32))
     assert "not for signals" in unfit(CUES["border_16"], torch.zeros(1, 1, 32))
 
 

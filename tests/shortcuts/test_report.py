@@ -49,7 +49,7 @@ def test_the_table_has_every_cue_and_says_what_it_cost(found: ShortcutReport) ->
     (line,) = [line for line in text.splitlines() if line.startswith("cell_0_0 ")]
     assert line.endswith("finding")
     assert f"60 of 60 images are answered rightly; {found.passes:.1f} forward passes of the probe." in text
-    assert "Not asked of the model, as they do not tell the label: " in text
+    assert "Not asked of the model, as they do not tell the label well enough: " in text
     shown = sum(2 * len(result.swaps.own) for result in found.results)
     assert found.passes == pytest.approx(shown / 60 + len(PARTS))
 
