@@ -217,8 +217,8 @@ def unfit(row: Cue, images: Images) -> str:
     if side < row.smallest:
         return f"{row.meaning}: the images' shorter side is {side} pixels; this cue needs {row.smallest}"
     if row.channels > 1 and images.shape[1] != row.channels:
-        return f"{row.meaning}: the images have {images.shape[1]} channel{'s' * (images.shape[1] > 1)}; this cue needs "
-            f"{row.channels}"
+        own = f"{images.shape[1]} channel{'s' * (images.shape[1] > 1)}"
+        return f"{row.meaning}: the images have {own}; this cue needs {row.channels}"
     return ""
 
 
