@@ -142,7 +142,9 @@ class ShortcutReport:
             ("they do not tell the label well enough", [one for one in left if one not in capped]),
         )
         not_asked = [
-            f"Not asked of the model, as {reason}: {', '.join(f'{name} {value:.2f}' for name, value in some)}."
+            f"Not asked of the model, as {reason}: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in some)
+            + "."
             for reason, some in reasons
             if some
         ]

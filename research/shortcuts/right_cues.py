@@ -1,7 +1,7 @@
 """Which cues name what was planted.
 
-Written from what each artefact is, as artefacts.py and artefacts_more.py make it, and before any rule was run on the plans of
-confirmation. A cue is right where the artefact, or a part of it, is just what its swap moves.
+Written from what each artefact is, as artefacts.py and artefacts_more.py make it, without a look at what the rule found; the first
+runs of Fashion-MNIST's first confirmation were judged at about the same time. A cue is right where the artefact, or a part of it, is just what its swap moves.
 """
 
 from lightning_cam.shortcuts.features import GRID
