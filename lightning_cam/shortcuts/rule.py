@@ -86,12 +86,13 @@ def least_predictivity(name: str, classes: int) -> float:
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the most predictive first: at most eight, three cells of
+    """The cues that the model is asked about, the background and then the most predictive first: at most eight, three cells of
     them.
     """
     order = sorted(
         (name for name in told if told[name].kappa >= least_predictivity(name, classes)),
-        key=lambda name: -told[name].kappa,
+        # Whoever gives masks asks about the background, which else is told in many other cues too.
+        key=lambda name: (name != "background", -told[name].kappa),
     )
     return _at_most(order, {"cell": MOST_CELLS})[:MOST_CUES]
 

@@ -107,7 +107,8 @@ def test_with_masks_a_cue_of_the_whole_image_warns_if_the_background_tells_too(n
 
 
 def test_the_model_is_asked_about_the_most_predictive() -> None:
-    kappas = {name: 0.99 - 0.01 * place for place, name in enumerate(CUES)}
+    without_masks = [name for name in CUES if name != "background"]
+    kappas = {name: 0.99 - 0.01 * place for place, name in enumerate(without_masks)}
     found = worth_asking({name: told(kappa) for name, kappa in kappas.items()}, 3)
     assert len(found) == MOST_CUES
     assert len([name for name in found if name.startswith("cell")]) == MOST_CELLS
@@ -138,3 +139,13 @@ def test_some_cues_have_a_line_of_their_own(name: str) -> None:
         assert not holds("border_8", least, measured(points, LEAST_Z, excess), 3)
         assert not holds(name, least - 0.01, measured(points, LEAST_Z, excess), 3)
         assert not holds(name, least, measured(points, LEAST_Z - 0.01, excess), 3)
+
+
+def test_the_background_is_asked_about_wherever_it_tells_the_label() -> None:
+    """Colours and borders of the background tell it as well, and would take all places."""
+    given = {name: told(1.0 if name != "background" else 0.8) for name in CUES}
+    for classes in (2, 3):
+        tells = {**given, "background": told(0.95)}
+        assert worth_asking(tells, classes)[0] == "background"
+        assert len(worth_asking(tells, classes)) == MOST_CUES
+    assert "background" not in worth_asking(given, 2)
