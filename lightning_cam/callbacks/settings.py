@@ -67,8 +67,8 @@ class ShortcutTests:
     Args:
         cues: Keys of ``CUES``, or prefixes of such; "default": all.
         expected: Cues, or prefixes, that the model may use here: logged, never warned of.
-        may_warn: Cues, or prefixes, that shall warn where by default there are only notices, such as "cell_1_1":
-            inside the image lie the objects, which honest models use.
+        may_warn: Cues, or prefixes, that shall warn where by default there are only notices, such as
+            "cell_1_1": inside the image lie the objects, which honest models use.
         on_alert: What a warning does: "warn"; "stop" sets ``trainer.should_stop``; or a function of the
             ``Finding``, called on rank zero alone. Notices do nothing.
 

@@ -86,8 +86,8 @@ def least_predictivity(name: str, classes: int) -> float:
 
 
 def worth_asking(told: Mapping[str, Predictivity], classes: int) -> list[str]:
-    """The cues that the model is asked about, the background and then the most predictive first: at most eight, three cells of
-    them.
+    """The cues that the model is asked about, the background and then the most predictive first: at most
+    eight, three cells of them.
     """
     order = sorted(
         (name for name in told if told[name].kappa >= least_predictivity(name, classes)),
