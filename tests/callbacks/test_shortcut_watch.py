@@ -43,7 +43,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
         fitted = fit(tmp_path, monitor, logger=logger)
     (warned,) = [words for words in said_of(caught) if WARNED in words]
     assert re.search(
-        r"it tells the class in 100 % of the validation images\. Accuracy on 24 probe images falls by 100 points when "
+        r"tells the class in 100 % of the validation images\. Accuracy on 24 probe images falls by 100 points when "
         r"it comes from an image of another class rather than of its own \(2 looks in a row, since epoch 0\)\. "
         r"See the picture cam/shortcut\. If the model should use it: ShortcutTests\(expected=\['cell_0_0'\]\)\.",
         warned,
