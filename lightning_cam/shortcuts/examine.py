@@ -73,8 +73,9 @@ def examine(
 ) -> ShortcutReport:
     """Asks the model about the cues that tell the label, the most predictive ones.
 
-    Each is swapped once between all images of the probe; the three that cost most accuracy three times more.
-    A cue that tells one class only is asked about of that class.
+    Each is swapped once between all images of the probe; the three that cost most accuracy twice more. A
+    cue that tells one class only is asked about of that class. With fewer than eight images that can receive
+    a cue nothing is asked.
 
     Args:
         views: The probe; or of several labels per image one view for each label, which is tested against the
@@ -82,11 +83,12 @@ def examine(
         told: By cue, how well it tells the label; for each view.
     """
     own = [{name: found[name] for name in cues if name in found} for found in told]
+    able = [place for place, view in enumerate(views) if _hosts(view) >= FEWEST_HOSTS]
     # Each label's most predictive cue comes before any label's second one.
     ranked = [
-        (turn, -found[name].kappa, place, name)
-        for place, (view, found) in enumerate(zip(views, own, strict=True))
-        for turn, name in enumerate(worth_asking(found, view.classes))
+        (turn, -own[place][name].kappa, place, name)
+        for place in able
+        for turn, name in enumerate(worth_asking(own[place], views[place].classes))
     ]
     chosen = sorted(ranked)[:MOST_CUES]
     results: list[Result] = []
@@ -97,7 +99,8 @@ def examine(
         together = _together(view, asking, cues, found, names)
         results += together
         # What all classes use of a cue says more than what a single one does.
-        if view.column is None and view.classes > 2 and not any(result.holds for result in together):
+        is_open = place in able and view.classes > 2 and not any(result.holds for result in together)
+        if is_open and view.column is None:
             present = sorted(set(view.labels.tolist()))
             single = worth_asking_alone(found, cues, present)
             results += [_alone(view, asking, name, cues[name], found, label) for name, label in single]
@@ -163,15 +166,19 @@ def _alone(
     )
 
 
+def _hosts(view: TestedProbe) -> int:
+    """How many images can receive a cue from another image of their own class, and from another class."""
+    return len(pair_up(view.labels, FIRST).hosts)
+
+
 def _notes(view: TestedProbe, cues: Mapping[str, Cue]) -> list[str]:
     """What could not be tested, and what it needs."""
     reasons = [unfit(row, view.images) for row in cues.values()]
     notes = [reason for reason in dict.fromkeys(reasons) if reason]
-    hosts = len(pair_up(view.labels, FIRST).hosts)
-    if hosts < FEWEST_HOSTS:
+    if _hosts(view) < FEWEST_HOSTS:
         notes.append(
-            f"{hosts} of {len(view.labels)} probe images have another image of their class in the probe; at "
-            f"least {FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
+            f"{_hosts(view)} of {len(view.labels)} probe images have another image of their class in the "
+            f"probe; at least {FEWEST_HOSTS} are needed: give a probe with two images or more of each class"
         )
     return notes
 

@@ -49,7 +49,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
         warned,
     )
     told = capsys.readouterr().out
-    (notice,) = [line for line in told.splitlines() if "Notice" in line and "The top-left corner" in line]
+    (notice,) = [line for line in told.splitlines() if "Notice" in line and "the top-left corner" in line]
     assert "(epoch 0). If the next look finds it again, this becomes a warning." in notice
 
     (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]

@@ -181,3 +181,13 @@ def test_subjects_need_labels_that_differ() -> None:
         check_subjects(Probe(images, torch.ones(6).long()))
     with pytest.raises(ValueError, match="task: 'regression' has no shortcut tests"):
         check_subjects(Probe(images, torch.arange(6) % 2), "regression")
+
+
+def test_a_few_images_are_no_evidence() -> None:
+    """Seven that could receive a cue: nothing is asked, and it is said what is needed."""
+    view, ask = probe(7), Counts()
+    report = examine([view], Asking(ask, 20), CUES, [{"cell_0_0": told(0.99, (0.99,) * CLASSES)}])
+    assert (ask.asked, report.results, report.findings) == (0, (), ())
+    assert any("7 of 7 probe images" in note and "at least 8 are needed" in note for note in report.notes)
+    assert report.predictivities == {"cell_0_0": 0.99}
+    assert examine([probe(8)], Asking(ask, 20), CUES, [{"cell_0_0": told(0.99)}]).results
