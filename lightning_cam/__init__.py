@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from lightning_cam.loggers.backends import LOGGERS
     from lightning_cam.metrics.statistics import STATISTICS, MapContext
     from lightning_cam.report.page import write_report
+    from lightning_cam.shortcuts.cue_images import CueImages
     from lightning_cam.shortcuts.cues import CUES, Cue, Pair
     from lightning_cam.shortcuts.find import find_shortcuts
     from lightning_cam.shortcuts.findings import Finding
+    from lightning_cam.shortcuts.predictivity import predictivity
     from lightning_cam.shortcuts.report import ShortcutReport
     from lightning_cam.visualization.pictures import PICTURES
     from lightning_cam.visualization.style import Style
@@ -38,6 +40,7 @@ __all__ = [
     "TARGETS",
     "CAMMonitor",
     "Cue",
+    "CueImages",
     "Evidence",
     "Explanation",
     "Finding",
@@ -50,6 +53,7 @@ __all__ = [
     "Style",
     "explain",
     "find_shortcuts",
+    "predictivity",
     "write_report",
 ]
 
@@ -58,6 +62,7 @@ _HOME = {
     "CAMMonitor": "callbacks.monitor",
     "CUES": "shortcuts.cues",
     "Cue": "shortcuts.cues",
+    "CueImages": "shortcuts.cue_images",
     "Evidence": "attribution.evidence",
     "Explanation": "explanation",
     "Finding": "shortcuts.findings",
@@ -76,6 +81,7 @@ _HOME = {
     "TARGETS": "attribution.targets",
     "explain": "explainer",
     "find_shortcuts": "shortcuts.find",
+    "predictivity": "shortcuts.predictivity",
     "write_report": "report.page",
 }
 
