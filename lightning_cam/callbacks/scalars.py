@@ -17,7 +17,8 @@ def scalars(record: RunRecord, settings: Settings, is_off: bool) -> dict[str, fl
     Where no look has come, or none will, also those that a look might bring, as 0: a key that is missing
     makes ``EarlyStopping`` raise.
     """
-    awaited = OF_TESTS if settings.cues else ()
+    may_be_tested = record.probe is None or record.probe.images.ndim == 4
+    awaited = OF_TESTS if settings.cues and may_be_tested else ()
     if record.has_looked and not is_off:
         # Tests may have to wait for a whole validation, or be impossible.
         return {**dict.fromkeys(awaited, 0.0), **record.scalars}

@@ -19,12 +19,14 @@ from lightning_cam.shortcuts.examine import Asking, check_subjects, examine, lab
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe
 from lightning_cam.shortcuts.partial_input import observe
+from lightning_cam.shortcuts.predictivity import unfit
 from lightning_cam.shortcuts.report import ShortcutReport
 
 NO_CLASSES = (
     "no shortcut tests, as your network answers a number, and they count classes. "
     "Maps, pictures and scalars are made as ever"
 )
+NO_IMAGES = "shortcut tests: cues are made for images (n, c, H, W), not for signals or volumes"
 NOT_YET = (
     "shortcut tests begin at the next validation: they first measure, over one whole validation, how well "
     "each cue tells the label"
@@ -76,8 +78,8 @@ class ShortcutWatch:
         tests = self._settings.tests
         if tests is None or self.is_off:
             return
-        if explanation.task == REGRESSION.name:
-            self._messages.tell(NO_CLASSES)
+        if explanation.task == REGRESSION.name or explanation.images.ndim != 4:
+            self._messages.tell(NO_CLASSES if explanation.task == REGRESSION.name else NO_IMAGES)
             return
         try:
             check_subjects(probe, explanation.task)
@@ -111,8 +113,11 @@ class ShortcutWatch:
         report = self._report(record, probe, explanation, told)
         warned = {finding.key for finding in record.findings if finding.level == "warning"}
         record.judge(report, self._trainer.current_epoch, tests.expected, tests.may_warn)
+        # Which cues small images have not is said by the report: nobody can mend it.
+        of_size = {unfit(row, explanation.images) for row in self._settings.cues.values()}
         for note in report.notes:
-            self._messages.tell(f"shortcut tests: {note}")
+            if note not in of_size:
+                self._messages.tell(f"shortcut tests: {note}")
         self._ranks.together(
             lambda: self._publisher.show_findings(report, when, explanation.normalization, destination)
         )

@@ -173,7 +173,9 @@ def _hosts(view: TestedProbe) -> int:
 
 def _notes(view: TestedProbe, cues: Mapping[str, Cue]) -> list[str]:
     """What could not be tested, and what it needs."""
-    reasons = [unfit(row, view.images) for row in cues.values()]
+    # Grey images have no fringes, which is nothing that could be mended.
+    channels = view.images.shape[1]
+    reasons = [unfit(row, view.images) for row in cues.values() if row.channels in (1, channels)]
     notes = [reason for reason in dict.fromkeys(reasons) if reason]
     if _hosts(view) < FEWEST_HOSTS:
         notes.append(

@@ -60,8 +60,8 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
     assert [image.step for image in found.Images("cam/shortcut")] == [3, 7, 11]
     texts = found.Tensors("cam/findings/text_summary")
     lines = [text.tensor_proto.string_val[0].decode() for text in texts]
-    assert ["- notice: The top-left corner: alone" in text for text in lines] == [True, False, False]
-    assert ["- warning: The top-left corner: alone" in text for text in lines] == [False, True, True]
+    assert ["- notice: The top-left corner. It alone" in text for text in lines] == [True, False, False]
+    assert ["- warning: The top-left corner. It alone" in text for text in lines] == [False, True, True]
     assert [event.value for event in found.Scalars("cam/shortcut/cell_0_0")] == [1.0] * 3
     assert [event.value for event in found.Scalars("cam/shortcut_reliance")] == [1.0] * 3
     # What does not tell the class was not asked about, so nothing is said of it.

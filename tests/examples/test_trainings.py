@@ -349,7 +349,7 @@ def test_waterbirds_whose_background_decides(tmp_path: Path) -> None:
     assert min(told["landbird on land"], told["waterbird on water"]) > 0.8
     # And the monitor says so.
     assert "Possible shortcut: the background. " in done.stderr
-    assert "  warning: The background: " in done.stdout
+    assert "  warning: The background. " in done.stdout
     lost = told["of accuracy is lost when the background comes from a bird of the other class"]
     assert lost == pytest.approx(scalars["cam/shortcut/background"][-1], abs=6e-4)
     assert lost > 0.3
@@ -458,7 +458,7 @@ def test_multilabel_has_a_map_for_each_label_and_one_looks_at_the_mark(tmp_path:
     assert tree[4] > 2 * max(row[4] for row in others)
     # The monitor says so, of this label and of this place.
     warned = re.findall(r"CAMMonitor: Possible shortcut: ([^.]*)\. .* whether '(\w+)' is there", done.stderr)
-    assert ("The bottom-right corner", "tree") in warned
+    assert ("the bottom-right corner", "tree") in warned
     assert {label for _, label in warned} == {"tree"}
 
 
