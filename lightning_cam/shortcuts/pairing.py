@@ -77,19 +77,29 @@ class TestedProbe:
         objects = self.objects
         if objects is None:
             return None
-        labels, made, holes = self.labels.tolist(), self.precise, objects
-        rows: dict[int, list[int]] = {}
-        for i, label in enumerate(labels):
-            rows.setdefault(label, []).append(i)
+        made, holes, rows = self.precise, objects, rows_by_class(self.labels)
         for turn in range(1, MOST_FILLS + 1):
             following = [
                 own[(own.index(i) + turn) % len(own)]
-                for i, own in ((i, rows[label]) for i, label in enumerate(labels))
+                for i, own in enumerate(rows[label] for label in self.labels.tolist())
             ]
             fills = holes & ~objects[following]
             made = torch.where(fills[:, None], self.precise[following], made)
             holes = holes & objects[following]
         return torch.where(holes[:, None], self.precise.mean(dim=(2, 3), keepdim=True), made)
+
+
+def rows_by_class(labels: Labels) -> dict[int, list[int]]:
+    """Where each class stands, the classes in the order in which they come; -1 is one of them."""
+    rows: dict[int, list[int]] = {}
+    for i, label in enumerate(labels.tolist()):
+        rows.setdefault(label, []).append(i)
+    return rows
+
+
+def known_rows(labels: Labels) -> dict[int, list[int]]:
+    """``rows_by_class`` of those that are known."""
+    return {label: rows for label, rows in rows_by_class(labels).items() if label >= 0}
 
 
 def label_answers(scores: Tensor) -> Int[Tensor, "n *K"]:
@@ -127,10 +137,7 @@ def pair_up(labels: Labels, turns: range) -> Pairing:
         labels: (n,) classes; those below 0 are left out.
         turns: Which turns: 0 is the first.
     """
-    rows: dict[int, list[int]] = {}
-    for i, label in enumerate(labels.tolist()):
-        if label >= 0:
-            rows.setdefault(label, []).append(i)
+    rows = known_rows(labels)
     classes = list(rows)
     found: list[tuple[int, int, int]] = []
     for turn in turns:
@@ -154,10 +161,7 @@ def pair_up_one(labels: Labels, label: int, most: int) -> Pairing:
     """Images of other classes beside one of their own class and one of class ``label``: at most ``most``, the
     classes in turn.
     """
-    rows: dict[int, list[int]] = {}
-    for i, own in enumerate(labels.tolist()):
-        if own >= 0:
-            rows.setdefault(own, []).append(i)
+    rows = known_rows(labels)
     donors = rows.pop(label, [])
     able = [row for row in rows.values() if len(row) > 1]
     found: list[tuple[int, int, int]] = []
