@@ -1,7 +1,7 @@
 """Which images of a dataset carry a cue, and which contradict it."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_cam.checks import class_name
-from lightning_cam.data.batch import Batch, read_batch
+from lightning_cam.data.batch import read_batch
 from lightning_cam.selectors import Selector
 from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.discriminant import fit
+from lightning_cam.shortcuts.features import Features
 from lightning_cam.shortcuts.predictivity import MOST_IMAGES, features_of, label_flags
-from lightning_cam.typing import Labels, PerImage
+from lightning_cam.typing import Labels, PerImage, Truth
 
 COLUMNS = ("index", "label", "says", "margin", "group", "group_name")
 FIT = 5 * MOST_IMAGES  # images that the classifier is fitted on
@@ -130,33 +131,65 @@ def cue_images(
     Raises:
         ValueError: There is no batch, or the images do not suit the cue, or have no labels.
     """
-    cues = {"cue": row}
-    features, truth = [], []
+    features, truth = gathered({"cue": row}, loader, images=images, labels=labels, masks=masks)
+    return said_of(features["cue"], truth, column, class_names)
+
+
+def gathered(
+    cues: Mapping[str, Cue],
+    loader: Iterable[Any],
+    *,
+    images: Selector = None,
+    labels: Selector = None,
+    masks: Selector = None,
+) -> tuple[dict[str, Features], Truth]:
+    """By cue its features of all images, and their labels, (n,) or (n, C), on the host; read once.
+
+    Raises:
+        ValueError: There is no batch, or the images do not suit a cue, or have no labels.
+    """
+    parts: list[dict[str, Features]] = []
+    truth: list[Truth] = []
     for given in loader:
         # Of a tuple the second part: (n, C) zeros and ones could be anything else, were no labels asked for.
         second = 1 if labels is None and isinstance(given, (tuple, list)) and len(given) > 1 else labels
         batch = read_batch(given, images, second, masks)
-        own = _labels_of(batch, column)
+        if batch.labels is None:
+            raise ValueError("loader: its batches have no labels; give (images, labels).")
         found = features_of(cues, batch.images, batch.masks)
-        if "cue" not in found:
+        for row in (row for name, row in cues.items() if name not in found):
             raise ValueError(
                 f"loader: {row.meaning} cannot be measured on images {tuple(batch.images.shape)}"
                 f"{' without masks' if row.needs == 'masks' else ''}; give the images of the finding."
             )
-        features.append(found["cue"])
-        truth.append(own.cpu())
+        parts.append(found)
+        truth.append(batch.labels.cpu())
     if not truth:
         raise ValueError("loader: it gave no batch; give one that holds the images.")
-    everything, own = torch.cat(features), torch.cat(truth)
-    usable = everything.isfinite().all(dim=1) & (own >= 0)
+    return {name: torch.cat([part[name] for part in parts]) for name in cues}, torch.cat(truth)
+
+
+def said_of(
+    features: Features, truth: Truth, column: int | None = None, class_names: tuple[str, ...] | None = None
+) -> CueImages:
+    """What features (n, d) say of each image.
+
+    Args:
+        truth: (n,) classes; or (n, C) zeros and ones, of which ``column`` is asked about.
+
+    Raises:
+        ValueError: The labels are no classes, or all are alike.
+    """
+    own = _labels_of(truth, column)
+    usable = features.isfinite().all(dim=1) & (own >= 0)
     rows = usable.nonzero()[:, 0]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     chosen = rows[order[:FIT]]
     if len(own[chosen].unique()) < 2:
         raise ValueError("loader: all images have one label; give images of two labels or more.")
     classes = int(own[usable].max()) + 1
-    classifier, without = fit(everything[chosen], own[chosen], classes)
-    scores = classifier.scores(everything.nan_to_num())
+    classifier, without = fit(features[chosen], own[chosen], classes)
+    scores = classifier.scores(features.nan_to_num())
     scores[chosen] = without
     return CueImages(own, scores.argmax(dim=1), _margin(scores, own), class_names)
 
@@ -178,15 +211,12 @@ def conflicts(found: CueImages, predicted: Labels) -> Conflicts | None:
     )
 
 
-def _labels_of(batch: Batch, column: int | None) -> Labels:
-    labels = batch.labels
-    if labels is None:
-        raise ValueError("loader: its batches have no labels; give (images, labels).")
-    if column is not None and labels.ndim == 2:
-        return label_flags(labels)[:, column]
-    if batch.classes is None:
-        raise ValueError(f"loader: labels {tuple(labels.shape)} are no classes (n,); give whole numbers.")
-    return batch.classes
+def _labels_of(truth: Truth, column: int | None) -> Labels:
+    if column is not None and truth.ndim == 2:
+        return label_flags(truth)[:, column]
+    if truth.ndim == 2 or truth.is_floating_point():
+        raise ValueError(f"loader: labels {tuple(truth.shape)} are no classes (n,); give whole numbers.")
+    return truth
 
 
 def _margin(scores: Float[Tensor, "n C"], labels: Labels) -> PerImage:

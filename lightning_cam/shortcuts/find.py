@@ -15,7 +15,7 @@ from lightning_cam.attribution.task_decision import are_flags
 from lightning_cam.checks import plain_labels
 from lightning_cam.data.probe import Probe
 from lightning_cam.selectors import Selector
-from lightning_cam.shortcuts.cue_images import Conflicts, conflicts
+from lightning_cam.shortcuts.cue_images import Conflicts, conflicts, gathered, said_of
 from lightning_cam.shortcuts.cues import Cue
 from lightning_cam.shortcuts.examine import NUMBERS, Asking, check_subjects, choose_cues, examine, label_views
 from lightning_cam.shortcuts.findings import FindingKey
@@ -123,11 +123,13 @@ def natural_conflicts(
         data: Batches ``(images, labels)`` or ``(images, labels, masks)``.
         scores: (n, C) what the model answers to their images.
     """
+    cues = {finding.cue: report.result_of(finding).row for finding in report.findings}
+    features, truth = gathered(cues, data, images=0, labels=1)
     found = {}
     for finding in report.findings:
         view = report.result_of(finding).subjects
         said, _ = view.read(scores)
-        here = conflicts(finding.images(data, images=0, labels=1), said)
+        here = conflicts(said_of(features[finding.cue], truth, view.column), said)
         if here is not None:
             found[finding.key] = here
     return found
