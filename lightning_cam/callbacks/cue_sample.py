@@ -1,7 +1,6 @@
 """Features of cues, taken from the validation batches that pass by, and what they tell of the label."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from lightning_cam.attribution.task import REGRESSION
 from lightning_cam.callbacks.schedule import Work
@@ -84,7 +83,7 @@ class CueSample:
         if self._told is None and self._is_complete:
             whole = ranks.together(self._own).over(ranks)
             # Rank zero's: others may differ in rounding, and would ask the model about other cues.
-            self._told = ranks.from_zero(lambda: _without_classifiers(told_of(whole, classes)))
+            self._told = ranks.from_zero(lambda: told_of(whole, classes))
             self._features = None
             if whole.skipped:
                 self._warn(
@@ -97,11 +96,3 @@ class CueSample:
         if self._failure is not None:
             raise self._failure
         return self._features or CueFeatures(self._cues)
-
-
-def _without_classifiers(told: Told) -> Told:
-    """What is kept over a fit: a classifier is as large as its features."""
-    return {
-        column: {name: replace(one, classifier=None) for name, one in cues.items()}
-        for column, cues in told.items()
-    }

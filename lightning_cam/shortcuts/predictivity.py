@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_cam.checks import check_images, check_labels, plain_labels
 from lightning_cam.distributed import Ranks
 from lightning_cam.shortcuts.cues import CUES, Cue
-from lightning_cam.shortcuts.discriminant import Discriminant, fit
+from lightning_cam.shortcuts.discriminant import fit
 from lightning_cam.shortcuts.features import Features, Views
 from lightning_cam.typing import Flags, Images, Labels, Masks
 
@@ -31,7 +31,6 @@ class Predictivity:
         f1: (C,) of each class against the rest, in [0, 1].
         images: How many images were asked.
         said: (n,) the class that the cue says of each, by a classifier that has not seen it.
-        classifier: The classifier over all of them.
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
     1960.
@@ -42,7 +41,6 @@ class Predictivity:
     f1: Tensor
     images: int
     said: Labels
-    classifier: Discriminant | None = None
 
 
 def predictivity(images: Images, labels: Tensor, masks: Masks | None = None) -> dict[str, Predictivity]:
@@ -224,13 +222,11 @@ def unfit(row: Cue, images: Images) -> str:
 
 def told(features: Features, labels: Labels, classes: int) -> Predictivity:
     """How well features (n, d) tell labels (n,) of ``classes`` classes."""
-    classifier, scores = fit(features, labels, classes)
-    return scored(scores.argmax(dim=1), labels, classes, classifier)
+    _, scores = fit(features, labels, classes)
+    return scored(scores.argmax(dim=1), labels, classes)
 
 
-def scored(
-    said: Labels, labels: Labels, classes: int, classifier: Discriminant | None = None
-) -> Predictivity:
+def scored(said: Labels, labels: Labels, classes: int) -> Predictivity:
     """What a classifier said, beside the labels."""
     n = len(labels)
     confusion = (
@@ -241,7 +237,7 @@ def scored(
     chance = float(of_label @ of_said / n**2)
     agreement = 0.0 if chance == 1 else (accuracy - chance) / (1 - chance)
     f1 = 2 * right / (of_label + of_said).clamp(min=1)
-    return Predictivity(agreement, accuracy, f1, n, said, classifier)
+    return Predictivity(agreement, accuracy, f1, n, said)
 
 
 def kappa(first: Labels, second: Labels, classes: int) -> float:

@@ -91,14 +91,6 @@ class ShortcutReport:
             return 0
         return int(torch.stack([view.right for view in self.views]).any(dim=0).sum())
 
-    @property
-    def cells(self) -> list[list[float]] | None:
-        """The 4 x 4 map of predictivity; None where cells were not measured."""
-        kappas = self.predictivities
-        if "cell_0_0" not in kappas:
-            return None
-        return [[kappas[f"cell_{row}_{column}"] for column in range(GRID)] for row in range(GRID)]
-
     def cells_of(self, result: Result) -> list[list[float]] | None:
         """The 4 x 4 map of how well each place tells what a result is about: kappa, or the F1 of the only
         class that was tested; None where cells were not measured.

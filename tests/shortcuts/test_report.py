@@ -37,10 +37,11 @@ def test_reliance_is_of_cues_that_were_tested(found: ShortcutReport) -> None:
 
 
 def test_the_map_of_cells(found: ShortcutReport) -> None:
-    assert found.cells is not None
-    assert [len(row) for row in found.cells] == [4] * 4
-    assert max(value for row in found.cells for value in row) == found.cells[0][0]
-    assert replace(found, told=({},)).cells is None
+    cells = found.cells_of(found.results[0])
+    assert cells is not None
+    assert [len(row) for row in cells] == [4] * 4
+    assert max(value for row in cells for value in row) == cells[0][0]
+    assert replace(found, told=({},)).cells_of(found.results[0]) is None
 
 
 def test_the_table_has_every_cue_and_says_what_it_cost(found: ShortcutReport) -> None:
