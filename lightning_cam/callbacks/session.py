@@ -15,7 +15,7 @@ from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.rehearsal import Rehearsal
 from lightning_cam.callbacks.runner import Runner
-from lightning_cam.callbacks.schedule import Schedule, Work
+from lightning_cam.callbacks.schedule import Work
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.callbacks.shortcut_watch import ShortcutWatch
 from lightning_cam.callbacks.state import Run
@@ -43,7 +43,7 @@ class Session:
         self._settings, self._run, self._trainer, self._module = settings, run, trainer, pl_module
         self._ranks: Ranks = ranks_of(trainer)
         self.messages = Messages(settings.name, trainer, pl_module)
-        self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
+        self._schedule = settings.schedule()
         self._observation = Observation(settings, trainer, pl_module)
         self._collection = Collection(settings, self._observation, self.messages.warn)
         self._runner = Runner(settings, trainer, pl_module, self._ranks, self._observation, self.messages)
@@ -168,7 +168,7 @@ class Session:
         probe = probe or self._choose_probe(validation)
         if not self._in_fit:
             self._look(probe, [Work.LOOK])
-        elif self._schedule.is_due(self._run.record.history, self._trainer.current_epoch):
+        elif self._schedule.next_is_due(self._run.record.history, self._trainer.current_epoch):
             works, note = self._schedule.affordable(self._works, self._ranks, perf_counter())
             if note:
                 self.messages.warn(note)

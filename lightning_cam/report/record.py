@@ -19,6 +19,7 @@ from lightning_cam.typing import Truth
 
 STATE_VERSION = 4
 SUMMARY = "shortcut_reliance"  # the scalar that sums up the tests; "shortcut" is the tag of their picture
+ACCURACY = "probe_accuracy"
 MOST_TESTED_LOOKS = 200
 
 
@@ -128,6 +129,9 @@ class RunRecord:
         """
         self.keep(look.means)
         self.scalars["blank"] = blank
+        known = look.right[look.right.isfinite()]
+        if len(known):  # else nobody knows what is right, or nothing is right or wrong
+            self.scalars[ACCURACY] = known.double().mean().item()
         if settings is not None:
             self.history = self.history.added(look)
             self.settings = dict(settings)
