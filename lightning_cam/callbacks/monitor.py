@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_cam.attribution.running import check_runnable
 from lightning_cam.attribution.target_layer import named_layer
-from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases, metrics_of
 from lightning_cam.callbacks.messages import Messages
 from lightning_cam.callbacks.scalars import logged_scalars, watched_names
 from lightning_cam.callbacks.session import Session
@@ -14,6 +14,7 @@ from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.reading import Reading
+from lightning_cam.report.page import framed_record
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.style import Style
 
@@ -224,8 +225,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets the pictures be drawn and written, while training goes on."""
+        """Keeps the user's own metrics for the report, and lets the pictures be drawn and written, while
+        training goes on.
+        """
         with self.session.guarded():
+            if trainer.state.fn == "fit" and not trainer.sanity_checking:
+                self._run.record.beside_look(metrics_of(trainer, self.name))
             self.session.publisher.start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -271,6 +276,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._session is None:
             raise RuntimeError("CAMMonitor: no Trainer runs; its hooks are called by a Trainer, setup first.")
         return self._session
+
+    def _repr_html_(self) -> str:
+        """The report, in a notebook."""
+        return framed_record(self._run.record)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no session: that is of this process and this fit."""

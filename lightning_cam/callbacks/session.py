@@ -9,7 +9,7 @@ from typing import Any
 from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.chance import ASKED_AT, chance_hint
 from lightning_cam.callbacks.collection import Collection, read_loader
-from lightning_cam.callbacks.lightning import LightningModule, Trainer
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, run_name
 from lightning_cam.callbacks.messages import REHEARSAL, ZERO_3, Messages, size_hint
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
@@ -296,5 +296,5 @@ class Session:
                 self._watch.test(record, probe, explanation, when, destination)
 
     def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
-        settings = self._settings
-        return settings_of(explanation, settings.config, probe, settings.style, self._trainer.max_epochs)
+        settings, run = self._settings, run_name(self._trainer, self._module)
+        return settings_of(explanation, settings.config, probe, settings.style, self._trainer.max_epochs, run)
