@@ -195,7 +195,7 @@ def spot(pair: Pair) -> Rows:
 def background(pair: Pair) -> Rows:
     """All outside the host's object from the donor's background."""
     if pair.host_masks is None or pair.donor_backgrounds is None:
-        raise ValueError("cues: 'background' needs masks of hosts and donors.")
+        raise ValueError("cues: 'background' needs masks of both images.")
     return torch.where(pair.host_masks[:, None], pair.hosts, pair.donor_backgrounds)
 
 

@@ -1,7 +1,10 @@
 """What a look's shortcut tests showed: every test, findings, a table, and pictures of the evidence."""
 
+import base64
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 
 import torch
 from PIL.Image import Image
@@ -22,7 +25,7 @@ NAMED = 0.5  # of the largest loss or pull: classes that a finding names
 MOST_NAMED = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShortcutReport:
     """What the tests showed.
 
@@ -44,6 +47,24 @@ class ShortcutReport:
     agreement: dict[str, float] = field(default_factory=dict)
     extra_passes: int = 0
     conflicts: dict[FindingKey, Conflicts] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        named = "; ".join(finding.subject for finding in self.findings) or "none"
+        return f"ShortcutReport(findings: {named})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the findings, the picture of the first one, and every cue."""
+        found = self.findings
+        said = [f"<p><b>Possible shortcut.</b> {html.escape(finding.statement)}</p>" for finding in found]
+        if found:
+            file = BytesIO()
+            self.picture(found[0], "tested once", None).save(file, format="jpeg", quality=90)
+            picture = base64.b64encode(file.getvalue()).decode()
+            said.append(f'<img alt="the evidence" src="data:image/jpeg;base64,{picture}">')
+        else:
+            said.append("<p>No finding: the model relies on no cue, as far as they were tested.</p>")
+        cues = f"<summary>Every cue</summary><pre>{html.escape(self.table())}</pre>"
+        return "\n".join([*said, f"<details>{cues}</details>"])
 
     @property
     def findings(self) -> tuple[Finding, ...]:

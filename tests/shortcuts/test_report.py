@@ -1,9 +1,13 @@
 """What the report of shortcut tests tells: findings, numbers, the table."""
 
+import base64
+import io
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from support.planted_cues import CLASSES, Reads, noise, reads_tag, reads_tint, tag
 from torch import Tensor
 
@@ -53,6 +57,31 @@ def test_the_table_has_every_cue_and_says_what_it_cost(found: ShortcutReport) ->
     assert "Not asked of the model, as they do not tell the label well enough: " in text
     shown = sum(2 * len(result.swaps.own) for result in found.results)
     assert found.passes == pytest.approx(shown / 60 + len(PARTS))
+
+
+def test_a_notebook_shows_findings_the_evidence_and_every_cue(found: ShortcutReport) -> None:
+    shown = found._repr_html_()
+    assert [finding.subject for finding in found.findings if finding.subject not in repr(found)] == []
+    assert shown.count("<b>Possible shortcut.</b>") == len(found.findings)
+    assert found.findings[0].statement in shown
+    (picture,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', shown)
+    drawn = found.picture(found.findings[0], "tested once", None)
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).size == drawn.size
+    assert "<pre>cue  " in shown
+
+
+def test_a_notebook_escapes_the_names_of_classes() -> None:
+    labels = torch.arange(60) % CLASSES
+    probe = Probe(tag(noise(60, 32), labels), labels, class_names=("<b>", "green", "blue"))
+    shown = replace(find_shortcuts(Reads(reads_tag), probe), notes=("a < b",))._repr_html_()
+    assert "a &lt; b" in shown
+    assert "<b>\n" not in shown
+
+
+def test_a_notebook_says_that_there_is_no_finding(found: ShortcutReport) -> None:
+    shown = replace(found, results=())._repr_html_()
+    assert "No finding" in shown
+    assert "<img" not in shown
 
 
 def test_findings_carry_what_was_measured(found: ShortcutReport) -> None:
