@@ -1,4 +1,4 @@
-"""What the README promises of time and memory, on a GPU: one page, docs/benchmark_gpu.md, and the raw figures beside it.
+"""What docs/ promises of time and memory, on a GPU: one page, docs/benchmark_gpu.md, and the raw figures beside it.
 
     python benchmarks/gpu.py                      # all parts, some four minutes on one GPU
     python benchmarks/gpu.py --parts look wait    # these anew; what the JSON file has of the others stays

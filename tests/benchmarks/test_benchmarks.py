@@ -1,4 +1,4 @@
-"""The figures of README can still be had, and the bounds that they stand for hold."""
+"""The figures of README and docs/ can still be had, and the bounds that they stand for hold."""
 
 import json
 import math

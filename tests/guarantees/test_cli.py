@@ -132,9 +132,9 @@ def test_a_fit_from_the_command_line(
     )
 
 
-def test_the_configuration_in_readme(namespace: str, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    config = yaml.safe_load(readme.partition("```yaml\n")[2].partition("```")[0])["trainer"]["callbacks"]
+def test_the_configuration_in_the_docs(namespace: str, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "cli.md").read_text()
+    config = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["trainer"]["callbacks"]
     (monitor,) = monitors(command(namespace, tmp_path, [], config))
     assert (monitor.settings.every_n_epochs, monitor.settings.config.method) == (2, "layercam")
     assert monitor.settings.config.target_layer == ["layer3", "layer4"]
