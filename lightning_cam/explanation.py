@@ -61,8 +61,8 @@ class Explanation:
         notes: What the caller should know: small maps, probabilities in place of scores, maps that are not
             finite.
         normalization: Mean and standard deviation to undo for display.
-        parts: (n, parts, *grid) where the method finds parts that the images share; ``cams`` is the first of
-            them.
+        parts: ``(n, parts, *grid)`` where the method finds parts that the images share; ``cams`` is the
+            first of them.
         confusions: Of the first images, where the question was asked with ``confusions``; else None.
         task: A key of ``TASKS``: how scores were read.
         activation: What ended the network and was undone: "sigmoid", or nothing.
@@ -137,7 +137,7 @@ class Explanation:
         ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in
         ``figure`` and by a
         monitor: of volumes the three middle slices side by side, of signals traces, and where there are parts
-            each in its colour.
+        each in its colour.
 
         Args:
             opacity: Of the heatmap over the image, in [0, 1]: 0 shows the image, 1 the heatmap.

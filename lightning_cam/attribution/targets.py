@@ -91,8 +91,7 @@ def region(channel: int, where: Tensor | None = None) -> Target:
             image.
 
     Source: Vinogradova et al., Towards Interpretable Semantic Segmentation via Gradient-weighted CAM, AAAI
-        2020.
-    https://arxiv.org/abs/2002.11434
+    2020. https://arxiv.org/abs/2002.11434
     """
 
     def region_score(scores: Outputs, labels: Labels | None = None) -> PerImage:

@@ -26,7 +26,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     Training with it gives the same weights and the same metrics, to the last bit, as training without. A
     model or batch that it cannot explain raises in the sanity check, before training; later it never stops a
     training: it warns once and switches itself off. Where a function is asked for, its import path will do,
-        such as "my_project.my_cam".
+    such as "my_project.my_cam".
 
     Args:
         probe: How many validation images to choose, class-balanced by counting; or their indices in the

