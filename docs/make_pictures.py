@@ -54,8 +54,15 @@ def digits() -> None:
                 (HERE / "animation.gif").write_bytes(content)
             else:
                 keep(Image.open(io.BytesIO(content)), f"{kind}.jpg")
+            if kind == "shortcut":
+                keep(first_rows(Image.open(io.BytesIO(content))), "shortcut_rows.jpg")
         (report,) = Path(folder).rglob("report.html")
         keep(page(report), "report.jpg")
+
+
+def first_rows(picture: Image.Image) -> Image.Image:
+    """Of the evidence the sentence and two of four rows, for the first screen of README."""
+    return picture.crop((0, 0, picture.width, round(0.43 * picture.height)))
 
 
 def page(path: Path) -> Image.Image:
