@@ -21,7 +21,7 @@ from lightning_cam.report.shortcut_section import Reliances, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.visualization.blend import color_table
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, color_table, opacity_of
 from lightning_cam.visualization.projection import drawn_size, flat_places
 from lightning_cam.visualization.scene import how_drawn
 from lightning_cam.visualization.style import Style
@@ -44,8 +44,8 @@ def write_report(
     tested: tuple[int, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
-    colormap: str = "inferno",
-    opacity: float = 0.5,
+    colormap: str = COLORMAP,
+    opacity: float | str = EVIDENCE,
     shown: int = 16,
 ) -> Path:
     """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
@@ -67,7 +67,8 @@ def write_report(
         settings: What else is said of the run, by name.
         normalization: How to undo it for display: "imagenet", (mean, std) or None.
         colormap: Name of a matplotlib colormap.
-        opacity: Of the heatmap over the image, in [0, 1]; the page can change it.
+        opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1], as ``Style``
+            has it; the page can change how strong it is.
         shown: How many images are shown, at most.
 
     Raises:
@@ -158,7 +159,8 @@ def _data(
         "statistics": _statistics(history, count),
         "colors": text_of(colors.tobytes()),
         "colormap": style.colormap,
-        "opacity": style.opacity,
+        "opacity": opacity_of(torch.ones(1), style.opacity).item(),  # at the strongest evidence
+        "follows": style.opacity == EVIDENCE,
         "notes": notes,
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_cam.attribution.maps import balanced, normalize
 from lightning_cam.typing import ColorTable, Tiles
-from lightning_cam.visualization.blend import signed_bar
+from lightning_cam.visualization.blend import color_bar
 from lightning_cam.visualization.canvas import (
     FAINT,
     FOOT,
@@ -142,7 +142,7 @@ def draw_classes(scene: Scene) -> Draw | None:
     names = [scene.name(label) for label in classes]
     counts = [f"mean of {len(groups[label][0])}" for label in classes]
     named = [(names[one], names[other]) for one, other in pairs]
-    beside = Pairs(apart, named, list(pairs.values()), most.item(), signed_bar(CONTRAST))
+    beside = Pairs(apart, named, list(pairs.values()), most.item(), color_bar(CONTRAST, signed=True))
     most_words = f"all maps of the {noun} are strongest here"
     low, high = ("against", f"for (ends: {most_words})") if style.signed else ("none", most_words)
     key = replace(legend_key(style, False), low=low, scale=high, symbols=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 
-from lightning_cam.typing import Boxes, Mask, Picture
+from lightning_cam.typing import Boxes, ColorTable, Mask, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ class Panel:
 class Key:
     """What the colours mean: a colormap and its label, or a legend of parts, and a line above it all."""
 
-    colormap: str
+    colors: ColorTable
     label: str = "share of the map's maximum"
     headline: str = ""
     legend: Sequence[tuple[str, tuple[int, int, int]]] = field(default=())
@@ -112,13 +112,14 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
 def _draw_bar(figure: "Figure", key: Key, place: tuple[float, float, float]) -> None:
     """The colour bar at a place: left, bottom and height, in inches."""
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
 
     left, bottom, room = place
     across, down = figure.get_size_inches()
     margin = 0.1  # above and below, for half a letter of the numbers
     high = min(HIGHEST_BAR, room - 2 * margin)
     axis = figure.add_axes((left / across, (bottom + (room - high) / 2) / down, BAR / across, high / down))
-    bar = figure.colorbar(ScalarMappable(cmap=key.colormap), cax=axis)
+    bar = figure.colorbar(ScalarMappable(cmap=ListedColormap(key.colors.tolist())), cax=axis)
     bar.set_label(fitted([key.label], room, SMALL), fontsize=SMALL, linespacing=1.1)
     bar.ax.tick_params(labelsize=SMALL)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_cam.attribution.maps import BLANK_REASONS, NO_EVIDENCE
 from lightning_cam.typing import ColorTable, Labels, Rgb, Tiles
-from lightning_cam.visualization.blend import overlay_parts, signed_bar
+from lightning_cam.visualization.blend import color_bar, overlay_parts
 from lightning_cam.visualization.canvas import (
     FAINT,
     FOOT,
@@ -221,7 +221,7 @@ def draw_overlay(scene: Scene) -> Draw | None:
 
     masks = None if scene.probe.masks is None else scene.probe.masks[shown]
     plain, overlays, *others = to_tiles(*drawn.around(masks, drawn.pictures, over), *apart)
-    beside = ConfusionTiles(wrong, others[0], others[1], signed_bar(CONTRAST)) if others else None
+    beside = ConfusionTiles(wrong, others[0], others[1], color_bar(CONTRAST, signed=True)) if others else None
     key = legend_key(scene.style, masks is not None, legend, scene.is_judged)
     return partial(overlay_picture, plain, overlays, captions, scene.header(scene.when), key, beside)
 

@@ -105,7 +105,7 @@ class PreparedImages:
         """Signed maps over the pictures in grey: their colours are those of two classes."""
         grey = self.pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         colors = CONTRAST.to(grey.device)
-        return overlay_cams(grey, cams, self.sides, self.size, colors, 0.5, peaks, signed=True)
+        return overlay_cams(grey, cams, self.sides, self.size, colors, peaks=peaks, signed=True)
 
     def around(self, masks: Masks | None, *pictures: Rgb) -> list[Rgb]:
         """The pictures, with lines around what is inside the masks."""

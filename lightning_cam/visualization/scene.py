@@ -13,7 +13,7 @@ from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores, Truth
-from lightning_cam.visualization.blend import PART_COLORS, color_table, signed_bar
+from lightning_cam.visualization.blend import PART_COLORS, color_bar, color_table
 from lightning_cam.visualization.canvas import Color, Key, drawable
 from lightning_cam.visualization.captions import is_right, truth_words
 from lightning_cam.visualization.prepared import (
@@ -224,7 +224,6 @@ def legend_key(
     lines = [("mask", MASK_LINE)] if has_masks else []
     if style.foreground is not None and not parts:
         lines.append((f"above {100 * style.foreground:.0f} % of the maximum", FOREGROUND_LINE))
-    colors = color_table(style.colormap)
     low, high = style.ends
-    bar = signed_bar(colors) if style.signed else colors
+    bar = color_bar(color_table(style.colormap), style.opacity, style.signed)
     return Key(bar, high, parts, lines, symbols=is_judged, low=low)

@@ -23,7 +23,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from lightning_cam import Probe, write_report
 from lightning_cam.attribution.maps import relative
 from lightning_cam.data.history import History, remember
-from lightning_cam.visualization.blend import color_table, colorize, displayable, overlay
+from lightning_cam.visualization.blend import MOST_OPAQUE, color_table, colorize, displayable, overlay
 from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -85,11 +85,12 @@ def slide(page: WebDriver, look: int) -> None:
     page.execute_script(script, look)
 
 
-def expected(images: torch.Tensor, cams: torch.Tensor, opacity: float = 0.5) -> np.ndarray:
+def expected(images: torch.Tensor, cams: torch.Tensor, most: float = MOST_OPAQUE) -> np.ndarray:
     """(n, H, W, 3) as the package draws it."""
     size = drawn_size(images, 112, 256)
     shown, _ = displayable(images)
-    heat = colorize(flat_saliency(cams, tuple(images.shape[2:]), size), color_table("inferno"))
+    values = flat_saliency(cams, tuple(images.shape[2:]), size)
+    heat, opacity = colorize(values, color_table("plasma")), most * values[:, None].expand(-1, 3, -1, -1)
     return (255 * overlay(flatten_to_pictures(shown, size), heat, opacity)).permute(0, 2, 3, 1).numpy()
 
 
@@ -168,9 +169,8 @@ def test_one_scale_over_the_run(browser: WebDriver, tmp_path: Path) -> None:
     found = pixels(browser, "#gallery canvas")[..., :3]
     assert np.abs(found - own).mean() > 5
     quarter = 0.25 * relative(flat_saliency(cams, (16, 16), (112, 112)))
-    wanted = 255 * (
-        0.5 * flatten_to_pictures(images.images, (112, 112)) + 0.5 * colorize(quarter, color_table("inferno"))
-    )
+    picture, heat = flatten_to_pictures(images.images, (112, 112)), colorize(quarter, color_table("plasma"))
+    wanted = 255 * overlay(picture, heat, MOST_OPAQUE * quarter[:, None].expand(-1, 3, -1, -1))
     assert np.abs(found - wanted[0].permute(1, 2, 0).numpy()).max() <= 5
     assert "over the run" in one(browser, "#meaning").text
 
@@ -200,7 +200,7 @@ def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path)
 def test_without_images_maps_are_shown(browser: WebDriver, tmp_path: Path) -> None:
     looks = history(2, 3, (4, 4))
     opened(browser, write_report(looks, tmp_path / "page.html"))
-    heat = colorize(flat_saliency(looks.looks[-1].cams, (4, 4), (112, 112)), color_table("inferno"))
+    heat = colorize(flat_saliency(looks.looks[-1].cams, (4, 4), (112, 112)), color_table("plasma"))
     wanted = 255 * heat.permute(0, 2, 3, 1).numpy()
     assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - wanted[0]).max() <= 8
     assert "the images were not kept" in one(browser, "#notes").text.lower()

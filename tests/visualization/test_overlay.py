@@ -226,7 +226,7 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
 
 
 def test_the_colour_bar_runs_from_the_first_colour_to_the_last() -> None:
-    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style(colormap="viridis"))
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style(colormap="viridis", opacity=1.0))
     start = MARGIN + math.ceil(text_width("none")) + 8
     line = pixels[pixels.shape[0] - BAR + 8, start : start + 150]
     table = 255 * color_table("viridis").numpy()
