@@ -7,15 +7,13 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lightning_cam.typing import ColorTable
+from lightning_cam.visualization.letters import Color, text_width, write
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 # After Okabe and Ito: told apart by colour-blind readers.
@@ -26,7 +24,6 @@ TOP = MARGIN + 2 * LINE + 14  # height of the header
 FOOT = 2 * LINE + 10  # height of the key
 SYMBOLS = 232  # width of the key's symbols
 NARROWEST = 232  # a caption needs this width, however narrow the image
-Color = tuple[int, int, int]
 
 # Both draw without torch, from tiles on the host: on any thread, some time later.
 DrawOne = Callable[[], Image.Image]
@@ -81,10 +78,10 @@ def columns_for(count: int, cell: tuple[int, int]) -> int:
 
 def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
     """When, and what was asked, at the head."""
-    draw.text(
-        (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
+    write(
+        draw, (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, 16, bold=True
     )
-    draw.text((MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT, font())
+    write(draw, (MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT)
 
 
 def least_width(header: tuple[str, str], key: Key) -> int:
@@ -102,7 +99,7 @@ def draw_words(
     x: float = place[0]
     before, name, after = words
     for text in (before, fit_text(name, room - text_width(before) - text_width(after)), after):
-        draw.text((x, place[1]), text, color, font())
+        write(draw, (x, place[1]), text, color)
         x += text_width(text)
 
 
@@ -118,15 +115,15 @@ def draw_key(picture: Image.Image, key: Key) -> None:
         (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ()
     ):
         draw_symbol(draw, (MARGIN + offset, y + 5), right)
-        draw.text((MARGIN + offset + 16, y + 2), meaning, answer_color(right), font())
+        write(draw, (MARGIN + offset + 16, y + 2), meaning, answer_color(right))
     x = MARGIN + SYMBOLS + 8
     if key.parts:
-        draw.text((x, y + 2), "the stronger, the more opaque", FAINT, font())
+        write(draw, (x, y + 2), "the stronger, the more opaque", FAINT)
         x += 30 + math.ceil(text_width("the stronger, the more opaque"))
     for meaning, color in key.lines:
         draw.line((x, y + 10, x + 18, y + 10), INK, 5)
         draw.line((x, y + 10, x + 18, y + 10), color, 3)
-        draw.text((x + 24, y + 2), meaning, FAINT, font())
+        write(draw, (x + 24, y + 2), meaning, FAINT)
         x += 34 + math.ceil(text_width(meaning))
 
 
@@ -137,12 +134,12 @@ def draw_color_bar(
     draw = ImageDraw.Draw(picture)
     x, y = place
     if low:
-        draw.text((x, y - 1), low, FAINT, font())
+        write(draw, (x, y - 1), low, FAINT)
         x += math.ceil(text_width(low)) + BESIDE_BAR
     strip = Image.fromarray((255 * colors.cpu().numpy()).round().astype(np.uint8)[None]).resize((BAR, 12))
     picture.paste(strip, (x, y + 2))
     draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
-    draw.text((x + BAR + BESIDE_BAR, y - 1), high, FAINT, font())
+    write(draw, (x + BAR + BESIDE_BAR, y - 1), high, FAINT)
 
 
 def bar_width(low: str, high: str) -> float:
@@ -155,7 +152,7 @@ def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], legend: Sequence[
     x, y = place
     for name, color in legend:
         draw.rectangle((x, y + 2, x + 11, y + 13), fill=color, outline=FAINT)
-        draw.text((x + 16, y - 1), name, FAINT, font())
+        write(draw, (x + 16, y - 1), name, FAINT)
         x += 26 + math.ceil(text_width(name))
 
 
@@ -224,23 +221,3 @@ def wrap_text(text: str, room: float, most: int) -> list[str]:
                 lines[-1] = longer
     kept = [*lines[: most - 1], " ".join(lines[most - 1 :])]
     return [fit_text(line, room) for line in kept if line]
-
-
-def text_width(text: str, size: int = 13, bold: bool = False) -> float:
-    """In pixels."""
-    return font(size, bold).getlength(text)
-
-
-@lru_cache(maxsize=10_000)
-def drawable(text: str) -> bool:
-    """Whether the font has every letter; it lacks, for one, Chinese."""
-    missing = bytes(font().getmask("\U0010ffff"))
-    return all(bytes(font().getmask(letter)) != missing for letter in text if not letter.isspace())
-
-
-@cache
-def font(size: int = 13, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of all pictures."""
-    # matplotlib's own copy: the same letters on every machine.
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

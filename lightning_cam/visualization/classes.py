@@ -30,11 +30,11 @@ from lightning_cam.visualization.canvas import (
     draw_key,
     draw_words,
     fit_text,
-    font,
     image_of,
     least_width,
 )
 from lightning_cam.visualization.label_maps import maps_by_label
+from lightning_cam.visualization.letters import write
 from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.scene import Header, Scene, legend_key
 
@@ -89,18 +89,18 @@ def class_picture(
     draw_header(draw, header, canvas_width)
     for i, (name, count) in enumerate(zip(names, counts, strict=True)):
         x, y = MARGIN + i * step, TOP
-        draw.text((x, y), fit_text(name, step - 6), INK, font())
-        draw.text((x, y + LINE - 2), fit_text(count, step - 6, 11), FAINT, font(11))
+        write(draw, (x, y), fit_text(name, step - 6), INK)
+        write(draw, (x, y + LINE - 2), fit_text(count, step - 6, 11), FAINT, 11)
         picture.paste(image_of(means[i]), (x, y + 2 * LINE))
         picture.paste(image_of(overlays[i]), (x, y + 2 * LINE + height + 4))
-    draw.text((MARGIN, second), f"where one {noun} is looked at more than another", INK, font(14, bold=True))
+    write(draw, (MARGIN, second), f"where one {noun} is looked at more than another", INK, 14, bold=True)
     draw_color_bar(picture, (MARGIN, second + LINE + 4), pairs.colors, *ends)
     for i, ((one, other), why) in enumerate(zip(pairs.names, pairs.why, strict=True)):
         x, y = MARGIN + i * step, second + 2 * LINE + 8
         picture.paste(image_of(pairs.tiles[i]), (x, y))
         draw_words(draw, (x, y + height + 2), ("maps of ", one, ""), step - 6, INK)
         draw_words(draw, (x, y + height + LINE), ("- maps of ", other, ""), step - 6, INK)
-        draw.text((x, y + height + 2 * LINE), fit_text(f"({why})", step - 6, 11), FAINT, font(11))
+        write(draw, (x, y + height + 2 * LINE), fit_text(f"({why})", step - 6, 11), FAINT, 11)
     draw_key(picture, key)
     return picture
 

@@ -20,7 +20,6 @@ from lightning_cam.visualization.canvas import (
     REMARK,
     TOP,
     WRONG,
-    Color,
     Draw,
     Key,
     answer_color,
@@ -28,12 +27,11 @@ from lightning_cam.visualization.canvas import (
     draw_key,
     draw_symbol,
     fit_text,
-    font,
     image_of,
     least_width,
-    text_width,
 )
 from lightning_cam.visualization.captions import is_right, number_words
+from lightning_cam.visualization.letters import Color, text_width, write
 from lightning_cam.visualization.prepared import to_tiles
 from lightning_cam.visualization.scene import Header, Scene, legend_key
 
@@ -102,15 +100,15 @@ def evolution_picture(
     draw = ImageDraw.Draw(picture)
     draw_header(draw, header, canvas_width)
     for i, title in enumerate(["image", *(column.title for column in columns)]):
-        draw.text((left + i * step[0], top - LINE - 2), fit_text(title, step[0] - 4), INK, font())
+        write(draw, (left + i * step[0], top - LINE - 2), fit_text(title, step[0] - 4), INK)
     if most:
-        draw.text((chart, top - LINE - 2), "change, bit", INK, font())
+        write(draw, (chart, top - LINE - 2), "change, bit", INK)
     for number, row in enumerate(rows):
         y = top + number * step[1]
         said = [(row.name, INK), *row.remarks]
         first = y + height // 2 - 8 if len(said) == 1 else max(y, y + height // 2 - len(said) * 8)
         for line, (text, color) in enumerate(said):
-            draw.text((MARGIN, first + 16 * line), fit_text(text, names - 8), color, font())
+            write(draw, (MARGIN, first + 16 * line), fit_text(text, names - 8), color)
         picture.paste(image_of(images[number]), (left, y))
         for i, column in enumerate(columns, start=1):
             x = left + i * step[0]
@@ -118,7 +116,7 @@ def evolution_picture(
                 draw.rectangle(
                     (x, y, x + max(width, REMARK) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232)
                 )
-                draw.text((x + 4, y + 2), column.remarks[number], FAINT, font(11))
+                write(draw, (x + 4, y + 2), column.remarks[number], FAINT, 11)
             else:
                 picture.paste(image_of(overlays[i - 1][number]), (x, y))
             if column.remarks[number] and column.right[number] is None and not column.numbers:
@@ -126,7 +124,7 @@ def evolution_picture(
             # Below the tile, where it hides no evidence.
             below = y + max(height, LINE) + 1
             if column.numbers:
-                draw.text((x, below), column.numbers[number], INK, font(11))
+                write(draw, (x, below), column.numbers[number], INK, 11)
                 continue
             draw.rectangle((x, below, x + width - 1, below + 2), fill=answer_color(column.right[number]))
             draw_symbol(draw, (x + 1, below + 5), column.right[number])
@@ -155,7 +153,7 @@ def _chart(
     last_x, last_y = points[-1]
     draw.ellipse((last_x - 3, last_y - 3, last_x + 3, last_y + 3), fill=BLUE)
     largest = max(value for _, value in known)
-    draw.text((x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, font(11))
+    write(draw, (x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, 11)
 
 
 def draw_evolution(scene: Scene) -> Draw | None:

@@ -20,9 +20,9 @@ from lightning_cam.visualization.blend import (
     overlay_cams,
     overlay_parts,
 )
-from lightning_cam.visualization.canvas import drawable
 from lightning_cam.visualization.captions import number_and_truth
 from lightning_cam.visualization.figure import Panel
+from lightning_cam.visualization.letters import drawable
 from lightning_cam.visualization.projection import (
     drawn_size,
     flat_saliency,

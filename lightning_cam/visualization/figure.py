@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 
 from lightning_cam.typing import Boxes, ColorTable, Mask, Picture
+from lightning_cam.visualization.letters import families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +102,8 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
             _draw(figure.add_axes((left / across, lower / down, wide / across, high / down)), panel, title)
     if headline:
         x, y = (MARGIN + inner / 2) / across, 1 - MARGIN / down
-        figure.suptitle(headline, x=x, y=y, fontsize=TITLE, linespacing=1.2, parse_math=False)
+        style = {"fontsize": TITLE, "linespacing": 1.2, "fontfamily": families(headline)}
+        figure.suptitle(headline, x=x, y=y, parse_math=False, **style)
     if key.legend:
         _draw_legend(figure, key)
     else:
@@ -145,7 +147,7 @@ def _draw(axis: "Axes", panel: Panel, title: str) -> None:
         panel.picture.numpy(),
         interpolation="nearest" if max(height, width) < SMALL_PICTURE else "antialiased",
     )
-    axis.set_title(title, fontsize=TITLE, linespacing=1.2, parse_math=False)
+    axis.set_title(title, fontsize=TITLE, linespacing=1.2, parse_math=False, fontfamily=families(title))
     axis.set_axis_off()
     if panel.outlined is not None and panel.outlined.any():
         # One row and column of nothing around, so that what touches the edge is closed there.
@@ -217,4 +219,5 @@ def _length(text: str, size: float) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0]
+    letters = FontProperties(family=families(text), size=size)
+    return text_to_path.get_text_width_height_descent(text, letters, ismath=False)[0]

@@ -30,11 +30,11 @@ from lightning_cam.visualization.canvas import (
     draw_key,
     draw_symbol,
     fit_text,
-    font,
     image_of,
     least_width,
 )
 from lightning_cam.visualization.captions import percent_words, present_labels
+from lightning_cam.visualization.letters import write
 from lightning_cam.visualization.prepared import to_tiles
 from lightning_cam.visualization.scene import MapsOfLabels, Scene, legend_key
 
@@ -111,12 +111,12 @@ def label_picture(cells: Sequence[LabelCell], header: tuple[str, str], key: Key)
             picture.paste(image_of(picture_of), (left, y + FRAME))
             if place and cell.tiles[place - 1].is_blank:
                 draw.rectangle((left, y + FRAME, left + width - 1, y + FRAME + height - 1), fill=NOTHING)
-                draw.text((left + 4, y + FRAME + 2), "no evidence", FAINT, font(SMALL))
-            draw.text((left, below), fit_text(name, width, SMALL), color, font(SMALL))
-            draw.text((left, below + LINE - 3), fit_text(words, width, SMALL), color, font(SMALL))
+                write(draw, (left + 4, y + FRAME + 2), "no evidence", FAINT, SMALL)
+            write(draw, (left, below), fit_text(name, width, SMALL), color, SMALL)
+            write(draw, (left, below + LINE - 3), fit_text(words, width, SMALL), color, SMALL)
         last = below + 2 * (LINE - 3) + 2
         draw_symbol(draw, (x, last + 3), cell.right)
-        draw.text((x + 16, last), fit_text(cell.words, size[0] - 16), INK, font())
+        write(draw, (x + 16, last), fit_text(cell.words, size[0] - 16), INK)
     draw_key(picture, key)
     return picture
 

@@ -25,7 +25,6 @@ from lightning_cam.visualization.canvas import (
     PAPER,
     TOP,
     WRONG,
-    Color,
     Draw,
     Key,
     answer_color,
@@ -36,7 +35,6 @@ from lightning_cam.visualization.canvas import (
     draw_symbol,
     draw_words,
     fit_text,
-    font,
     image_of,
     least_width,
 )
@@ -47,6 +45,7 @@ from lightning_cam.visualization.captions import (
     present_labels,
 )
 from lightning_cam.visualization.label_maps import draw_label_maps
+from lightning_cam.visualization.letters import Color, write
 from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.projection import flatten_maps
 from lightning_cam.visualization.scene import Scene, legend_key, part_legend
@@ -150,7 +149,7 @@ def overlay_picture(
         if any(caption.blank):
             draw_words(draw, (indent, y + 2 * LINE), (*caption.blank, ""), room, INK)
     if confusions is not None:
-        draw.text((MARGIN, below), "where label and prediction differ", INK, font(14, bold=True))
+        write(draw, (MARGIN, below), "where label and prediction differ", INK, 14, bold=True)
         ends = "for the predicted class", "for the label"
         draw_color_bar(picture, (MARGIN, below + LINE + 4), confusions.colors, *ends)
         for i, row in enumerate(confusions.rows):
@@ -159,7 +158,7 @@ def overlay_picture(
             _framed(picture, tiles, place, WRONG)
             x, y = place[0] + FRAME, place[1] + height + 2 * FRAME + 2
             for number, title in enumerate(("image", "label", "predicted", "contrast")):
-                draw.text((x + number * (width + FRAME), y), fit_text(title, width, 11), FAINT, font(11))
+                write(draw, (x + number * (width + FRAME), y), fit_text(title, width, 11), FAINT, 11)
             caption = captions[row]
             draw_words(draw, (x, y + LINE - 2), ("label ", caption.label or "", ""), wide, INK)
             draw_words(

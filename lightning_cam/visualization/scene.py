@@ -14,8 +14,9 @@ from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores, Truth
 from lightning_cam.visualization.blend import PART_COLORS, color_bar, color_table
-from lightning_cam.visualization.canvas import Color, Key, drawable
+from lightning_cam.visualization.canvas import Key
 from lightning_cam.visualization.captions import is_right, truth_words
+from lightning_cam.visualization.letters import Color, drawable
 from lightning_cam.visualization.prepared import (
     FOREGROUND_LINE,
     GRID_TILES,

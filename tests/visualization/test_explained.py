@@ -17,7 +17,7 @@ from lightning_cam.visualization.explained import (
     written_class,
 )
 
-NAMES = ("tabby", "", "\u732b")  # the last in letters that the font lacks
+NAMES = ("tabby", "", "\U0002fa20")  # the last in letters that the font lacks
 
 
 def images() -> Tensor:

@@ -41,8 +41,8 @@ from lightning_cam.visualization.canvas import (
     TOP,
     UNKNOWN,
     WRONG,
-    text_width,
 )
+from lightning_cam.visualization.letters import text_width
 from lightning_cam.visualization.overlay import Caption, draw_overlay
 from lightning_cam.visualization.prepared import FOREGROUND_LINE, GRID_TILES, MASK_LINE
 from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace

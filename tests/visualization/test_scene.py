@@ -122,7 +122,7 @@ def test_the_scale_of_a_run_is_the_largest_value_of_its_looks() -> None:
 
 def test_what_a_class_is_called() -> None:
     images = torch.rand(2, 3, 8, 8)
-    found = scene(images, Probe(images, torch.tensor([0, 1]), None, ("cat", "猫")))
+    found = scene(images, Probe(images, torch.tensor([0, 1]), None, ("cat", "\U0002fa20")))
     assert [found.name(label) for label in (0, 1, 2)] == ["cat", "class 1", "2"]
     assert found.labels == [0, 1]
     assert found.predicted == [0, 1]
