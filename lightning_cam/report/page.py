@@ -21,8 +21,8 @@ from lightning_cam.report.shortcut_section import Reliances, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, color_table, opacity_of
-from lightning_cam.visualization.projection import drawn_size, flat_places
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, WEAK, color_table, opacity_of
+from lightning_cam.visualization.projection import drawn_size, flat_places, peaks_of
 from lightning_cam.visualization.scene import how_drawn
 from lightning_cam.visualization.style import Style
 
@@ -159,6 +159,8 @@ def _data(
         "statistics": _statistics(history, count),
         "colors": text_of(colors.tobytes()),
         "colormap": style.colormap,
+        "strongest": [_number(peaks_of(look.cams).max().item()) for look in history.looks],
+        "weak": WEAK,
         "opacity": opacity_of(torch.ones(1), style.opacity).item(),  # at the strongest evidence
         "follows": style.opacity == EVIDENCE,
         "notes": notes,

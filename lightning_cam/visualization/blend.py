@@ -9,12 +9,13 @@ from torch import Tensor
 
 from lightning_cam.registry import did_you_mean
 from lightning_cam.typing import Cams, ColorTable, FlatMaps, Images, PerImage, Rgb, Saliency, Shown
-from lightning_cam.visualization.projection import flat_saliency, flat_signed
+from lightning_cam.visualization.projection import flat_saliency, flat_signed, peaks_of
 
 WHITE = (255, 255, 255)
 COLORMAP = "plasma"  # of all that is drawn, where nobody chooses another
 EVIDENCE = "evidence"  # the opacity that follows the map
 MOST_OPAQUE = 0.7  # of evidence at its strongest: the image is still seen through it
+WEAK = 0.1  # share of the strongest map below which a map is drawn fainter, and said to be weak
 CONSTANT = 0.5  # the opacity that is the same everywhere, where no other number is given
 DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
 # After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
@@ -115,6 +116,7 @@ def overlay_cams(
     opacity: float | str = EVIDENCE,
     peaks: PerImage | None = None,
     signed: bool = False,
+    strongest: float | None = None,
 ) -> Rgb:
     """Maps over the pictures of images with these ``sides``, drawn at this ``size``, in [0, 1].
 
@@ -123,11 +125,23 @@ def overlay_cams(
         peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own
             maximum.
         signed: Both signs of a map are drawn, in colours from the table's ends.
+        strongest: Largest value of all maps beside which these are seen. Where the opacity follows the
+            evidence, a map whose end of the table stands for less than a tenth of it is drawn the fainter
+            the weaker it is.
     """
     flat = flat_signed if signed else flat_saliency
     values = flat(cams, sides, size, peaks)
     heatmap = colorize(_outer(values) if signed else values, colors)
-    return overlay(images, heatmap, opacity_of(values, opacity, signed)[:, None].expand(-1, 3, -1, -1))
+    opaque = opacity_of(values, opacity, signed)
+    if strongest and opacity == EVIDENCE:
+        ends = peaks_of(cams, signed) if peaks is None else peaks
+        opaque = opaque * (ends / (WEAK * strongest)).clamp(max=1).sqrt()[:, None, None]
+    return overlay(images, heatmap, opaque[:, None].expand(-1, 3, -1, -1))
+
+
+def paled(images: Rgb) -> Rgb:
+    """Images in pale grey: there is no map to be shown over them."""
+    return (0.65 + 0.35 * images.mean(dim=1, keepdim=True)).expand(-1, 3, -1, -1)
 
 
 def opacity_of(values: Tensor, opacity: float | str, signed: bool = False) -> Tensor:

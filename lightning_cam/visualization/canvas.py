@@ -18,12 +18,14 @@ from lightning_cam.visualization.letters import Color, text_width, write
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 # After Okabe and Ito: told apart by colour-blind readers.
 RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)
-MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
+MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 8, 18, 150, 20, 82
 BESIDE_BAR = 8  # between a colour bar and its words
 TOP = MARGIN + 2 * LINE + 14  # height of the header
 FOOT = 2 * LINE + 10  # height of the key
+BLANK = "blank map"  # written on a picture without a map
 SYMBOLS = 232  # width of the key's symbols
-NARROWEST = 232  # a caption needs this width, however narrow the image
+NARROWEST = 192  # a caption needs this width, however narrow the image
+CARD = 390 / 215  # width and height of an image in a card of TensorBoard, in pixels
 
 # Both draw without torch, from tiles on the host: on any thread, some time later.
 DrawOne = Callable[[], Image.Image]
@@ -42,6 +44,7 @@ class Key:
         lines: Meaning and colour of each line that is drawn.
         symbols: Whether right and wrong are told.
         low: What its lower end stands for, to its left.
+        note: What else is to be known, in a line.
     """
 
     colors: ColorTable
@@ -50,12 +53,14 @@ class Key:
     lines: Sequence[tuple[str, Color]] = ()
     symbols: bool = True
     low: str = ""
+    note: str = ""
 
     @property
     def width(self) -> int:
         """In pixels."""
         bar = bar_width(self.low, self.scale)
-        below = SYMBOLS + BESIDE_BAR + sum(34 + text_width(name) for name, _ in self.lines)
+        below = SYMBOLS + BESIDE_BAR + text_width(self.note)
+        below += sum(34 + text_width(name) for name, _ in self.lines)
         return math.ceil(max(bar, below))
 
 
@@ -67,13 +72,29 @@ def small_jpeg(picture: Image.Image) -> bytes:
 
 
 def columns_for(count: int, cell: tuple[int, int]) -> int:
-    """So many cells a row that the grid comes close to three to two and leaves few places empty."""
+    """So many cells a row that a card shows the grid as large as it can.
 
-    def off(columns: int) -> float:
-        rows = -(-count // columns)
-        return abs(columns * cell[0] / (rows * cell[1]) - 1.5) + (rows * columns - count) / count
+    Args:
+        cell: Width and height, with the gaps.
+    """
+    return arranged(count, cell)[0]
 
-    return min(range(1, count + 1), key=off)
+
+def arranged(
+    count: int, cell: tuple[int, int], panel: tuple[int, int] = (0, 0)
+) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """How many cells stand in a row, the size of them all with a panel beside or below them, and where the
+    panel lies: so that a card shows it all as large as it can.
+    """
+    found = []
+    for columns in range(1, count + 1):
+        across, down = columns * cell[0], -(-count // columns) * cell[1]
+        beside = (across + panel[0], max(down, panel[1])), (across, 0)
+        below = (max(across, panel[0]), down + panel[1]), (0, down)
+        for size, place in (beside, below):
+            found.append((max(size[0] / CARD, size[1] + TOP + FOOT), columns, size, place))
+    _, columns, size, place = min(found)
+    return columns, size, place
 
 
 def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
@@ -86,7 +107,7 @@ def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) 
 
 def least_width(header: tuple[str, str], key: Key) -> int:
     """Wide enough for both lines and for the key, within reason."""
-    lines = max(text_width(header[0], 16, bold=True), text_width(header[1]), 2 * NARROWEST, key.width)
+    lines = max(text_width(header[0], 16, bold=True), text_width(header[1]), 460, key.width)
     return 2 * MARGIN + min(900, math.ceil(lines))
 
 
@@ -125,6 +146,7 @@ def draw_key(picture: Image.Image, key: Key) -> None:
         draw.line((x, y + 10, x + 18, y + 10), color, 3)
         write(draw, (x + 24, y + 2), meaning, FAINT)
         x += 34 + math.ceil(text_width(meaning))
+    write(draw, (x, y + 2), key.note, FAINT)
 
 
 def draw_color_bar(
@@ -186,6 +208,23 @@ def draw_arrow(draw: ImageDraw.ImageDraw, center: tuple[int, int]) -> None:
 def answer_color(right: bool | None) -> Color:
     """Of a right, a wrong, or an unknown answer."""
     return UNKNOWN if right is None else RIGHT if right else WRONG
+
+
+def draw_framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int], color: Color) -> None:
+    """Tiles in a row, in one frame."""
+    x, y = place
+    height, width = tiles[0].shape[:2]
+    right, bottom = x + len(tiles) * (width + FRAME) + FRAME - 1, y + height + 2 * FRAME - 1
+    ImageDraw.Draw(picture).rectangle((x, y, right, bottom), fill=color)
+    for number, tile in enumerate(tiles):
+        picture.paste(image_of(tile), (x + FRAME + number * (width + FRAME), y + FRAME))
+
+
+def draw_remark(draw: ImageDraw.ImageDraw, place: tuple[int, int], words: str) -> None:
+    """A few words in the corner of a tile, on white."""
+    x, y = place
+    draw.rectangle((x, y, x + math.ceil(text_width(words, 11)) + 7, y + 16), fill=PAPER)
+    write(draw, (x + 4, y + 2), words, INK, 11)
 
 
 def image_of(tile: Tensor) -> Image.Image:

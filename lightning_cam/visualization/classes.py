@@ -111,12 +111,14 @@ def draw_classes(scene: Scene) -> Draw | None:
 
     At most eight classes, those with most images. A class stands beside the one that it is most often
     mistaken for, else the next. Of several labels those maps are taken that are of one label alone, where
-    there are such. None where there are no two classes.
+    there are such. None where there are no two classes. In a fit it is shown at 1, 2,
+    4, 8, ... looks and at the end.
     """
     groups = _groups(scene)
     largest = Counter({label: len(rows) for label, (rows, _) in groups.items()})
     classes = sorted(label for label, _ in largest.most_common(MOST_CLASSES_DRAWN))
-    if scene.is_last or len(classes) < 2:
+    is_shown = scene.is_news if scene.in_fit else not scene.is_last
+    if len(classes) < 2 or not is_shown:
         return None
     style = replace(scene.style, foreground=None)
 

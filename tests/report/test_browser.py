@@ -23,8 +23,16 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from lightning_cam import Probe, write_report
 from lightning_cam.attribution.maps import relative
 from lightning_cam.data.history import History, remember
-from lightning_cam.visualization.blend import MOST_OPAQUE, color_table, colorize, displayable, overlay
-from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures
+from lightning_cam.visualization.blend import (
+    MOST_OPAQUE,
+    WEAK,
+    color_table,
+    colorize,
+    displayable,
+    overlay,
+    overlay_cams,
+)
+from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures, peaks_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -90,8 +98,14 @@ def expected(images: torch.Tensor, cams: torch.Tensor, most: float = MOST_OPAQUE
     size = drawn_size(images, 112, 256)
     shown, _ = displayable(images)
     values = flat_saliency(cams, tuple(images.shape[2:]), size)
-    heat, opacity = colorize(values, color_table("plasma")), most * values[:, None].expand(-1, 3, -1, -1)
-    return (255 * overlay(flatten_to_pictures(shown, size), heat, opacity)).permute(0, 2, 3, 1).numpy()
+    peaks = peaks_of(cams)
+    fade = (peaks / (WEAK * peaks.max())).clamp(max=1).sqrt()[:, None, None]
+    heat, opacity = colorize(values, color_table("plasma")), most * (fade * values)[:, None]
+    return (
+        (255 * overlay(flatten_to_pictures(shown, size), heat, opacity.expand(-1, 3, -1, -1)))
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +199,30 @@ def test_opacity(browser: WebDriver, page: Path, given: tuple[History, Probe]) -
         assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - wanted).max() <= 8 * opacity + 1
 
 
+def test_a_weak_map_is_drawn_fainter_and_says_so(browser: WebDriver, tmp_path: Path) -> None:
+    cams = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(5))
+    cams = cams / cams.amax(dim=(1, 2), keepdim=True) * torch.tensor([1.0, 0.04, 0.0])[:, None, None]
+    look = remember(0, 0, cams, torch.zeros(3, dtype=torch.int64), torch.rand(3), {})
+    images = probe(3, 16, 16)
+    opened(browser, write_report(History((look,)), tmp_path / "page.html", probe=images))
+    remarks = [card.text for card in browser.find_elements(By.CSS_SELECTOR, "#gallery li")]
+    said = "weak: 4 % of the strongest map of this look"
+    assert [said in text for text in remarks] == [False, True, False]
+    assert ["blank map" in text for text in remarks] == [False, False, True]
+    shown = displayable(images.images)[0]
+    wanted = overlay_cams(
+        flatten_to_pictures(shown, (112, 112)),
+        cams,
+        (16, 16),
+        (112, 112),
+        color_table("plasma"),
+        strongest=1.0,
+    )
+    for image in range(2):
+        found = pixels(browser, "#gallery canvas", image)[..., :3]
+        assert np.abs(found - 255 * wanted[image].permute(1, 2, 0).numpy()).max() <= 5
+
+
 def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path) -> None:
     first = history(1, 3, (4, 4)).looks[0].of(torch.tensor([-1, 1, 2]))
     second = history(2, 3, (4, 4)).looks[1]
@@ -192,7 +230,11 @@ def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path)
     opened(browser, write_report(History((first, second)), tmp_path / "page.html", probe=images))
     slide(browser, 0)
     plain = (255 * images.images[0]).round().permute(1, 2, 0).numpy().repeat(7, 0).repeat(7, 1)
-    assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - plain).max() <= 1
+    found = pixels(browser, "#gallery canvas")[..., :3]
+    assert np.abs(found - found[..., :1]).max() <= 1, "grey"
+    assert (found >= 0.65 * 255 - 1).all(), "and pale"
+    grey = plain @ np.array([0.3, 0.59, 0.11])  # as browsers weigh colours
+    assert np.abs(found[..., 0] - (0.65 * 255 + 0.35 * grey)).max() <= 2
     assert "not looked at" in one(browser, "#gallery li").text
     assert "wrong" not in one(browser, "#gallery button").get_attribute("class")
 

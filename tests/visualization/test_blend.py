@@ -23,6 +23,7 @@ from lightning_cam.visualization.blend import (
     overlay,
     overlay_cams,
     overlay_parts,
+    paled,
 )
 from lightning_cam.visualization.projection import flat_saliency
 
@@ -321,6 +322,32 @@ def test_the_color_bar_has_the_colors_that_occur_over_grey(colormap, opacity):
     grey = torch.full((1, 3, 1, 256), 0.6)
     shown = overlay_cams(grey, ramp, (1, 256), (1, 256), colors, opacity, signed=signed)
     assert_close(color_bar(colors, opacity, signed), shown[0, :, 0].T)
+
+
+def test_a_map_is_drawn_the_fainter_the_weaker_it_is_beside_the_strongest():
+    images, size = torch.full((4, 3, 4, 4), 0.2), (4, 4)
+    colors = color_table("plasma")
+    cams = torch.ones(4, 4, 4) * torch.tensor([1.0, 0.1, 0.025, 0.0])[:, None, None]
+    alone = overlay_cams(images, cams, size, size, colors) - images
+    beside = overlay_cams(images, cams, size, size, colors, strongest=1.0) - images
+    for row, factor in enumerate((1.0, 1.0, 0.5, 0.0)):  # the square root of the share of a tenth
+        assert_close(beside[row], factor * alone[row])
+    assert_close(
+        overlay_cams(images, cams, size, size, colors, "constant", strongest=1.0),
+        overlay_cams(images, cams, size, size, colors, "constant"),
+    )
+    # Where the colours' end stands for more than the map's own maximum, that counts, and not twice.
+    peaks = torch.ones(4)
+    assert_close(
+        overlay_cams(images, cams, size, size, colors, peaks=peaks, strongest=1.0),
+        overlay_cams(images, cams, size, size, colors, peaks=peaks),
+    )
+
+
+def test_pale_images_are_grey_and_bright():
+    images = photos(3)
+    found = paled(images)
+    assert_close(found, (0.65 + 0.35 * images.mean(dim=1, keepdim=True)).expand(-1, 3, -1, -1))
 
 
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
