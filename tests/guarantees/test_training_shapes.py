@@ -77,7 +77,7 @@ def test_pictures_of_two_manual_optimizers_stand_at_their_scalars_steps(tmp_path
     # The film strip is one of 2 and of 4 looks, the untrained one among them.
     for tag, shown in (("cam/overlay", expected), ("cam/evolution", expected[::2])):
         assert [event.step for event in events.Images(tag)] == shown
-    assert [event.step for event in events.Scalars("cam/entropy")] == expected
+    assert [event.step for event in events.Scalars("cam/border_mass")] == expected
 
 
 class KeepsValidated(Classifier):
