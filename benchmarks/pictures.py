@@ -138,7 +138,9 @@ def made_up_map(row: float, column: float) -> Tensor:
 def side_by_side(path: Path) -> None:
     rows = [
         (photograph(name, SIDE), place)
-        for name, place in zip(PHOTOGRAPHS, ((1, 3), (3, 3), (3, 2), (3, 3), (2, 3)), strict=True)
+        for name, place in zip(
+            PHOTOGRAPHS, ((1.0, 3.0), (3.0, 3.0), (3.0, 2.0), (3.0, 3.0), (2.0, 3.0)), strict=True
+        )
     ]
     rows += [(digit(3, SIDE), (2.0, 3.0)), (chest(SIDE), (4.0, 4.0))]
     head, step = 24, SIDE + 4

@@ -10,6 +10,10 @@ from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, check_colormap
 class Style:
     """How maps are drawn: ``CAMMonitor(style=Style(shown=8, colormap="viridis"))``.
 
+    A map whose maximum is below 10 % of that of the strongest map of its look says so, "weak: 3 %", and where
+    the opacity follows the evidence it is drawn the fainter the weaker it is: by the square root of that
+    share of a tenth. In the film strip and the animation the strongest map of the run counts.
+
     Args:
         shown: How many of the probe images are drawn, the first ones; statistics use all.
         colormap: Name of a matplotlib colormap, such as "turbo"; a diverging one, such as "RdBu_r", draws
