@@ -23,6 +23,7 @@ from lightning_cam.report.shortcut_section import Reliances, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
+from lightning_cam.typing import Cams
 from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, WEAK, color_table, opacity_of
 from lightning_cam.visualization.projection import drawn_size, flat_places, peaks_of
 from lightning_cam.visualization.scene import how_drawn
@@ -161,6 +162,8 @@ def _data(
         sides = probe.size or tuple(history.looks[0].scaled.shape[1:])
         pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
         notes.append("the images were not kept, so maps are shown without them")
+    if any(_has_weak(look.cams[:count], look.cams) for look in history.looks):
+        notes.append("a map is weak below 10 % of the strongest map of its look, and is drawn fainter")
     taken = sum(len(file) for file in (*pictures.files, *sheets.values()))
     maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_PAGE_BYTES - taken))
     if maps.pooled > 1:
@@ -184,6 +187,11 @@ def _data(
         "follows": style.opacity == EVIDENCE,
         "notes": notes,
     }
+
+
+def _has_weak(shown: Cams, cams: Cams) -> bool:
+    shares = peaks_of(shown) / peaks_of(cams).max()
+    return bool(((shares > 0) & (shares < WEAK)).any())
 
 
 def _geometry(pictures: Pictures, maps: Maps) -> dict[str, Any]:

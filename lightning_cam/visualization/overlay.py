@@ -101,7 +101,10 @@ def _lines(caption: Caption) -> list[tuple[tuple[str, str, str], Color]]:
     else:
         known = caption.label is not None
         truth = ("label ", caption.label or "", "") if known else ("", "no label", "")
-        said = [(("", caption.predicted, caption.percent), caption.color), (truth, INK if known else FAINT)]
+        said = [
+            (("predicted ", caption.predicted, caption.percent), caption.color),
+            (truth, INK if known else FAINT),
+        ]
     if any(caption.blank):
         blank = (*caption.blank, "") if caption.blank[1] else ("", caption.blank[0], "")
         return [*said[:2], (blank, INK)]

@@ -206,7 +206,8 @@ def test_a_weak_map_is_drawn_fainter_and_says_so(browser: WebDriver, tmp_path: P
     images = probe(3, 16, 16)
     opened(browser, write_report(History((look,)), tmp_path / "page.html", probe=images))
     remarks = [card.text for card in browser.find_elements(By.CSS_SELECTOR, "#gallery li")]
-    said = "weak: 4 % of the strongest map of this look"
+    said = "weak: 4 %"
+    assert "below 10 % of the strongest map of its look" in one(browser, "#notes").text
     assert [said in text for text in remarks] == [False, True, False]
     assert ["blank map" in text for text in remarks] == [False, False, True]
     shown = displayable(images.images)[0]
