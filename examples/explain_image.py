@@ -224,7 +224,9 @@ def without_traceback() -> Iterator[None]:
         raise SystemExit(str(error)) from None
 
 
-def share(text: str) -> float:
+def opacity(text: str) -> str | float:
+    if text in ("evidence", "constant"):
+        return text
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"got {text}; give a value in [0, 1]")
@@ -270,9 +272,12 @@ def parsed() -> argparse.Namespace:
         "--layer", help="name of a submodule, such as layer3; without it the last with feature maps is found"
     )
     parser.add_argument(
-        "--opacity", type=share, default=0.5, help="of the heatmap over the image, 0 to 1 (%(default)s)"
+        "--opacity",
+        type=opacity,
+        default="evidence",
+        help="of the heatmap over the image: 'evidence' follows the map, 'constant', or 0 to 1 (%(default)s)",
     )
-    parser.add_argument("--colormap", default="inferno", help="one of matplotlib's (%(default)s)")
+    parser.add_argument("--colormap", default="plasma", help="one of matplotlib's (%(default)s)")
     parser.add_argument(
         "--foreground",
         type=share_above_zero,

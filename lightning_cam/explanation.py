@@ -27,6 +27,7 @@ from lightning_cam.typing import (
     Tiles,
     Truth,
 )
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, color_bar, color_table
 from lightning_cam.visualization.explained import (
     class_and_share,
     input_panels,
@@ -131,7 +132,7 @@ class Explanation:
         """
         return choose(STATISTICS, name, "statistic")(MapContext(self.saliency, self.cams, masks))
 
-    def overlay(self, opacity: float = 0.5, colormap: str = "inferno") -> Tiles:
+    def overlay(self, opacity: float | str = EVIDENCE, colormap: str = COLORMAP) -> Tiles:
         """The heatmap over each image, uint8 (n, H, W, 3) on the host, at the images' resolution.
 
         ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in
@@ -140,10 +141,11 @@ class Explanation:
         each in its colour.
 
         Args:
-            opacity: Of the heatmap over the image, in [0, 1]: 0 shows the image, 1 the heatmap.
+            opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1], as
+                ``Style`` has it; 0 shows the image, 1 the heatmap.
 
         Raises:
-            ValueError: ``opacity`` is outside [0, 1], or no such colormap.
+            ValueError: ``opacity`` is none of these, or no such colormap.
         """
         return self._pictures(opacity, colormap)[1]
 
@@ -180,8 +182,8 @@ class Explanation:
 
     def figure(
         self,
-        colormap: str = "inferno",
-        opacity: float = 0.5,
+        colormap: str = COLORMAP,
+        opacity: float | str = EVIDENCE,
         most: int = 16,
         *,
         class_names: Sequence[str] | None = None,
@@ -196,7 +198,7 @@ class Explanation:
         colour, and a legend. An overlay says which class it explains where that is not the predicted one.
 
         Args:
-            opacity: Of the heatmap over the image, in [0, 1].
+            opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1].
             most: How many of the images are drawn at most.
             class_names: One per class; None takes those that the explanation has, else numbers.
             top: How many of the likeliest classes stand above an input.
@@ -227,7 +229,7 @@ class Explanation:
         inputs = input_panels(drawn[0][0], self.scores[:count], names, top, self._row, truth)
         own = "each map's own" if count * len(everyone) > 1 else "the map's"
         key = Key(
-            colormap,
+            color_bar(color_table(colormap), opacity),
             f"share of {own} maximum",
             " · ".join(filter(None, (headline, how_drawn(self.images)))),
             () if self.parts is None else part_legend(self.parts.shape[1]),
@@ -240,7 +242,7 @@ class Explanation:
         self.figure(most=SHOWN_IN_A_NOTEBOOK).savefig(file, format="png", dpi=72)
         return file.getvalue()
 
-    def _pictures(self, opacity: float, colormap: str, most: int | None = None) -> tuple[Tiles, Tiles]:
+    def _pictures(self, opacity: float | str, colormap: str, most: int | None = None) -> tuple[Tiles, Tiles]:
         """The first images and their overlays, on the host."""
         return with_overlays(
             self.images,
