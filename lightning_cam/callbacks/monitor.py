@@ -1,6 +1,7 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic, and no state but a session and a run."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_cam.attribution.running import check_runnable
@@ -54,9 +55,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             limit. The first look is always made; rank zero decides, all ranks follow.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine;
             the report and the pictures in the log directory hold them even so.
-        report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one
-            page that shows every look. It holds the shown images, as the pictures do, whatever
-            ``persist_probe`` says.
+        report: Write ``report.html`` at the end of the fit: one page that shows every look. It holds the
+            shown images, as the pictures do, whatever ``persist_probe`` says.
+        log_dir: Where files go, a folder or a URL that fsspec knows: the report, and the pictures and texts
+            that no logger takes. They lie in ``<log_dir>/<name>``, those of a later run in ``<name>-v1``.
+            None: in the first logger's directory; without a logger nothing is written.
         name: Prefix of every tag and key; two monitors need two names.
 
     Raises:
@@ -89,6 +92,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         max_overhead: float | None = None,
         persist_probe: bool = True,
         report: bool = True,
+        log_dir: str | Path | None = None,
         name: str = "cam",
     ) -> None:
         super().__init__()
@@ -109,6 +113,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             max_overhead=max_overhead,
             persist_probe=persist_probe,
             report=report,
+            log_dir=log_dir,
             name=name,
         )
         given = probe if isinstance(probe, Probe) else None
@@ -208,6 +213,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         with self.session.guarded():
             self.session.end_validation()
+        if trainer.barebones:  # where nothing is logged
+            return
         with self.session.guarded():
             for key, value in scalars(self._run.record, self.settings, self.session.is_off).items():
                 pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)

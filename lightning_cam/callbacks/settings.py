@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning_cam.attribution.config import ExplainConfig, ModelConfig
@@ -128,6 +129,7 @@ class Settings:
     max_overhead: float | None
     persist_probe: bool
     report: bool
+    log_dir: str | Path | None
     name: str
     config: ExplainConfig = field(init=False)
     cues: dict[str, Cue] = field(init=False)
@@ -139,6 +141,11 @@ class Settings:
         check_whole("every_n_epochs", self.every_n_epochs, 1)
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"name: got {self.name!r}; give a prefix for tags and keys, such as 'cam'.")
+        if self.log_dir is not None and (not isinstance(self.log_dir, str | Path) or not str(self.log_dir)):
+            raise TypeError(
+                f"log_dir: got {self.log_dir!r}; give a folder, or a URL that fsspec knows, such as "
+                "'s3://bucket/runs'."
+            )
         for argument in ("persist_probe", "report"):
             _check_kind(argument, getattr(self, argument), bool, "True or False")
         _check_kind("inputs", self.inputs, Inputs, "Inputs(images=..., labels=...)")

@@ -4,7 +4,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from lightning_cam.checks import Normalization, check_normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
+from lightning_cam.loggers.folder import write
 from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.answers import answers_of, counted
 from lightning_cam.report.encode import SIDES, Maps, Pictures, pack_images, pack_maps
@@ -28,12 +29,13 @@ from lightning_cam.visualization.style import Style
 
 MOST_PAGE_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
+PathOrUrl = TypeVar("PathOrUrl", str, Path)
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
 def write_report(
     history: History,
-    path: str | Path,
+    path: PathOrUrl,
     *,
     probe: Probe | Unseen | None = None,
     findings: Sequence[Finding] = (),
@@ -47,15 +49,15 @@ def write_report(
     colormap: str = "inferno",
     opacity: float = 0.5,
     shown: int = 16,
-) -> Path:
-    """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
+) -> PathOrUrl:
+    """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns ``path``.
 
     A monitor writes it by itself at the end of a fit; its ``history``, ``probe`` and ``findings`` are what
     belongs here.
 
     Args:
         history: The looks.
-        path: Of the file; folders are made.
+        path: Of the file, or a URL that fsspec knows, such as "s3://bucket/report.html"; folders are made.
         probe: The images that were looked at; without them the page shows maps alone.
         findings: Cues that tell the label and that the model relies on.
         sheets: Their evidence as JPEG files, by ``finding.key``.
@@ -76,10 +78,11 @@ def write_report(
 
     Example:
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> from lightning_cam.data.history import remember
         >>> look = remember(0, 1, torch.rand(2, 4, 4), torch.tensor([0, 1]), torch.rand(2), {})
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_report(History((look,)), f"{folder}/report.html").name
+        ...     write_report(History((look,)), Path(folder) / "report.html").name
         'report.html'
     """
     if not history.looks:
@@ -95,13 +98,11 @@ def write_report(
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(filled(data), encoding="utf-8", newline="\n")
+    write(path, filled(data).encode())
     return path
 
 
-def write_record(record: RunRecord, path: str | Path) -> str:
+def write_record(record: RunRecord, path: PathOrUrl) -> str:
     """Writes the page of a run; returns where it lies, in words."""
     written = write_report(
         record.history,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from support.files import picture_at
@@ -95,10 +95,14 @@ def test_an_exception_before_the_first_look_leaves_none(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "cam" / "report.html"
-    in_the_way.mkdir(parents=True)
+    class InTheWay(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            monitor.session.publisher.flush()
+            (tmp_path / "cam" / "report.html").mkdir(exist_ok=True)
+
+    monitor = CAMMonitor(probe=6)
     with pytest.warns(UserWarning, match="cam/report") as caught:
-        fitted = fit(tmp_path, CAMMonitor(probe=6))
+        fitted = fit(tmp_path, monitor, callbacks=[monitor, InTheWay()])
     told = [str(warning.message) for warning in caught if "report" in str(warning.message)]
     assert len(told) == 1
     assert "is lost (IsADirectoryError" in told[0]
