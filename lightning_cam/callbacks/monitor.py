@@ -7,7 +7,7 @@ from typing import Any
 from lightning_cam.attribution.running import check_runnable
 from lightning_cam.attribution.target_layer import named_layer
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases
-from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.messages import UNWATCHED, Messages
 from lightning_cam.callbacks.scalars import scalars
 from lightning_cam.callbacks.session import Session
 from lightning_cam.callbacks.settings import Inputs, Settings, ShortcutTests
@@ -60,6 +60,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         log_dir: Where files go, a folder or a URL that fsspec knows: the report, and the pictures and texts
             that no logger takes. They lie in ``<log_dir>/<name>``, those of a later run in ``<name>-v1``.
             None: in the first logger's directory; without a logger nothing is written.
+        verbose: Say in the console what is explained, what is noticed and where the report lies. Warnings
+            come in any case.
         name: Prefix of every tag and key; two monitors need two names.
 
     Raises:
@@ -93,6 +95,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         persist_probe: bool = True,
         report: bool = True,
         log_dir: str | Path | None = None,
+        verbose: bool = True,
         name: str = "cam",
     ) -> None:
         super().__init__()
@@ -114,6 +117,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             persist_probe=persist_probe,
             report=report,
             log_dir=log_dir,
+            verbose=verbose,
             name=name,
         )
         given = probe if isinstance(probe, Probe) else None
@@ -224,6 +228,14 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         with self.session.guarded():
             self.session.publisher.start()
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says that a test alone is not watched."""
+        self._tell_unwatched()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says that predictions alone are not watched."""
+        self._tell_unwatched()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the looks one after another, waits until all pictures are written, and writes the report."""
         with self.session.guarded():
@@ -253,7 +265,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
-        messages = Messages(self.name) if self._session is None else self._session.messages
+        verbose = self.settings.verbose
+        messages = Messages(self.name, verbose=verbose) if self._session is None else self._session.messages
         for note in self._run.load(state):
             messages.warn(note)
 
@@ -267,6 +280,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._session is None:
             raise RuntimeError("CAMMonitor: no Trainer runs; its hooks are called by a Trainer, setup first.")
         return self._session
+
+    def _tell_unwatched(self) -> None:
+        if not self._run.record.has_looked:
+            self.session.messages.tell(UNWATCHED)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no session: that is of this process and this fit."""

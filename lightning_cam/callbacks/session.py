@@ -42,7 +42,7 @@ class Session:
     def __init__(self, settings: Settings, run: Run, trainer: Trainer, pl_module: LightningModule) -> None:
         self._settings, self._run, self._trainer, self._module = settings, run, trainer, pl_module
         self._ranks: Ranks = ranks_of(trainer)
-        self.messages = Messages(settings.name, trainer, pl_module)
+        self.messages = Messages(settings.name, trainer, verbose=settings.verbose)
         self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
         self._observation = Observation(settings, trainer, pl_module)
         self._collection = Collection(settings, self._observation, self.messages.warn)

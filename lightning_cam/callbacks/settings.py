@@ -130,6 +130,7 @@ class Settings:
     persist_probe: bool
     report: bool
     log_dir: str | Path | None
+    verbose: bool
     name: str
     config: ExplainConfig = field(init=False)
     cues: dict[str, Cue] = field(init=False)
@@ -146,7 +147,7 @@ class Settings:
                 f"log_dir: got {self.log_dir!r}; give a folder, or a URL that fsspec knows, such as "
                 "'s3://bucket/runs'."
             )
-        for argument in ("persist_probe", "report"):
+        for argument in ("persist_probe", "report", "verbose"):
             _check_kind(argument, getattr(self, argument), bool, "True or False")
         _check_kind("inputs", self.inputs, Inputs, "Inputs(images=..., labels=...)")
         _check_kind("style", self.style, Style, "Style(colormap=...)")

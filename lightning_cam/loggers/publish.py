@@ -95,16 +95,14 @@ def publish(destination: Destination, tag: str, picture: Image.Image) -> str:
         lambda folder: folder.write(name, encode_jpeg(picture)),
     )
     if path:
-        return f"no logger takes pictures; they are in {path.removesuffix(f'/{name}')}"
+        return f"pictures are in {path.removesuffix(f'/{name}')}"
     boards = [
         getattr(logger, "root_dir", None) or logger.save_dir
         for logger in taken
         if backend_of(logger) is LOGGERS.get("tensorboard")
     ]
     return (
-        f"to see every look:  tensorboard --logdir {boards[0]} --samples_per_plugin images=1000"
-        if boards
-        else ""
+        f"in TensorBoard: tensorboard --logdir {boards[0]} --samples_per_plugin images=1000" if boards else ""
     )
 
 

@@ -18,7 +18,7 @@ from lightning_cam.report.answers import answers_of, counted
 from lightning_cam.report.encode import SIDES, Maps, Pictures, pack_images, pack_maps
 from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.settings import reading_words
-from lightning_cam.report.shortcut_section import Reliances, shortcut_section
+from lightning_cam.report.shortcut_section import Reliances, found_words, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
@@ -103,7 +103,7 @@ def write_report(
 
 
 def write_record(record: RunRecord, path: PathOrUrl) -> str:
-    """Writes the page of a run; returns where it lies, in words."""
+    """Writes the page of a run; returns what the tests found and where the page lies, in words."""
     written = write_report(
         record.history,
         path,
@@ -117,7 +117,8 @@ def write_record(record: RunRecord, path: PathOrUrl) -> str:
         settings={**record.settings, **reading_words(record.reading)},
         **{name: record.settings[name] for name in DRAWN if name in record.settings},
     )
-    return f"every look on one page: {written}"
+    found = found_words(record.findings, record.predictivities, record.reliances, record.tested)
+    return f"{found}every look on one page: {written}"
 
 
 def _data(

@@ -23,11 +23,11 @@ from lightning_cam import CAMMonitor, Style
 from lightning_cam.report.__main__ import main
 
 
-def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     monitor = CAMMonitor(probe=6, style=Style(shown=4))
     fit(tmp_path, monitor, max_epochs=3)
     path = tmp_path / "cam" / "report.html"
-    assert f"CAMMonitor: every look on one page: {path}" in capsys.readouterr().out
+    assert f"; every look on one page: {path}; pictures are in {path.parent}" in caplog.text
     page = written(path)
     assert [look["epoch"] for look in page["looks"]] == [-1, 0, 1, 2]
     assert page["predicted"] == [look.predicted[:4].tolist() for look in monitor.history.looks]
