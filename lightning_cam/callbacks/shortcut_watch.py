@@ -152,17 +152,14 @@ class ShortcutWatch:
         return self._runner.where_it_fits(self._collection.batch_size, report_with)
 
     def _notice(self, finding: Finding) -> None:
-        """Once a finding."""
-        if finding.key in self._noticed:
+        """Once a finding of which no warning will come; one that may become a warning is in the texts."""
+        if finding.may_warn or finding.key in self._noticed:
             return
         self._noticed.add(finding.key)
-        follows = (
-            "If the next look finds it again, this becomes a warning."
-            if finding.may_warn
-            else "It stays a notice, as honest models may use this cue as well; to be warned of it: "
-            f"ShortcutTests(may_warn=[{finding.cue!r}])."
+        self._messages.tell(
+            f"Notice, a possible shortcut: {_after_colon(finding.statement)} It stays a notice, as honest "
+            f"models may use this cue as well; to be warned of it: ShortcutTests(may_warn=[{finding.cue!r}])."
         )
-        self._messages.tell(f"Notice, a possible shortcut: {_after_colon(finding.statement)} {follows}")
 
     def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
         self._messages.warn(

@@ -48,10 +48,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
         r"See the picture cam/shortcut\. If the model should use it: ShortcutTests\(expected=\['cell_0_0'\]\)\.",
         warned,
     )
-    told = caplog.text
-    (notice,) = [line for line in told.splitlines() if "Notice" in line and "the top-left corner" in line]
-    assert "(epoch 0). If the next look finds it again, this becomes a warning." in notice
-
+    assert "Notice" not in caplog.text, "the warning says it all"
     (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]
     assert (cell.level, cell.looks, cell.since) == ("warning", 3, 0)
     assert (cell.predictivity, cell.reliance) == (1.0, 1.0)
@@ -114,8 +111,8 @@ def test_what_is_noticed_only_warns_where_it_shall(
     assert len(warned) == may_warn
     told = caplog.text
     notices = [line for line in told.splitlines() if "Notice" in line and "row 2, column 2 of 4 x 4" in line]
-    assert len(notices) == 1
-    assert ("ShortcutTests(may_warn=['cell_1_1'])" in notices[0]) != may_warn
+    assert len(notices) == 1 - may_warn
+    assert all("ShortcutTests(may_warn=['cell_1_1'])" in line for line in notices)
 
 
 def test_an_alert_can_stop(tmp_path: Path) -> None:
