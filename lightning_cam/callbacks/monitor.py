@@ -132,24 +132,24 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     @property
     def probe(self) -> Probe | None:
         """The probe batch; None until the first validation has passed."""
-        return self._run.record.probe
+        return self._run.come_home().probe
 
     @property
     def history(self) -> History:
         """Past looks, the untrained model first."""
-        return self._run.record.history
+        return self._run.come_home().history
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Cues that tell the label and that the model relied on when it was last tested, warnings first."""
-        return self._run.record.findings
+        return self._run.come_home().findings
 
     @property
     def reading(self) -> Reading | None:
         """What is explained, as your ``validation_step`` shows it, and how that was verified; None before the
         first validation. ``print(monitor.reading)`` has one sentence a line.
         """
-        return self._run.record.reading
+        return self._run.come_home().reading
 
     @property
     def state_key(self) -> str:
@@ -158,6 +158,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new session: everything is looked for anew."""
+        self._run.come_home()
         if stage == "fit" and trainer.global_step == 0 and not self._run.is_restored:
             self._run.start_again()  # what is kept is of a run that has ended
         self._session = Session(self.settings, self._run, trainer, pl_module)
@@ -229,12 +230,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             self.session.publisher.start()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says that a test alone is not watched."""
-        self._tell_unwatched()
+        """Says that a test, or a prediction, is not watched, to who has seen no look."""
+        if not self._run.record.has_looked:
+            self.session.messages.tell(UNWATCHED)
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says that predictions alone are not watched."""
-        self._tell_unwatched()
+    on_predict_start = on_test_start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the looks one after another, waits until all pictures are written, and writes the report."""
@@ -248,17 +248,20 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._session is not None:  # else it was raised before this callback's setup
             with self._session.guarded():
                 self._session.publisher.finish()
+            self._send_home(trainer, self._session)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes what is still to be written, before loggers are closed."""
         if self._session is not None:
             with self._session.guarded():
                 self._session.publisher.flush()
+            self._send_home(trainer, self._session)
         self._session = None
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
         session = self._session
+        self._run.come_home()
         return self._run.state(
             self.settings.known_normalization if session is None else session.normalization
         )
@@ -281,9 +284,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             raise RuntimeError("CAMMonitor: no Trainer runs; its hooks are called by a Trainer, setup first.")
         return self._session
 
-    def _tell_unwatched(self) -> None:
-        if not self._run.record.has_looked:
-            self.session.messages.tell(UNWATCHED)
+    def _send_home(self, trainer: Trainer, session: Session) -> None:
+        """Leaves what rank zero saw to the process that started this one."""
+        if trainer.is_global_zero:
+            with session.guarded():
+                self._run.send_home(session.normalization)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no session: that is of this process and this fit."""
