@@ -6,20 +6,18 @@ from typing import Any
 
 from lightning_cam.attribution.running import check_runnable
 from lightning_cam.attribution.target_layer import named_layer
-from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases, metrics_of
 from lightning_cam.callbacks.messages import UNWATCHED, Messages
-from lightning_cam.callbacks.scalars import scalars
+from lightning_cam.callbacks.scalars import logged_scalars, watched_names
+from lightning_cam.callbacks.seen import Seen
 from lightning_cam.callbacks.session import Session
 from lightning_cam.callbacks.settings import Inputs, Settings, ShortcutTests
 from lightning_cam.callbacks.state import Run
-from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
-from lightning_cam.data.reading import Reading
-from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.style import Style
 
 
-class CAMMonitor(*callback_bases()):  # type: ignore[misc]
+class CAMMonitor(Seen, *callback_bases()):  # type: ignore[misc]
     """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution,
     statistics.
 
@@ -40,8 +38,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             what your ``validation_step`` shows, by the loss that it computes.
         network: Which part of the module is run: the name of a submodule, or a function ``(module, images) ->
             output``; None runs what your ``validation_step`` runs.
-        every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which
-            it falls due.
+        every_n_epochs: Look in the first epoch and then where ``ModelCheckpoint(every_n_epochs=...)`` saves;
+            where no validation falls into such an epoch, at the next one.
+        every_n_validations: Of the validations of those epochs, look at the first of the fit and then at
+            every n-th.
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
         normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean,
             std) or None.
@@ -51,8 +51,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         shortcuts: Which cues are tested as possible shortcuts, which the model may use, what a warning does;
             None: no tests.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
-        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no
-            limit. The first look is always made; rank zero decides, all ranks follow.
+        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; "auto": 10
+            %, but at least a minute in all; None: no limit. The first look is always made; rank zero decides,
+            all ranks follow.
+        scalars: Which scalars are logged: "default", at most six and statistics of your own; "all"; or names
+            and prefixes, such as ["default", "entropy", "shortcut"]. The report has all. What another
+            callback or a scheduler watches is logged as well.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine;
             the report and the pictures in the log directory hold them even so.
         report: Write ``report.html`` at the end of the fit: one page that shows every look. It holds the
@@ -85,13 +89,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         task: str = "auto",
         network: str | Callable | None = None,
         every_n_epochs: int = 1,
+        every_n_validations: int = 1,
         class_names: Sequence[str] | None = None,
         normalization: str | tuple[Sequence[float], Sequence[float]] | None = "auto",
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
         style: Style = Style(),  # noqa: B008 - frozen
         shortcuts: ShortcutTests | bool | None = ShortcutTests(),  # noqa: B008 - frozen
         max_batch: int | None = None,
-        max_overhead: float | None = None,
+        max_overhead: float | str | None = "auto",
+        scalars: str | Sequence[str] = "default",
         persist_probe: bool = True,
         report: bool = True,
         log_dir: str | Path | None = None,
@@ -107,6 +113,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             task=task,
             network=network,
             every_n_epochs=every_n_epochs,
+            every_n_validations=every_n_validations,
             class_names=class_names,
             normalization=normalization,
             inputs=inputs,
@@ -114,6 +121,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             shortcuts=shortcuts,
             max_batch=max_batch,
             max_overhead=max_overhead,
+            scalars=scalars,
             persist_probe=persist_probe,
             report=report,
             log_dir=log_dir,
@@ -128,28 +136,6 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
     def name(self) -> str:
         """Prefix of every tag and key."""
         return self.settings.name
-
-    @property
-    def probe(self) -> Probe | None:
-        """The probe batch; None until the first validation has passed."""
-        return self._run.come_home().probe
-
-    @property
-    def history(self) -> History:
-        """Past looks, the untrained model first."""
-        return self._run.come_home().history
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Cues that tell the label and that the model relied on when it was last tested, warnings first."""
-        return self._run.come_home().findings
-
-    @property
-    def reading(self) -> Reading | None:
-        """What is explained, as your ``validation_step`` shows it, and how that was verified; None before the
-        first validation. ``print(monitor.reading)`` has one sentence a line.
-        """
-        return self._run.come_home().reading
 
     @property
     def state_key(self) -> str:
@@ -221,12 +207,17 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if trainer.barebones:  # where nothing is logged
             return
         with self.session.guarded():
-            for key, value in scalars(self._run.record, self.settings, self.session.is_off).items():
+            watched = watched_names(trainer, self.name)
+            for key, value in logged_scalars(self._run.record, self.settings.scalars, watched).items():
                 pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets the pictures be drawn and written, while training goes on."""
+        """Keeps the user's own metrics for the report, and lets the pictures be drawn and written, while
+        training goes on.
+        """
         with self.session.guarded():
+            if trainer.state.fn == "fit" and not trainer.sanity_checking:
+                self._run.record.beside_look(metrics_of(trainer, self.name))
             self.session.publisher.start()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -56,7 +56,7 @@ def test_a_finding_stands_beside_the_reports_path(tmp_path: Path, caplog: pytest
     with pytest.warns(UserWarning, match="Possible shortcut: "):
         trainer(tmp_path, callbacks=[monitor], max_epochs=2).fit(ReadsTheTag(), val, val)
     assert said(caplog)[-1].startswith(
-        "possible shortcuts: the border (accuracy falls by 100 points), the top-left corner (accuracy falls "
+        "possible shortcuts: the top-left corner (accuracy falls by 100 points), the border (accuracy falls "
         f"by 100 points); every look on one page: {tmp_path}"
     )
 
