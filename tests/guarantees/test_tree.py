@@ -20,6 +20,7 @@ ELSEWHERE = {
     "attribution/methods/gradient.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "attribution/methods/perturbation.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "callbacks/rehearsal.py": "the sanity check of every fit holds it; what it refuses is in callbacks/test_monitor.py",
+    "callbacks/seen.py": "what a monitor has seen is read in callbacks/test_monitor.py, test_report.py and test_mailbox.py",
     "callbacks/session.py": "every fit of callbacks/test_monitor.py, test_collection.py and guarantees/ runs through it",
     "data/derivation.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
     "data/losses.py": "a part of observing a step, which data/test_observed_call.py try as a whole, step by step",
