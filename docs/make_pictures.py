@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image, ImageSequence
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ImageEvent
 
 HERE = Path(__file__).parent
 MOST_BYTES = 300_000
@@ -38,22 +39,8 @@ def keep(picture: Image.Image, name: str) -> None:
     raise SystemExit(f"{name} has {(HERE / name).stat().st_size} bytes; make it smaller.")
 
 
-def keep_moving(picture: Image.Image, name: str) -> None:
-    """Writes a GIF below the limit, a second for each of its pictures."""
-    frames = []
-    for frame in ImageSequence.Iterator(picture):
-        small = frame.convert("RGB")
-        small.thumbnail((560, 560))
-        frames.append(small.quantize(64, dither=Image.Dither.NONE))
-    frames[0].save(HERE / name, save_all=True, append_images=frames[1:], duration=1000, loop=0, optimize=True)
-    if (HERE / name).stat().st_size > MOST_BYTES:
-        raise SystemExit(f"{name} has {(HERE / name).stat().st_size} bytes; make it smaller.")
-
-
 def digits() -> None:
     """The pictures of ``examples/digits.py``, from its TensorBoard file, and its report."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HERE.parent / "examples" / "digits.py"), "--root", folder]
         subprocess.run(command, check=True)  # noqa: S603
@@ -61,9 +48,9 @@ def digits() -> None:
         logged.Reload()
         for kind in KINDS:
             shown = logged.Images(f"cam/{kind}")
-            content = shown[0 if kind == "shortcut" else -1].encoded_image_string
+            content = (warned(shown) if kind == "shortcut" else shown[-1]).encoded_image_string
             if kind == "animation":
-                keep_moving(Image.open(io.BytesIO(content)), "animation.gif")
+                (HERE / "animation.webp").write_bytes(content)
             else:
                 keep(Image.open(io.BytesIO(content)), f"{kind}.jpg")
             if kind == "shortcut":
@@ -72,9 +59,15 @@ def digits() -> None:
         keep(page(report), "report.jpg")
 
 
+def warned(shown: list[ImageEvent]) -> ImageEvent:
+    """The evidence of the first warning: the first picture of the second look that shows any."""
+    second = sorted({event.step for event in shown})[1]
+    return next(event for event in shown if event.step == second)
+
+
 def first_rows(picture: Image.Image) -> Image.Image:
     """Of the evidence the sentence and two of four rows, for the first screen of README."""
-    return picture.crop((0, 0, picture.width, round(0.43 * picture.height)))
+    return picture.crop((0, 0, picture.width, round(0.422 * picture.height)))
 
 
 def page(path: Path) -> Image.Image:
