@@ -43,7 +43,7 @@ def shortcut_section(
             nobody knows.
     """
     ranked = sorted(findings, key=lambda finding: finding.rank)
-    result, note, sentence = _outcome(predictivities, reliances, tested)
+    result, note, sentence = outcome(predictivities, reliances, tested)
     was_asked = any(by_cue for _, by_cue in reliances)
     return {
         "findings": [_finding(finding, sheets) for finding in ranked],
@@ -80,7 +80,7 @@ def _meanings(findings: Sequence[Finding]) -> dict[str, str]:
     return known | {finding.cue: finding.meaning for finding in findings}
 
 
-def _outcome(
+def outcome(
     predictivities: Mapping[str, float], reliances: Reliances, tested: tuple[int, int] | None
 ) -> tuple[str, str, str]:
     """What the tests say where they found nothing, in two parts and as a sentence: never more than was
