@@ -1,5 +1,6 @@
 """What a file of weights holds, and a network with these weights."""
 
+import importlib.util
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ AUXILIARY = ("aux", "AuxLogits")  # heads that are there in training alone
 
 
 def read_checkpoint(path: Path, trust: bool, argument: str = "--checkpoint") -> Any:
-    """What ``torch.save`` wrote.
+    """What ``torch.save`` wrote, or a file of safetensors.
 
     Args:
         trust: Whether objects of any kind are read, which may run code.
@@ -23,6 +24,8 @@ def read_checkpoint(path: Path, trust: bool, argument: str = "--checkpoint") -> 
     Raises:
         ValueError: There is no such file, or it cannot be read, or not safely.
     """
+    if path.suffix == ".safetensors" and path.exists():
+        return _safe_tensors(path, argument)
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
     except FileNotFoundError:
@@ -79,6 +82,18 @@ def load_weights(
         )
     model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=False)
     return model
+
+
+def _safe_tensors(path: Path, argument: str) -> dict[str, Tensor]:
+    if importlib.util.find_spec("safetensors") is None:
+        raise ValueError(f"{argument}: {path} needs the package safetensors; run: pip install safetensors")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{argument}: {path} cannot be read ({error}).") from None
 
 
 def _problems(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

@@ -121,7 +121,7 @@ def named_model(
 def _of_torchvision(name: str, checkpoint: Path | None, trust: bool) -> NamedModel:
     known = torchvision.models.list_models(module=torchvision.models)
     if name.lower() not in known:
-        raise ValueError(f"--model: torchvision has no classifier {name!r}; {_closest(name, known)}.")
+        raise ValueError(f"--model: torchvision has no classifier {name!r}; {_closest(name, known)}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     if checkpoint is None:
         make = partial(torchvision.models.get_model, name, weights=weights)
@@ -149,23 +149,29 @@ def _of_timm(name: str, checkpoint: Path | None, trust: bool) -> NamedModel:
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"--model: timm has no model {name!r}; {_closest(name, timm.list_models())}.")
+        raise ValueError(f"--model: timm has no model {name!r}; {_closest(name, timm.list_models())}")
     if checkpoint is None:
-        network = _downloaded(partial(timm.create_model, name, pretrained=True), TIMM + name, "its hub")
+        published = timm.get_pretrained_cfg(name)
+        source = (
+            f"https://huggingface.co/{published.hf_hub_id}"
+            if published and published.hf_hub_id
+            else "its hub"
+        )
+        network = _downloaded(partial(timm.create_model, name, pretrained=True), TIMM + name, source)
     else:
         build = partial(timm.create_model, name, pretrained=False)
         network = load_weights(build, TIMM + name, _head_of_timm, checkpoint, trust)
     how = timm.data.resolve_model_data_config(network)
-    published: Any = network.pretrained_cfg
+    own: Any = network.pretrained_cfg
     imagenet = torchvision.models.get_model_weights("resnet50").DEFAULT.meta["categories"]
     side = how["input_size"][-1]
     return NamedModel(
         network=network,
         transform=timm.data.create_transform(**how, is_training=False),
         normalization=(tuple(how["mean"]), tuple(how["std"])),
-        categories=tuple(imagenet) if published["num_classes"] == len(imagenet) else (),
+        categories=tuple(imagenet) if own["num_classes"] == len(imagenet) else (),
         frame=(int(side / how["crop_pct"]), side) if how["crop_mode"] == "center" else None,
-        origin=str(checkpoint or published.get("tag") or "of timm"),
+        origin=str(checkpoint or own.get("tag") or "of timm"),
     )
 
 
@@ -182,8 +188,9 @@ def _downloaded(make: Callable[[], nn.Module], name: str, source: str) -> nn.Mod
     try:
         return make()
     except DOWNLOAD_ERRORS as error:  # no network; cut off; not what was asked for
+        reason = str(error).strip().rstrip(".")
         raise ValueError(
-            f"--model: the weights of {name} could not be downloaded from {source} ({str(error).strip()}).\n"
+            f"--model: the weights of {name} could not be downloaded from {source} ({reason}).\n"
             "Where there is no network, fetch them elsewhere and pass the file with --checkpoint FILE."
         ) from None
     finally:
@@ -203,7 +210,7 @@ def _quiet(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 def _closest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=4, cutoff=0.4)
-    return f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}"
+    return f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}."
 
 
 def count(text: str) -> int:

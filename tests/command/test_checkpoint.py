@@ -93,6 +93,21 @@ def test_files_that_will_not_do(
         loaded(path, name)
 
 
+@pytest.mark.needs("safetensors")
+def test_safetensors_as_hubs_give_them(model: nn.Module, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    found = loaded(tmp_path / "model.safetensors").state_dict()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=0)
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    with pytest.raises(ValueError, match=r"--checkpoint: .*text\.safetensors cannot be read \("):
+        loaded(tmp_path / "text.safetensors")
+    with pytest.raises(ValueError, match=r"--checkpoint: there is no file .*none\.safetensors"):
+        loaded(tmp_path / "none.safetensors")
+
+
 def test_a_file_that_one_trusts(model: nn.Module, tmp_path: Path) -> None:
     torch.save({"state_dict": model.state_dict(), "config": Unsafe()}, tmp_path / "own.ckpt")
     assert isinstance(read_checkpoint(tmp_path / "own.ckpt", trust=True)["config"], Unsafe)

@@ -128,3 +128,4 @@ def test_timms_hub_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=r"the weights of timm:resnet18 could not be downloaded") as refused:
         named_model("timm:resnet18")
     assert "pass the file with --checkpoint FILE" in str(refused.value)
+    assert "from https://huggingface.co/timm/resnet18" in str(refused.value)
