@@ -10,7 +10,6 @@ file. The picture shows what the network saw: the image as resized and cropped f
 """
 
 import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +22,9 @@ from torch import Tensor
 from lightning_cam.attribution.methods.table import METHODS
 from lightning_cam.attribution.task import class_probabilities
 from lightning_cam.command.classes import class_of
+from lightning_cam.command.console import count, say
 from lightning_cam.command.images import opened
-from lightning_cam.command.models import NamedModel, add_model_arguments, count, named_model
+from lightning_cam.command.models import NamedModel, add_model_arguments, named_model
 from lightning_cam.explainer import explain
 from lightning_cam.explanation import Explanation
 
@@ -101,15 +101,13 @@ def run(given: argparse.Namespace) -> None:
     found = [_explained(given, model, image, number, names) for number in chosen]
 
     seen = cropped(photo.size, model.frame)
-    _say(f"{given.model}, weights {model.origin}, {found[0].method} at {found[0].target_layer}")
+    say(f"{given.model}, weights {model.origin}, {found[0].method} at {found[0].target_layer}")
     for number in likeliest[: given.top]:
-        _say(f"{100 * shares[number]:6.2f} %  {number:4d}  {names[number]}")
+        say(f"{100 * shares[number]:6.2f} %  {number:4d}  {names[number]}")
     for note in filter(None, [*_notes(given, found), seen]):
-        _say(f"note: {note}")
+        say(f"note: {note}")
     for number, one in zip(chosen, found, strict=True):
-        _say(
-            f"explained: {number} {names[number]}, {100 * shares[number]:.2f} %{told(one, given.foreground)}"
-        )
+        say(f"explained: {number} {names[number]}, {100 * shares[number]:.2f} %{told(one, given.foreground)}")
 
     has_difference = len(found) > 1 and _asks_for_a_class(given.method)
     style = {"colormap": given.colormap, "opacity": given.opacity}
@@ -125,10 +123,10 @@ def run(given: argparse.Namespace) -> None:
         figure.savefig(output, dpi=150)
     except (OSError, ValueError) as error:
         raise ValueError(f"--output: {output} cannot be written ({error}).") from None
-    _say(f"written: {output}")
+    say(f"written: {output}")
     if given.npz is not None:
         try:
-            _say(f"written: {_joined(found).save(given.npz)}")
+            say(f"written: {_joined(found).save(given.npz)}")
         except (OSError, ValueError) as error:
             raise ValueError(f"--npz: {given.npz} cannot be written ({error}).") from None
 
@@ -207,10 +205,6 @@ def _joined(found: Sequence[Explanation]) -> Explanation:
         target_classes=rows("target_classes"),
         reasons=rows("reasons"),
     )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
 
 
 def _number_or_word(text: str) -> float | str:

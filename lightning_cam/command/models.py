@@ -211,11 +211,3 @@ def _quiet(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 def _closest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=4, cutoff=0.4)
     return f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}."
-
-
-def count(text: str) -> int:
-    """A whole number of at least 1, as argparse reads it."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text}; give at least 1")
-    return value

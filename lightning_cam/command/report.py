@@ -8,12 +8,12 @@ So a run that was killed has a page, too.
 
 import argparse
 import ast
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_cam.command.checkpoint import read_checkpoint
+from lightning_cam.command.console import say
 from lightning_cam.report.page import write_record
 from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from
 
@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> None:
     """
     record = find_record(read_checkpoint(given.checkpoint, given.trust, "CHECKPOINT"), given.name)
     said = write_record(record, given.output or given.checkpoint.with_suffix(".html"))
-    sys.stdout.write(f"{said}\n")
+    say(said)
 
 
 def find_record(checkpoint: Any, name: str | None = None) -> RunRecord:

@@ -8,7 +8,6 @@ ImageFolder has them. A finding shows what the model uses. Whether it should is 
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from torchvision.datasets import ImageFolder
 
 from lightning_cam.checks import Normalization
 from lightning_cam.command.classes import class_of
+from lightning_cam.command.console import count, say
 from lightning_cam.command.images import opened
-from lightning_cam.command.models import add_model_arguments, count, named_model
+from lightning_cam.command.models import add_model_arguments, named_model
 from lightning_cam.data.probe import Probe
 from lightning_cam.report.shortcut_section import outcome
 from lightning_cam.shortcuts.find import find_shortcuts
@@ -87,12 +87,12 @@ def run(given: argparse.Namespace) -> None:
         torch.tensor([number for _, number in some]),
         class_names=tuple(own.get(number, name) for number, name in enumerate(names)),
     )
-    _say(f"{given.model}, weights {model.origin}")
+    say(f"{given.model}, weights {model.origin}")
     part = "" if len(read) == len(images) else f" of {len(images)}"
-    _say(f"{given.folder}: {len(read)}{part} images of {len(own)} classes")
+    say(f"{given.folder}: {len(read)}{part} images of {len(own)} classes")
     for number, folder in list(own.items())[:MOST_CLASSES]:
         known = "" if names[number] in (folder, f"class {number}") else f" {names[number]!r}"
-        _say(f"  {folder}: class {number}{known}")
+        say(f"  {folder}: class {number}{known}")
     report = find_shortcuts(
         model.network, probe, data=DataLoader(Subset(images, read), BATCH), max_batch=BATCH
     )
@@ -111,26 +111,26 @@ def _write_picture(
     normalization: Normalization,
 ) -> None:
     if finding is None:
-        _say(f"not written: {given.picture}, as there is no finding")
+        say(f"not written: {given.picture}, as there is no finding")
         return
     try:
         report.picture(finding, given.folder.name, normalization).save(given.picture)
     except (OSError, ValueError) as error:
         raise ValueError(f"--picture: {given.picture} cannot be written ({error}).") from None
-    _say(f"written: {given.picture}, of {finding.cue}")
+    say(f"written: {given.picture}, of {finding.cue}")
 
 
 def _write_groups(
     given: argparse.Namespace, images: ImageFolder, finding: Finding | None, names: tuple[str, ...] | None
 ) -> None:
     if finding is None:
-        _say(f"not written: {given.csv}, as there is no finding")
+        say(f"not written: {given.csv}, as there is no finding")
         return
     found = finding.images(DataLoader(images, BATCH), names)
     found.save(given.csv, files=[path for path, _ in images.samples])
-    _say(f"written: {given.csv}, of {finding.cue}")
+    say(f"written: {given.csv}, of {finding.cue}")
     for group, size in found.counts().items():
-        _say(f"  {group}: {size}")
+        say(f"  {group}: {size}")
 
 
 def image_folder(
@@ -198,15 +198,15 @@ def tell(report: ShortcutReport, with_table: bool) -> None:
     """Prints what was found, and what was not tested."""
     total = len(report.views[0].labels)
     if report.findings:
-        _say(f"{report.hosts} of {total} images of the probe are answered rightly.")
+        say(f"{report.hosts} of {total} images of the probe are answered rightly.")
     for finding in report.findings:
-        _say(f"Possible shortcut ({finding.cue}): {finding.statement}")
+        say(f"Possible shortcut ({finding.cue}): {finding.statement}")
     if not report.findings:
-        _say(outcome(report.predictivities, [(0, report.reliances)], (report.hosts, total))[-1])
+        say(outcome(report.predictivities, [(0, report.reliances)], (report.hosts, total))[-1])
     for note in report.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if with_table:
-        _say(report.table())
+        say(report.table())
 
 
 def chosen_finding(report: ShortcutReport, cue: str | None) -> Finding | None:
@@ -221,7 +221,3 @@ def chosen_finding(report: ShortcutReport, cue: str | None) -> Finding | None:
     if cue not in known:
         raise ValueError(f"--cue: no finding of {cue!r}; there are {', '.join(known)}.")
     return known[cue]
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
