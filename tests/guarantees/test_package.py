@@ -224,6 +224,10 @@ def test_a_users_script_passes_mypy_strict(environment: Path, tmp_path: Path) ->
 def test_the_citation_names_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {lightning_cam.__version__}\n" in citation
+    yaml = pytest.importorskip("yaml", reason="reads YAML: pip install pyyaml")
+    assert {"cff-version", "message", "title", "authors", "license", "repository-code"} <= set(
+        yaml.safe_load(citation)
+    )
 
 
 def test_llms_txt_names_what_is_public_and_links_to_pages_that_exist() -> None:
