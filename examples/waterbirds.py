@@ -161,7 +161,7 @@ def main() -> None:
         pretrained(arguments.model, arguments.weights, arguments.checkpoint), arguments.learning_rate
     )
     where = Inputs(masks=2 if arguments.masks else None)  # a batch is (image, label, mask)
-    monitor = CAMMonitor(inputs=where)
+    monitor = CAMMonitor(inputs=where, scalars=["default", "shortcut"])
     trainer = Trainer(
         max_epochs=arguments.epochs, callbacks=[monitor], devices=1, default_root_dir=arguments.logs
     )

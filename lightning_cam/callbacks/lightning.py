@@ -64,6 +64,26 @@ def _deprecation_of_both() -> type[DeprecationWarning]:
     return type("LightningDeprecationWarning", tuple(bases), {})
 
 
+def run_name(trainer: Trainer, pl_module: LightningModule) -> str:
+    """What the run is called: the module's class, and name and version of its first logger."""
+    logger = trainer.loggers[0] if trainer.loggers and trainer.is_global_zero else None
+    try:
+        words = (
+            []
+            if logger is None
+            else [str(word) for word in (logger.name, logger.version) if word not in (None, "")]
+        )
+    except Exception:  # noqa: BLE001 - a logger of the user's own; a name is no reason to lose a look
+        words = []
+    return " · ".join([type(pl_module).__name__, *words])
+
+
+def metrics_of(trainer: Trainer, prefix: str) -> dict[str, float]:
+    """What the user's own validation logged, by name, without a monitor's scalars."""
+    found = trainer.callback_metrics.items()
+    return {name: float(value) for name, value in found if not name.startswith(f"{prefix}/")}
+
+
 def forward_through(trainer: Trainer, forward: Callable | None) -> Callable | None:
     """``forward`` as the strategy wants it: FSDP1 gathers parameters when its wrapper is called, all others
     when the module is.

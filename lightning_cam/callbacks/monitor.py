@@ -5,15 +5,16 @@ from typing import Any
 
 from lightning_cam.attribution.running import check_runnable
 from lightning_cam.attribution.target_layer import named_layer
-from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases, metrics_of
 from lightning_cam.callbacks.messages import Messages
-from lightning_cam.callbacks.scalars import scalars
+from lightning_cam.callbacks.scalars import logged_scalars, watched_names
 from lightning_cam.callbacks.session import Session
 from lightning_cam.callbacks.settings import Inputs, Settings, ShortcutTests
 from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.reading import Reading
+from lightning_cam.report.page import framed_record
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.style import Style
 
@@ -39,8 +40,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             what your ``validation_step`` shows, by the loss that it computes.
         network: Which part of the module is run: the name of a submodule, or a function ``(module, images) ->
             output``; None runs what your ``validation_step`` runs.
-        every_n_epochs: Look once in every block of that many epochs, at each validation of the epoch in which
-            it falls due.
+        every_n_epochs: Look in the first epoch and then where ``ModelCheckpoint(every_n_epochs=...)`` saves;
+            where no validation falls into such an epoch, at the next one.
+        every_n_validations: Of the validations of those epochs, look at the first of the fit and then at
+            every n-th.
         class_names: One name per class; None takes ``dataset.classes`` where there is one.
         normalization: How to undo it for display: "auto" reads the dataset's transforms; "imagenet", (mean,
             std) or None.
@@ -50,8 +53,12 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         shortcuts: Which cues are tested as possible shortcuts, which the model may use, what a warning does;
             None: no tests.
         max_batch: Largest batch sent through the model; None takes the validation batch's size.
-        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; None: no
-            limit. The first look is always made; rank zero decides, all ranks follow.
+        max_overhead: Largest share of the training time that looks and tests may take, in (0, 1]; "auto": 10
+            %, but at least a minute in all; None: no limit. The first look is always made; rank zero decides,
+            all ranks follow.
+        scalars: Which scalars are logged: "default", at most six and statistics of your own; "all"; or names
+            and prefixes, such as ["default", "entropy", "shortcut"]. The report has all. What another
+            callback or a scheduler watches is logged as well.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine;
             the report and the pictures in the log directory hold them even so.
         report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one
@@ -80,13 +87,15 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         task: str = "auto",
         network: str | Callable | None = None,
         every_n_epochs: int = 1,
+        every_n_validations: int = 1,
         class_names: Sequence[str] | None = None,
         normalization: str | tuple[Sequence[float], Sequence[float]] | None = "auto",
         inputs: Inputs = Inputs(),  # noqa: B008 - frozen
         style: Style = Style(),  # noqa: B008 - frozen
         shortcuts: ShortcutTests | bool | None = ShortcutTests(),  # noqa: B008 - frozen
         max_batch: int | None = None,
-        max_overhead: float | None = None,
+        max_overhead: float | str | None = "auto",
+        scalars: str | Sequence[str] = "default",
         persist_probe: bool = True,
         report: bool = True,
         name: str = "cam",
@@ -100,6 +109,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             task=task,
             network=network,
             every_n_epochs=every_n_epochs,
+            every_n_validations=every_n_validations,
             class_names=class_names,
             normalization=normalization,
             inputs=inputs,
@@ -107,6 +117,7 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             shortcuts=shortcuts,
             max_batch=max_batch,
             max_overhead=max_overhead,
+            scalars=scalars,
             persist_probe=persist_probe,
             report=report,
             name=name,
@@ -209,12 +220,17 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         with self.session.guarded():
             self.session.end_validation()
         with self.session.guarded():
-            for key, value in scalars(self._run.record, self.settings, self.session.is_off).items():
+            watched = watched_names(trainer, self.name)
+            for key, value in logged_scalars(self._run.record, self.settings.scalars, watched).items():
                 pl_module.log(f"{self.name}/{key}", value, on_step=False, on_epoch=True, sync_dist=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets the pictures be drawn and written, while training goes on."""
+        """Keeps the user's own metrics for the report, and lets the pictures be drawn and written, while
+        training goes on.
+        """
         with self.session.guarded():
+            if trainer.state.fn == "fit" and not trainer.sanity_checking:
+                self._run.record.beside_look(metrics_of(trainer, self.name))
             self.session.publisher.start()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -260,6 +276,10 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._session is None:
             raise RuntimeError("CAMMonitor: no Trainer runs; its hooks are called by a Trainer, setup first.")
         return self._session
+
+    def _repr_html_(self) -> str:
+        """The report, in a notebook."""
+        return framed_record(self._run.record)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no session: that is of this process and this fit."""

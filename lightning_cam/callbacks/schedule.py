@@ -27,6 +27,7 @@ class Budget:
 
     Args:
         max_overhead: The largest share that may be spent, in (0, 1].
+        free: What may be spent whatever the share.
         start: When training began.
         spent: On all work so far.
         costs: What each kind of work took when it was last done; a kind not done yet is expected to cost
@@ -38,6 +39,7 @@ class Budget:
     """
 
     max_overhead: float
+    free: float = 0.0
     start: float = 0.0
     spent: float = 0.0
     costs: Mapping[Work, float] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Budget:
     def __post_init__(self) -> None:
         remedy = (
             f"max_overhead: got {self.max_overhead!r}; give a share of the training time in (0, 1], such as "
-            "0.05, or None."
+            '0.05, "auto", or None.'
         )
         if isinstance(self.max_overhead, bool) or not isinstance(self.max_overhead, int | float):
             raise TypeError(remedy)
@@ -54,18 +56,19 @@ class Budget:
 
     def begun(self, now: float) -> "Budget":
         """A new training, nothing spent."""
-        return Budget(self.max_overhead, now)
+        return Budget(self.max_overhead, self.free, now)
 
     def after(self, work: Work, seconds: float) -> "Budget":
         """With ``work`` done in so many seconds."""
         return replace(self, spent=self.spent + seconds, costs={**self.costs, work: seconds})
 
+    def expected(self, works: Sequence[Work]) -> float:
+        """What is spent once ``works`` are done and cost what they last did."""
+        return self.spent + sum(self.costs.get(work, 0.0) for work in works)
+
     def share(self, works: Sequence[Work], now: float) -> float:
-        """The share of the training time that is spent if ``works`` are done now and cost what they last
-        did.
-        """
-        expected = sum(self.costs.get(work, 0.0) for work in works)
-        return (self.spent + expected) / max(now - self.start, 1e-9)
+        """The share of the training time that is spent if ``works`` are done now."""
+        return self.expected(works) / max(now - self.start, 1e-9)
 
     def affordable(self, works: Sequence[Work], now: float) -> list[Work]:
         """As many of ``works``, the first before the others, as the share allows; all where the first was
@@ -73,33 +76,59 @@ class Budget:
         """
         if works[0] not in self.costs:
             return list(works)
+        most = max(self.free, self.max_overhead * (now - self.start))
         counts = range(len(works), 0, -1)
-        return next((list(works[:n]) for n in counts if self.share(works[:n], now) <= self.max_overhead), [])
+        return next((list(works[:n]) for n in counts if self.expected(works[:n]) <= most), [])
+
+
+def budget_of(max_overhead: float | str | None) -> Budget | None:
+    """The budget of a training: "auto" is 10 % of its time, and a minute whatever that is; None: no limit.
+
+    Raises:
+        TypeError, ValueError: As ``Budget``.
+    """
+    if max_overhead is None:
+        return None
+    return AUTO if max_overhead == "auto" else Budget(max_overhead)  # type: ignore[arg-type]
+
+
+AUTO = Budget(0.1, free=60.0)
 
 
 class Schedule:
     """Which validations of one fit are looked at.
 
     Args:
-        every_n_epochs: One look in each block of that many epochs.
-        max_overhead: As ``Budget`` has it; None: no limit.
+        every_n_epochs: A look in the first epoch, and then in the last of each block of that many.
+        every_n_validations: Of the validations of those epochs, the first of the fit and then every n-th.
+        max_overhead: As ``budget_of`` has it.
     """
 
-    def __init__(self, every_n_epochs: int, max_overhead: float | None) -> None:
-        self._every_n_epochs = every_n_epochs
-        self._budget = None if max_overhead is None else Budget(max_overhead)
+    def __init__(
+        self, every_n_epochs: int, every_n_validations: int, max_overhead: float | str | None
+    ) -> None:
+        self._every_n_epochs, self._every_n_validations = every_n_epochs, every_n_validations
+        self._budget = budget_of(max_overhead)
+        self._validations = 0
 
     def begin(self, now: float) -> None:
         """Training begins, nothing is spent."""
         if self._budget is not None:
             self._budget = self._budget.begun(now)
 
-    def is_due(self, history: History, epoch: int) -> bool:
-        """Whether this block of epochs has no look yet, or has it in this very epoch."""
+    def next_is_due(self, history: History, epoch: int) -> bool:
+        """Whether the validation that comes now is looked at; asked once at each.
+
+        Epochs count from 0 and are saved by ``ModelCheckpoint(every_n_epochs=n)`` where n divides epoch + 1.
+        """
+        self._validations += 1
         epochs = [look.epoch for look in history.looks if look.epoch >= 0]
-        if not epochs or epoch == epochs[-1]:
+        if not epochs:
             return True
-        return epoch // self._every_n_epochs != epochs[-1] // self._every_n_epochs
+        if self._validations % self._every_n_validations != 0:
+            return False
+        n = self._every_n_epochs
+        return epoch == epochs[-1] or (epoch + 1) // n != (epochs[-1] + 1) // n
 
     def affordable(self, works: Sequence[Work], ranks: Ranks, now: float) -> tuple[list[Work], str]:
         """What of ``works`` is done at this validation, and a note where something is left out.

@@ -9,13 +9,13 @@ from typing import Any
 from lightning_cam.attribution.capture import has_run
 from lightning_cam.callbacks.chance import ASKED_AT, chance_hint
 from lightning_cam.callbacks.collection import Collection, read_loader
-from lightning_cam.callbacks.lightning import LightningModule, Trainer
+from lightning_cam.callbacks.lightning import LightningModule, Trainer, run_name
 from lightning_cam.callbacks.messages import REHEARSAL, ZERO_3, Messages, size_hint
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.publisher import Publisher, scene_of
 from lightning_cam.callbacks.rehearsal import Rehearsal
 from lightning_cam.callbacks.runner import Runner
-from lightning_cam.callbacks.schedule import Schedule, Work
+from lightning_cam.callbacks.schedule import Work
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.callbacks.shortcut_watch import ShortcutWatch
 from lightning_cam.callbacks.state import Run
@@ -43,7 +43,7 @@ class Session:
         self._settings, self._run, self._trainer, self._module = settings, run, trainer, pl_module
         self._ranks: Ranks = ranks_of(trainer)
         self.messages = Messages(settings.name, trainer, pl_module)
-        self._schedule = Schedule(settings.every_n_epochs, settings.max_overhead)
+        self._schedule = settings.schedule()
         self._observation = Observation(settings, trainer, pl_module)
         self._collection = Collection(settings, self._observation, self.messages.warn)
         self._runner = Runner(settings, trainer, pl_module, self._ranks, self._observation, self.messages)
@@ -168,7 +168,7 @@ class Session:
         probe = probe or self._choose_probe(validation)
         if not self._in_fit:
             self._look(probe, [Work.LOOK])
-        elif self._schedule.is_due(self._run.record.history, self._trainer.current_epoch):
+        elif self._schedule.next_is_due(self._run.record.history, self._trainer.current_epoch):
             works, note = self._schedule.affordable(self._works, self._ranks, perf_counter())
             if note:
                 self.messages.warn(note)
@@ -296,5 +296,5 @@ class Session:
                 self._watch.test(record, probe, explanation, when, destination)
 
     def _settings_of(self, explanation: Explanation, probe: Probe) -> dict[str, Any]:
-        settings = self._settings
-        return settings_of(explanation, settings.config, probe, settings.style, self._trainer.max_epochs)
+        settings, run = self._settings, run_name(self._trainer, self._module)
+        return settings_of(explanation, settings.config, probe, settings.style, self._trainer.max_epochs, run)

@@ -6,7 +6,8 @@ from typing import Any
 
 from lightning_cam.attribution.config import ExplainConfig, ModelConfig
 from lightning_cam.attribution.task import check_task
-from lightning_cam.callbacks.schedule import Budget
+from lightning_cam.callbacks.scalars import check_scalars
+from lightning_cam.callbacks.schedule import Schedule, budget_of
 from lightning_cam.checks import Normalization, check_class_names, check_normalization, check_whole
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.sampler import Sampler, sampler_for
@@ -119,13 +120,15 @@ class Settings:
     task: str
     network: str | Callable | None
     every_n_epochs: int
+    every_n_validations: int
     class_names: Sequence[str] | None
     normalization: str | tuple[Sequence[float], Sequence[float]] | None
     inputs: Inputs
     style: Style
     shortcuts: ShortcutTests | bool | None
     max_batch: int | None
-    max_overhead: float | None
+    max_overhead: float | str | None
+    scalars: str | Sequence[str]
     persist_probe: bool
     report: bool
     name: str
@@ -136,7 +139,8 @@ class Settings:
         if not isinstance(self.probe, Probe):
             sampler_for(self.probe)
         check_task(self.task)
-        check_whole("every_n_epochs", self.every_n_epochs, 1)
+        for argument in ("every_n_epochs", "every_n_validations"):
+            check_whole(argument, getattr(self, argument), 1)
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"name: got {self.name!r}; give a prefix for tags and keys, such as 'cam'.")
         for argument in ("persist_probe", "report"):
@@ -149,8 +153,7 @@ class Settings:
             )
         if not self.reads_normalization:
             check_normalization(self.normalization)
-        if self.max_overhead is not None:
-            Budget(self.max_overhead)
+        budget_of(self.max_overhead)
         tests = ShortcutTests() if self.shortcuts is True else self.shortcuts or None
         if tests is not None:
             _check_kind(
@@ -170,9 +173,16 @@ class Settings:
         if known is not None:
             config.named(known)  # else it is looked up once the class names are known
         cues = {} if tests is None else tests.chosen
-        plain = {"probe": probe, "class_names": names, "shortcuts": tests, "config": config, "cues": cues}
+        plain = {
+            "probe": probe, "class_names": names, "shortcuts": tests, "config": config, "cues": cues,
+            "scalars": check_scalars(self.scalars),
+        }  # fmt: skip
         for argument, value in plain.items():
             object.__setattr__(self, argument, value)
+
+    def schedule(self) -> Schedule:
+        """A new one, for one fit."""
+        return Schedule(self.every_n_epochs, self.every_n_validations, self.max_overhead)
 
     @property
     def reads_normalization(self) -> bool:

@@ -1,5 +1,6 @@
 """One look's shortcut tests: made, followed over looks, told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lightning_cam.attribution.task import REGRESSION, TASKS
@@ -121,11 +122,13 @@ class ShortcutWatch:
         self._ranks.together(
             lambda: self._publisher.show_findings(report, when, explanation.normalization, destination)
         )
-        for finding in record.findings:
-            if finding.level == "notice":
-                self._notice(finding)
-            elif finding.level == "warning" and finding.key not in warned:
-                self._alert(finding, tests)
+        for may_warn in (True, False):
+            self._notice(
+                [one for one in record.findings if one.level == "notice" and one.may_warn == may_warn]
+            )
+        self._alert(
+            [one for one in record.findings if one.level == "warning" and one.key not in warned], tests
+        )
 
     def _report(
         self, record: RunRecord, probe: Probe, explanation: Explanation, told: Told
@@ -151,26 +154,34 @@ class ShortcutWatch:
 
         return self._runner.where_it_fits(self._collection.batch_size, report_with)
 
-    def _notice(self, finding: Finding) -> None:
-        """Once a finding."""
-        if finding.key in self._noticed:
+    def _notice(self, findings: Sequence[Finding]) -> None:
+        """Each finding once, those of one look together."""
+        new = [finding for finding in findings if finding.key not in self._noticed]
+        if not new:
             return
-        self._noticed.add(finding.key)
+        self._noticed.update(finding.key for finding in new)
         follows = (
             "If the next look finds it again, this becomes a warning."
-            if finding.may_warn
+            if new[0].may_warn
             else "It stays a notice, as honest models may use this cue as well; to be warned of it: "
-            f"ShortcutTests(may_warn=[{finding.cue!r}])."
+            f"ShortcutTests(may_warn={_cues_of(new)})."
         )
-        self._messages.tell(f"Notice, a possible shortcut: {_after_colon(finding.statement)} {follows}")
+        self._messages.tell(f"Notice, a possible shortcut: {_together(new)} {follows}")
 
-    def _alert(self, finding: Finding, tests: ShortcutTests) -> None:
+    def _alert(self, findings: Sequence[Finding], tests: ShortcutTests) -> None:
+        """Those of one look in one warning, as one thing in the images is often seen by several cues."""
+        if not findings:
+            return
         self._messages.warn(
-            f"Possible shortcut: {_after_colon(finding.statement)} See the picture "
-            f"{self._settings.name}/shortcut. If the model should use it: "
-            f"ShortcutTests(expected=[{finding.cue!r}]).",
-            about=f"shortcut {finding.key}",
+            f"Possible shortcut: {_together(findings)} See the picture {self._settings.name}/shortcut. "
+            f"If the model should use it: ShortcutTests(expected={_cues_of(findings)}).",
+            about=f"shortcut {[finding.key for finding in findings]}",
         )
+        for finding in findings:
+            self._act(finding, tests)
+
+    def _act(self, finding: Finding, tests: ShortcutTests) -> None:
+        """What the user asked for where there is a warning."""
         if tests.on_alert == "stop":
             self._trainer.should_stop = True
         elif callable(tests.on_alert) and self._trainer.is_global_zero:
@@ -183,5 +194,15 @@ class ShortcutWatch:
                 )
 
 
-def _after_colon(statement: str) -> str:
-    return statement[:1].lower() + statement[1:]
+def _together(findings: Sequence[Finding]) -> str:
+    """The first in full, the others by name."""
+    first, *others = findings
+    said = first.statement[:1].lower() + first.statement[1:]
+    if not others:
+        return said
+    named = ", ".join(f"{other.subject} ({100 * other.reliance:.0f} points)" for other in others)
+    return f"{said} Other cues show it too, perhaps for the same reason: {named}."
+
+
+def _cues_of(findings: Sequence[Finding]) -> list[str]:
+    return list(dict.fromkeys(finding.cue for finding in findings))

@@ -1,7 +1,9 @@
 """The report page: one HTML file that shows all looks, without a server and without a network."""
 
 import datetime
+import html
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def write_report(
     reliances: Reliances = (),
     notes: Sequence[str] = (),
     tested: tuple[int, int] | None = None,
+    metrics: Mapping[int, Mapping[str, float]] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
     colormap: str = "inferno",
@@ -64,6 +67,7 @@ def write_report(
             [-1, 1].
         notes: What the tests could not test.
         tested: How many images the model answered rightly at the last tests, and of how many.
+        metrics: By the step of a look, what the user's validation logged there, by name.
         settings: What else is said of the run, by name.
         normalization: How to undo it for display: "imagenet", (mean, std) or None.
         colormap: Name of a matplotlib colormap.
@@ -92,6 +96,7 @@ def write_report(
     style, undone = Style(min(shown, whole), colormap, opacity), check_normalization(normalization)
     data = _data(history, probe or Unseen(), style, undone, sheets or {}, settings or {}) | {
         **shortcut_section(findings, sheets or {}, predictivities or {}, reliances, notes, tested),
+        "metrics": _metrics(history, metrics or {}),
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
@@ -113,10 +118,24 @@ def write_record(record: RunRecord, path: str | Path) -> str:
         reliances=record.reliances,
         notes=record.notes,
         tested=record.tested,
+        metrics=record.metrics,
         settings={**record.settings, **reading_words(record.reading)},
         **{name: record.settings[name] for name in DRAWN if name in record.settings},
     )
     return f"every look on one page: {written}"
+
+
+def framed_record(record: RunRecord) -> str:
+    """The page of a run as HTML for a notebook; a sentence where there is no look yet."""
+    if not record.history.looks:
+        return "<p>CAMMonitor: no look yet; fit a Trainer that has it among its callbacks.</p>"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        write_record(record, path)
+        page = html.escape(path.read_text(encoding="utf-8"))
+    return (
+        f'<iframe sandbox="allow-scripts" style="width:100%;height:820px;border:0" srcdoc="{page}"></iframe>'
+    )
 
 
 def _data(
@@ -195,6 +214,15 @@ def _statistics(history: History, count: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _metrics(history: History, metrics: Mapping[int, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Each metric of the user's by look; None where it was not logged."""
+    known = [metrics.get(look.step, {}) if look.epoch >= 0 else {} for look in history.looks]
+    names = dict.fromkeys(name for found in known for name in found)
+    return [
+        {"name": name, "values": [_number(found.get(name, math.nan)) for found in known]} for name in names
+    ]
 
 
 def _words(value: Any) -> str:

@@ -17,9 +17,11 @@ from lightning_cam.shortcuts.findings import Finding, findings_from, findings_st
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Truth
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 SUMMARY = "shortcut_reliance"  # the scalar that sums up the tests; "shortcut" is the tag of their picture
+ACCURACY = "probe_accuracy"
 MOST_TESTED_LOOKS = 200
+MOST_METRICS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class RunRecord:
         tested: On how many images they were last looked for, those that are answered rightly, and of how
             many.
         reading: What is explained, and how that was verified.
+        metrics: By the step of a look, what the user's own validation logged there, by name.
     """
 
     probe: Probe | None = None
@@ -77,6 +80,7 @@ class RunRecord:
     tests: int = 0
     tested: tuple[int, int] | None = None
     reading: Reading | None = None
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
 
     @property
     def subject(self) -> Probe | Unseen:
@@ -110,7 +114,7 @@ class RunRecord:
 
     def forget_looks(self) -> None:
         """Past looks, and their tests, are of other images, or asked something else."""
-        self.history, self.scalars = History(), {}
+        self.history, self.scalars, self.metrics = History(), {}, {}
         self.findings, self.predictivities, self.reliances, self.notes = (), {}, [], ()
         self.tests, self.tested = 0, None
         self.evidence.only(())
@@ -128,6 +132,9 @@ class RunRecord:
         """
         self.keep(look.means)
         self.scalars["blank"] = blank
+        known = look.right[look.right.isfinite()]
+        if len(known):  # else nobody knows what is right, or nothing is right or wrong
+            self.scalars[ACCURACY] = known.double().mean().item()
         if settings is not None:
             self.history = self.history.added(look)
             self.settings = dict(settings)
@@ -136,6 +143,14 @@ class RunRecord:
         """The last finite values: a scalar that others watch is never NaN and never missing; 0 before one."""
         for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
+
+    def beside_look(self, metrics: Mapping[str, float]) -> None:
+        """What the user's own validation logged at the last look, the first twelve names; once a look."""
+        looks = [look.step for look in self.history.looks if look.epoch >= 0]
+        if looks and looks[-1] not in self.metrics:
+            finite = {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
+            kept = {step: found for step, found in self.metrics.items() if step in looks}
+            self.metrics = {**kept, looks[-1]: dict(list(finite.items())[:MOST_METRICS])}
 
     def judge(
         self,
@@ -183,6 +198,7 @@ class RunRecord:
             "predictivities": dict(self.predictivities),
             "reliances": list(self.reliances),
             "notes": self.notes,
+            "metrics": {step: dict(found) for step, found in self.metrics.items()},
             "reading": None if self.reading is None else vars(self.reading),
         }
 
@@ -203,6 +219,7 @@ def record_from(state: Mapping[str, Any], with_images: bool = True) -> RunRecord
         settings=dict(state["settings"]),
         tests=state["tests"],
         tested=state["tested"],
+        metrics={step: dict(found) for step, found in state["metrics"].items()},
         reading=None if state["reading"] is None else Reading(**state["reading"]),
     )
 

@@ -19,13 +19,14 @@ PACKAGES = ("torchvision", "pytorch-lightning", "lightning")
 
 
 def settings_of(
-    explanation: Explanation, config: ExplainConfig, probe: Probe, style: Style, epochs: int | None
+    explanation: Explanation, config: ExplainConfig, probe: Probe, style: Style, epochs: int | None, run: str
 ) -> dict[str, Any]:
     """What a look asked and how it is drawn, as primitives."""
     grid = " x ".join(str(side) for side in explanation.cams.shape[1:])
     sides = " x ".join(str(side) for side in explanation.images.shape[1:])
     part = {} if explanation.parts is None else {"part": f"1 of {explanation.parts.shape[1]}"}
     return {
+        "run": run,
         "method": explanation.method,
         **part,
         "task": explanation.task,

@@ -104,15 +104,24 @@ class Finding:
         return self.cue == other.cue and self.of == other.of and is_same_label
 
     @property
-    def rank(self) -> tuple[int, float]:
-        """Sorts warnings first, then those that may warn, then the strongest."""
+    def rank(self) -> tuple[int, int, bool, float]:
+        """Sorts warnings first, then those that may warn, then the strongest; of some that are as strong, to
+        five points, a place in the image says most.
+        """
         order = {"warning": 0, "notice": 1 if self.may_warn else 2, "expected": 3}
-        return order[self.level], -self.reliance
+        return order[self.level], -round(20 * self.reliance), not self.cue.startswith("cell_"), -self.reliance
 
     @property
     def is_one_class(self) -> bool:
         """Whether a single class among several was tested."""
         return self.label is not None and not self.of
+
+    @property
+    def subject(self) -> str:
+        """The cue in words, with the class or label where one alone was tested."""
+        if self.is_one_class:
+            return f"{self.meaning} of class {self.classes[0]!r}"
+        return f"{self.meaning}, for {self.of!r}" if self.of else self.meaning
 
     @property
     def statement(self) -> str:

@@ -79,7 +79,7 @@ def test_batches_of_every_kind(collate: Any, tmp_path: Path) -> None:
 def test_masks_in_the_batch(tmp_path: Path) -> None:
     images, labels = data(24, seed=1).tensors
     masks = images[:, 0] > 0.5
-    monitor = CAMMonitor(probe=6)
+    monitor = CAMMonitor(probe=6, scalars=["default", "pointing"])
     fitted = fit(
         tmp_path,
         monitor,

@@ -31,4 +31,4 @@ def test_both_namespaces(tmp_path: Path) -> None:
             enable_checkpointing=False,
         )
         fitted.fit(Other(), loader(), loader(seed=1))
-        assert fitted.callback_metrics["cam/entropy"] > 0
+        assert fitted.callback_metrics["cam/border_mass"] > 0

@@ -32,7 +32,7 @@ from lightning_cam import METHODS, TARGETS, CAMMonitor, Inputs, Probe
 
 def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
-    fit(tmp_path, CAMMonitor(probe=6), logger=logger, max_epochs=3, log_every_n_steps=1)
+    fit(tmp_path, CAMMonitor(probe=6, scalars="all"), logger=logger, max_epochs=3, log_every_n_steps=1)
     found = events(Path(logger.log_dir))
     assert set(found.Tags()["images"]) - {"cam/shortcut"} == {
         "cam/evolution",
@@ -53,7 +53,7 @@ def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
             assert picture.format == "JPEG"
             assert picture.size == (event.width, event.height)
     scalars = {tag.removeprefix("cam/") for tag in found.Tags()["scalars"] if tag.startswith("cam/")}
-    without_masks = "border_mass corner_mass entropy gini center_x center_y effective_area raw_peak drift_last drift_first blank"
+    without_masks = "border_mass corner_mass entropy gini center_x center_y effective_area raw_peak drift_last drift_first blank probe_accuracy"
     cues = {name for name in scalars if name.startswith(("shortcut", "agreement/"))}
     assert cues >= {"shortcut_reliance", "agreement/shuffled"}
     assert scalars - cues == set(without_masks.split())
@@ -63,7 +63,7 @@ def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
 
 
 def test_scalars_are_the_means_of_the_history(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=6)
+    monitor = CAMMonitor(probe=6, scalars="all")
     fitted = fit(tmp_path, monitor)
     for name, value in monitor.history.looks[-1].means.items():
         assert fitted.callback_metrics[f"cam/{name}"].item() == pytest.approx(value, rel=1e-6)
@@ -112,7 +112,10 @@ def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:
         TensorBoardLogger(tmp_path, name="b"),
         CSVLogger(tmp_path, name="c"),
     ]
-    monitors = [CAMMonitor(probe=6), CAMMonitor(probe=6, method="layercam", name="layercam")]
+    monitors = [
+        CAMMonitor(probe=6, method=method, name=name, scalars=["raw_peak"])
+        for method, name in (("gradcam", "cam"), ("layercam", "layercam"))
+    ]
     fitted = fit(tmp_path, monitors[0], callbacks=monitors, logger=boards)
     for board in boards[:2]:
         tags = events(Path(board.log_dir)).Tags()["images"]
@@ -157,7 +160,7 @@ def test_validate_alone(tmp_path: Path) -> None:
     validated.validate(Classifier(), loader(seed=1), verbose=False)
     assert events(Path(logger.log_dir)).Tags()["images"] == ["cam/overlay", "cam/classes"]
     assert not monitor.probe.images.is_inference()
-    assert validated.callback_metrics["cam/entropy"] > 0
+    assert validated.callback_metrics["cam/border_mass"] > 0
     assert len(monitor.history) == 0
     with torch.random.fork_rng():
         fit(tmp_path, monitor)
@@ -296,7 +299,7 @@ class BreaksDown(Classifier):
 
 
 def test_weights_that_turn_nan_give_blank_maps_one_note_and_finite_scalars(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=6)
+    monitor = CAMMonitor(probe=6, scalars="all")
     with pytest.warns(UserWarning, match="maps: 6 of 6 are not finite"):
         fitted = fit(tmp_path, monitor, model=BreaksDown())
     assert fitted.callback_metrics["cam/blank"] == 1

@@ -1,6 +1,7 @@
 """The report page at the end of a fit."""
 
 import base64
+import html
 import io
 import math
 from pathlib import Path
@@ -13,6 +14,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from support.files import picture_at
+from support.fits import events
 from support.modules import CLASSES, Classifier, loader, trainer
 from support.pages import fit, pages, written
 from support.planted import ReadsTheTag, tagged
@@ -41,10 +43,29 @@ def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, capsys: pytest.Capt
     assert page["cues"], "the tests' scalars"
 
 
-def test_with_a_logger_it_lies_in_the_logs(tmp_path: Path) -> None:
-    logger = TensorBoardLogger(tmp_path)
-    fit(tmp_path, CAMMonitor(probe=6), logger=logger, max_epochs=1)
+def test_with_a_logger_it_lies_in_the_logs_and_names_the_run(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="mine")
+    fit(tmp_path, CAMMonitor(probe=6), logger=logger, max_epochs=2, log_every_n_steps=1)
     assert pages(Path(logger.log_dir)) == ["cam/report.html"]
+    page = written(Path(logger.log_dir) / "cam" / "report.html")
+    assert dict(page["settings"])["run"] == "Classifier · mine · 0"
+    losses = {event.step: event.value for event in events(Path(logger.log_dir)).Scalars("val_loss")}
+    found = {metric["name"]: metric["values"] for metric in page["metrics"]}
+    steps = [look["step"] for look in page["looks"]]
+    assert found["val_loss"] == [None, *[pytest.approx(losses[step], rel=1e-4) for step in steps[1:]]]
+    assert not [name for name in found if name.startswith("cam/")]
+
+
+def test_a_notebook_shows_the_page(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    assert monitor._repr_html_().startswith("<p>CAMMonitor: no look yet")
+    fit(tmp_path, monitor, max_epochs=1)
+    shown = monitor._repr_html_()
+    assert shown.startswith("<iframe sandbox")
+    page = html.unescape(shown.partition('srcdoc="')[2].removesuffix('"></iframe>'))
+    (tmp_path / "shown.html").write_text(page, encoding="utf-8")
+    again, kept = written(tmp_path / "shown.html"), written(tmp_path / "cam" / "report.html")
+    assert {**again, "written": ""} == {**kept, "written": ""}
 
 
 def test_two_monitors_write_two(tmp_path: Path) -> None:

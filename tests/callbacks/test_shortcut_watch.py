@@ -37,7 +37,7 @@ def levels(monitor: CAMMonitor) -> dict[str, str]:
 def test_a_notice_at_the_first_look_a_warning_at_the_second(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=24)
+    logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(scalars="all", probe=24)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fitted = fit(tmp_path, monitor, logger=logger)
@@ -45,12 +45,15 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
     assert re.search(
         r"tells the class in 100 % of the validation images\. Accuracy on 24 probe images falls by 100 points when "
         r"it comes from an image of another class rather than of its own \(2 looks in a row, since epoch 0\)\. "
-        r"See the picture cam/shortcut\. If the model should use it: ShortcutTests\(expected=\['cell_0_0'\]\)\.",
+        r"Other cues show it too, perhaps for the same reason: the border \(100 points\)\. "
+        r"See the picture cam/shortcut\. If the model should use it: "
+        r"ShortcutTests\(expected=\['cell_0_0', 'border_8'\]\)\.",
         warned,
     )
     told = capsys.readouterr().out
     (notice,) = [line for line in told.splitlines() if "Notice" in line and "the top-left corner" in line]
-    assert "(epoch 0). If the next look finds it again, this becomes a warning." in notice
+    assert "(epoch 0). Other cues" in notice
+    assert "If the next look finds it again, this becomes a warning." in notice
 
     (cell,) = [finding for finding in monitor.findings if finding.cue == "cell_0_0"]
     assert (cell.level, cell.looks, cell.since) == ("warning", 3, 0)
@@ -76,7 +79,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
 
 
 def test_expected_cues_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = CAMMonitor(probe=24, shortcuts=ShortcutTests(expected=["cell", "border"]))
+    monitor = CAMMonitor(scalars="all", probe=24, shortcuts=ShortcutTests(expected=["cell", "border"]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fitted = fit(tmp_path, monitor)
@@ -104,7 +107,7 @@ def test_what_is_noticed_only_warns_where_it_shall(
     may_warn: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tests = ShortcutTests(may_warn=["cell"] if may_warn else [])
-    monitor = CAMMonitor(probe=24, shortcuts=tests)
+    monitor = CAMMonitor(scalars="all", probe=24, shortcuts=tests)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(tmp_path, monitor, inside(), model=ReadsInside())
@@ -119,7 +122,7 @@ def test_what_is_noticed_only_warns_where_it_shall(
 
 
 def test_an_alert_can_stop(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=24, shortcuts=ShortcutTests(on_alert="stop"))
+    monitor = CAMMonitor(scalars="all", probe=24, shortcuts=ShortcutTests(on_alert="stop"))
     with pytest.warns(UserWarning, match=WARNED):
         assert fit(tmp_path, monitor, max_epochs=5).current_epoch == 2
 
@@ -127,7 +130,7 @@ def test_an_alert_can_stop(tmp_path: Path) -> None:
 def test_an_alert_can_call(tmp_path: Path) -> None:
     heard: list[Finding] = []
     with pytest.warns(UserWarning, match=WARNED):
-        fit(tmp_path, CAMMonitor(probe=24, shortcuts=ShortcutTests(on_alert=heard.append)))
+        fit(tmp_path, CAMMonitor(scalars="all", probe=24, shortcuts=ShortcutTests(on_alert=heard.append)))
     assert sorted((finding.cue, finding.level, finding.looks) for finding in heard) == [
         ("border_8", "warning", 2),
         ("cell_0_0", "warning", 2),
@@ -135,7 +138,7 @@ def test_an_alert_can_call(tmp_path: Path) -> None:
 
 
 def test_no_cues_no_tests(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=24, shortcuts=None)
+    monitor = CAMMonitor(scalars="all", probe=24, shortcuts=None)
     fitted = fit(tmp_path, monitor)
     assert not monitor.findings
     assert not [key for key in fitted.callback_metrics if "shortcut" in key or "agreement" in key]
@@ -143,10 +146,10 @@ def test_no_cues_no_tests(tmp_path: Path) -> None:
 
 def test_findings_survive_a_resume(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path, save_last=True)
-    first = CAMMonitor(probe=24)
+    first = CAMMonitor(scalars="all", probe=24)
     fit(tmp_path, first, max_epochs=1, callbacks=[first, checkpoint], enable_checkpointing=True)
     assert {(finding.looks, finding.level) for finding in first.findings} == {(1, "notice")}
-    again = CAMMonitor(probe=24)
+    again = CAMMonitor(scalars="all", probe=24)
     with pytest.warns(UserWarning, match=rf"{WARNED}.*2 looks in a row, since epoch 0"):
         fitted = fit(tmp_path, again, max_epochs=2, ckpt_path=checkpoint.last_model_path)
     assert levels(again) == {"border_8": "warning", "cell_0_0": "warning"}
@@ -158,7 +161,7 @@ def test_findings_survive_a_resume(tmp_path: Path) -> None:
 def test_scalars_of_tests_can_be_watched_and_a_checkpoint_can_follow_them(tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, monitor="cam/shortcut_reliance", mode="min")
     stops = EarlyStopping("cam/shortcut_reliance", patience=1, mode="min", check_finite=True)
-    monitor = CAMMonitor(probe=24)
+    monitor = CAMMonitor(scalars="all", probe=24)
     with pytest.warns(UserWarning, match=WARNED):
         fitted = fit(
             tmp_path, monitor, max_epochs=5, callbacks=[monitor, best, stops], enable_checkpointing=True
@@ -176,7 +179,7 @@ class AlwaysTheFirst(ReadsTheTag):
 
 
 def test_a_model_that_always_answers_one_class_relies_on_nothing(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=24)
+    monitor = CAMMonitor(scalars="all", probe=24)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fitted = fit(tmp_path, monitor, model=AlwaysTheFirst())
@@ -208,7 +211,7 @@ def test_images_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     predictivities = []
     for made in (broken, images):
         rows = torch.arange(96) if made is broken else torch.arange(96)[torch.arange(96) % 4 > 1]
-        monitor, val = CAMMonitor(probe=24), TensorDataset(made[rows], labels[rows])
+        monitor, val = CAMMonitor(scalars="all", probe=24), TensorDataset(made[rows], labels[rows])
         with pytest.warns(UserWarning, match=WARNED):
             fit(tmp_path, monitor, tagged(), validated=val)
         assert levels(monitor) == {"border_8": "warning", "cell_0_0": "warning"}
@@ -219,7 +222,7 @@ def test_images_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
 def test_one_class_says_what_is_missing(tmp_path: Path) -> None:
     images, labels = tagged().tensors
     with pytest.warns(UserWarning, match="no shortcut tests: labels: all 24 images are of class 0"):
-        fit(tmp_path, CAMMonitor(probe=24), TensorDataset(images, torch.zeros_like(labels)))
+        fit(tmp_path, CAMMonitor(scalars="all", probe=24), TensorDataset(images, torch.zeros_like(labels)))
 
 
 def test_no_labels_says_what_is_missing(tmp_path: Path) -> None:
@@ -244,7 +247,10 @@ def knows(dataset: TensorDataset, since: int = 0) -> Any:
 
 
 def test_an_error_in_the_tests_switches_off_the_tests_alone(tmp_path: Path) -> None:
-    logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(probe=24, network=knows(tagged()))
+    logger, monitor = (
+        TensorBoardLogger(tmp_path),
+        CAMMonitor(scalars="all", probe=24, network=knows(tagged())),
+    )
     watching = EarlyStopping("cam/shortcut_reliance", patience=9)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -259,19 +265,19 @@ def test_an_error_in_the_tests_switches_off_the_tests_alone(tmp_path: Path) -> N
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]
     found = looked_at(logger)
     assert [image.step for image in found.Images("cam/overlay")] == [3, 7, 11]
-    assert [event.step for event in found.Scalars("cam/entropy")] == [3, 7, 11]
+    assert [event.step for event in found.Scalars("cam/border_mass")] == [3, 7, 11]
     assert [event.value for event in found.Scalars("cam/shortcut_reliance")] == [0.0] * 3
     assert not [name for name in fitted.callback_metrics if name.startswith("cam/shortcut/")]
     # The remedy that it names: nothing is said any more.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(tmp_path, CAMMonitor(probe=24, network=knows(tagged()), shortcuts=None))
+        fit(tmp_path, CAMMonitor(scalars="all", probe=24, network=knows(tagged()), shortcuts=None))
     assert not [words for words in said_of(caught) if "switched" in words]
 
 
 def test_what_was_found_before_an_error_stays(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
-    monitor = CAMMonitor(probe=24, network=knows(tagged(), since=2))
+    monitor = CAMMonitor(scalars="all", probe=24, network=knows(tagged(), since=2))
     with pytest.warns(UserWarning, match="shortcut tests are switched off in epoch 2"):
         fit(tmp_path, monitor, logger=logger, max_epochs=4)
     found = looked_at(logger)
@@ -289,7 +295,7 @@ def test_features_that_fail_switch_off_the_tests_alone(
         raise ArithmeticError("planted")
 
     monkeypatch.setitem(CUES, "planted", type(CUES["border_8"])(lambda pair: pair.hosts, features, "nothing"))
-    monitor = CAMMonitor(probe=24)
+    monitor = CAMMonitor(scalars="all", probe=24)
     with pytest.warns(
         UserWarning, match=r"tests are switched off in epoch 0; .*\(ArithmeticError: planted\)"
     ):

@@ -19,7 +19,7 @@ def test_a_resumed_run_shows_the_same_probe_and_a_continued_film_strip(tmp_path:
     checkpoint = run_with_checkpoint(tmp_path / "a", first, epochs=2)
     loaded = torch.load(checkpoint, weights_only=True)
     state = loaded["callbacks"][first.state_key]
-    assert state["version"] == 4
+    assert state["version"] == 5
     resumed = CAMMonitor(probe=6)
     run_with_checkpoint(tmp_path / "b", resumed, epochs=4, resume=checkpoint)
     torch.testing.assert_close(resumed.probe.images, first.probe.images, rtol=0, atol=0)
@@ -75,7 +75,7 @@ def test_state_of_another_version_and_of_nothing(tmp_path: Path) -> None:
     monitor = CAMMonitor(probe=6)
     assert monitor.state_dict() == {}
     monitor.load_state_dict({})
-    with pytest.warns(UserWarning, match="state has version 99, not 4; looks start anew"):
+    with pytest.warns(UserWarning, match="state has version 99, not 5; looks start anew"):
         monitor.load_state_dict({"version": 99})
     fit(tmp_path, monitor)
     assert epochs(monitor) == [0, 1]

@@ -151,7 +151,7 @@ def test_finetune_then_trains_everything_and_the_monitor_goes_on(shapes: Path) -
     assert [look["epoch"] for look in monitor["history"]] == [-1, 0, 1, 2]
     pictures, scalars = events(shapes / "runs")
     assert pictures["cam/overlay"] == pictures["cam/evolution"] == [2, 5, 8]
-    assert len(scalars["cam/entropy"]) == len(scalars["val_accuracy"]) == 3
+    assert len(scalars["cam/border_mass"]) == len(scalars["val_accuracy"]) == 3
     assert "tensorboard --logdir runs/lightning_logs --samples_per_plugin images=1000" in done.stdout
 
 
@@ -218,9 +218,9 @@ def test_the_configuration_reaches_the_monitor(tmp_path: Path) -> None:
     assert (
         pictures["cam/overlay"] == pictures["cam/evolution"] == [21, 87]
     )  # of 22 steps an epoch; epochs 0 and 3
-    assert len(scalars["cam/entropy"]) == len(scalars["val_accuracy"]) == 4
+    assert len(scalars["cam/border_mass"]) == len(scalars["val_accuracy"]) == 4
     assert max(scalars["val_accuracy"]) > 0.5
-    assert scalars["cam/entropy"][0] == scalars["cam/entropy"][2] != scalars["cam/entropy"][3]
+    assert scalars["cam/border_mass"][0] == scalars["cam/border_mass"][2] != scalars["cam/border_mass"][3]
     monitor = monitors(checkpoint(tmp_path))
     assert len(monitor["probe"]["labels"]) == given["init_args"]["probe"]
     assert monitor["probe"]["class_names"][:2] == ("digit 0", "digit 1")
@@ -377,7 +377,7 @@ def test_waterbirds_without_masks(tmp_path: Path) -> None:
     assert "8 test images" in done.stdout
     assert "is bird" not in done.stdout
     _, scalars = events(tmp_path)
-    assert "cam/entropy" in scalars
+    assert "cam/border_mass" in scalars
     assert "cam/mass_inside" not in scalars
 
 

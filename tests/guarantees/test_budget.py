@@ -29,7 +29,7 @@ def watched(directory: Path, max_overhead: float | None) -> list[int]:
     fitted = trainer(directory, callbacks=[monitor], max_epochs=4)
     fitted.fit(Classifier(), loader(), loader(seed=1))
     assert fitted.current_epoch == 4
-    assert "cam/entropy" in fitted.callback_metrics
+    assert "cam/border_mass" in fitted.callback_metrics
     return [look.epoch for look in monitor.history.looks if look.epoch >= 0]
 
 

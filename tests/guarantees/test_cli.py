@@ -124,9 +124,9 @@ def test_a_fit_from_the_command_line(
 ) -> None:
     made = command(namespace, tmp_path, arguments, config, run=True)
     monitor = monitors(made)[-1]
-    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 2]
+    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert len(monitor.probe) == 6
-    assert made.trainer.callback_metrics["cam/entropy"] > 0
+    assert made.trainer.callback_metrics["cam/border_mass"] > 0
     assert [other.name for other in monitors(made)] == (
         ["first", "cam"] if arguments is APPENDED else ["cam"]
     )
@@ -297,6 +297,8 @@ OTHERS = {
     "style": {"shown": 4, "opacity": 0.3},
     "target_layer": ["net.stem", "net.body"],
     "every_n_epochs": 2,
+    "every_n_validations": 3,
+    "scalars": ["default", "entropy"],
     "normalization": [[0.5, 0.5, 0.5], [0.2, 0.2, 0.2]],
     "class_names": ["top", "middle", "bottom"],
     "shortcuts": {"cues": ["colour", "border_8"], "expected": ["colour"]},
@@ -473,7 +475,7 @@ def test_loggers_and_callbacks_of_the_other_namespace(bare: bool, namespace: str
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     found = EventAccumulator(str(board.log_dir), size_guidance={"images": 0})
     found.Reload()
-    assert len(found.Images("cam/overlay")) == len(found.Scalars("cam/entropy")) == 2
-    assert "cam/entropy" in (Path(table.log_dir) / "metrics.csv").read_text()
+    assert len(found.Images("cam/overlay")) == len(found.Scalars("cam/border_mass")) == 2
+    assert "cam/border_mass" in (Path(table.log_dir) / "metrics.csv").read_text()
     if not bare:
         assert stopping.best_score == min(event.value for event in found.Scalars("cam/entropy"))

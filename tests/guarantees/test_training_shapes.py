@@ -76,7 +76,7 @@ def test_pictures_of_two_manual_optimizers_stand_at_their_scalars_steps(tmp_path
     assert len(expected) == 3
     for tag in ("cam/overlay", "cam/evolution"):
         assert [event.step for event in events.Images(tag)] == expected
-    assert [event.step for event in events.Scalars("cam/entropy")] == expected
+    assert [event.step for event in events.Scalars("cam/border_mass")] == expected
 
 
 class KeepsValidated(Classifier):

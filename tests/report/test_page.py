@@ -78,7 +78,12 @@ def test_what_is_said_of_looks_and_images(tmp_path: Path) -> None:
     looks, given = history(4, 5, (4, 4)), probe(5, 24, 24, names=["cat", "dog", "bird"])
     page = written(
         write_report(
-            looks, tmp_path / "deep" / "page.html", probe=given, shown=3, settings={"lr": 0.1, "of": None}
+            looks,
+            tmp_path / "deep" / "page.html",
+            probe=given,
+            shown=3,
+            settings={"lr": 0.1, "of": None},
+            metrics={10: {"val_loss": 0.5}, 30: {"val_loss": 0.25, "f1": 1.0}, 99: {"other": 1.0}},
         )
     )
     assert [look["epoch"] for look in page["looks"]] == [-1, 0, 1, 2]
@@ -101,6 +106,10 @@ def test_what_is_said_of_looks_and_images(tmp_path: Path) -> None:
         "entropy",
         "drift_last",
         "of_mine",
+    ]
+    assert page["metrics"] == [
+        {"name": "val_loss", "values": [None, 0.5, None, 0.25]},
+        {"name": "f1", "values": [None, None, None, 1.0]},
     ]
     assert page["settings"] == [["lr", "0.1"], ["of", "none"]]
 

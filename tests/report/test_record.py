@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_cam import Probe
+from lightning_cam.data.history import Look, remember
 from lightning_cam.report.record import RunRecord, record_from, state_of_run
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.predictivity import predictivity
@@ -78,13 +79,35 @@ def test_a_checkpoint_has_all_of_it_and_is_read_without_pickled_code(tmp_path: A
     record = RunRecord(probe=Probe(images, labels))
     told = predictivity(images, labels)
     record.judge(Reported((), (), (told,), None, ("note",), given=(finding(),), points={"tones": 0.25}), 3)
+    record.add(look(), 0.0, {})
+    record.beside_look({"val_loss": 0.5})
     torch.save(state_of_run(record, None, "asked"), tmp_path / "state.pt")
     again = record_from(torch.load(tmp_path / "state.pt", weights_only=True))
-    for name in ("findings", "predictivities", "reliances", "notes", "tests", "tested", "scalars"):
+    for name in ("findings", "predictivities", "reliances", "notes", "tests", "tested", "scalars", "metrics"):
         assert getattr(again, name) == getattr(record, name)
     assert again.predictivities == {name: one.kappa for name, one in told.items()}
     again.judge(report(finding()), 4)
     assert [(one.level, one.since) for one in again.findings] == [("warning", 3)]
+
+
+def look(step: int = 7, epoch: int = 0) -> Look:
+    return remember(epoch, step, torch.rand(2, 2, 2), torch.zeros(2).long(), torch.ones(2), {})
+
+
+def test_the_users_metrics_are_kept_once_a_look() -> None:
+    record = RunRecord()
+    record.beside_look({"val_loss": 9.0})
+    record.add(look(0, epoch=-1), 0.0, {})
+    record.beside_look({"val_loss": 8.0})
+    assert record.metrics == {}, "no look of a trained model yet"
+    for step, loss in ((3, 0.5), (7, float("nan"))):
+        record.add(look(step), 0.0, {})
+        record.beside_look({"val_loss": loss, **{f"val_{i:02}": float(i) for i in range(20)}})
+        record.beside_look({"val_loss": 7.0})
+    assert list(record.metrics) == [3, 7]
+    assert list(record.metrics[7]) == [f"val_{i:02}" for i in range(12)]
+    record.forget_looks()
+    assert record.metrics == {}
 
 
 def test_looks_that_are_forgotten_take_their_tests_along() -> None:

@@ -249,7 +249,7 @@ def failing_features(directory: Path) -> Found:
 
 def frozen_on_each_rank(directory: Path, val: Callable[[], DataLoader]) -> Found:
     module = FrozenOnEachRank(val)
-    monitor = CAMMonitor(probe=24)
+    monitor = CAMMonitor(probe=24, scalars="all")
     return fit(
         directory, monitor, module, train=DataLoader(tagged(24), batch_size=6), use_distributed_sampler=False
     )
@@ -302,7 +302,7 @@ def raising(error: Exception | None) -> None:
 
 SCENARIOS: dict[str, Callable[[Path], Found]] = {
     "without": lambda folder: fit(folder, None),
-    "with": lambda folder: fit(folder, CAMMonitor(probe=9)),
+    "with": lambda folder: fit(folder, CAMMonitor(probe=9, scalars="all")),
     "own probe": lambda folder: fit(folder, CAMMonitor(probe=the_probe())),
     "accumulated": lambda folder: fit(
         folder, CAMMonitor(probe=9, shortcuts=None), accumulate_grad_batches=2, val_check_interval=1
