@@ -74,7 +74,7 @@ def test_the_page_lies_beside_the_checkpoint_unless_told(checkpoint: Path) -> No
             lambda kept: kept | {"callbacks": {key: state | {"version": 99} for key, state in kept["callbacks"].items()
                                                if "version" in state}},
             "cam",
-            "CHECKPOINT: the checkpoint's state has version 99, not 4",
+            "CHECKPOINT: the checkpoint's state has version 99, not 5",
         ),
     ],
 )  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(
     with pytest.raises(SystemExit):
         main(["report", str(tmp_path / "old.ckpt"), "--name", "cam"])
     assert (
-        "state has version 1, not 4; make the report with the lightning_cam that wrote it"
+        "state has version 1, not 5; make the report with the lightning_cam that wrote it"
         in capsys.readouterr().err
     )
     assert not pages(tmp_path)
