@@ -128,15 +128,15 @@ def check_class_names(names: Any, classes: int | None = None) -> tuple[str, ...]
     return tuple(str(name) for name in names)
 
 
-def check_opacity(opacity: Any) -> float:
-    """The opacity of a heatmap over an image, in [0, 1].
+def check_opacity(opacity: Any) -> None:
+    """Accepts the opacity of a heatmap over an image: "evidence", "constant", or a number in [0, 1].
 
     Raises:
-        ValueError: It is no number, or outside [0, 1].
+        ValueError: It is something else.
     """
-    if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-        raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
-    return opacity
+    is_number = isinstance(opacity, int | float) and not isinstance(opacity, bool)
+    if opacity not in ("evidence", "constant") and not (is_number and 0 <= opacity <= 1):
+        raise ValueError(f"opacity: got {opacity!r}; give 'evidence', 'constant' or a value in [0, 1].")
 
 
 def check_whole(argument: str, value: Any, lowest: int, or_else: str = "") -> None:

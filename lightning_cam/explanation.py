@@ -30,6 +30,7 @@ from lightning_cam.typing import (
     Tiles,
     Truth,
 )
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,7 +130,7 @@ class Explanation:
         """
         return choose(STATISTICS, name, "statistic")(MapContext(self.saliency, self.cams, masks))
 
-    def overlay(self, opacity: float = 0.5, colormap: str = "inferno") -> Tiles:
+    def overlay(self, opacity: float | str = EVIDENCE, colormap: str = COLORMAP) -> Tiles:
         """The heatmap over each image, uint8 (n, H, W, 3) on the host, at the images' resolution.
 
         ``PIL.Image.fromarray(explanation.overlay()[0].numpy())`` is the first as a picture. Drawn as in
@@ -138,10 +139,11 @@ class Explanation:
             each in its colour.
 
         Args:
-            opacity: Of the heatmap over the image, in [0, 1]: 0 shows the image, 1 the heatmap.
+            opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1], as
+                ``Style`` has it; 0 shows the image, 1 the heatmap.
 
         Raises:
-            ValueError: ``opacity`` is outside [0, 1], or no such colormap.
+            ValueError: ``opacity`` is none of these, or no such colormap.
         """
         return drawn(self, opacity, colormap)[1]
 
@@ -178,8 +180,8 @@ class Explanation:
 
     def figure(
         self,
-        colormap: str = "inferno",
-        opacity: float = 0.5,
+        colormap: str = COLORMAP,
+        opacity: float | str = EVIDENCE,
         most: int = 16,
         *,
         class_names: Sequence[str] | None = None,
@@ -195,7 +197,7 @@ class Explanation:
         colour, and a legend. An overlay says which class it explains where that is not the predicted one.
 
         Args:
-            opacity: Of the heatmap over the image, in [0, 1].
+            opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1].
             most: How many of the images are drawn at most.
             class_names: One per class; None takes those that the explanation has, else numbers.
             top: How many of the likeliest classes stand above an input.

@@ -9,6 +9,7 @@ from lightning_cam.attribution import maps
 from lightning_cam.attribution.task import TASKS
 from lightning_cam.checks import check_class_names, check_whole
 from lightning_cam.typing import Tiles
+from lightning_cam.visualization.blend import color_bar, color_table
 from lightning_cam.visualization.explained import (
     class_and_share,
     input_panels,
@@ -30,7 +31,7 @@ def draw_figure(
     everyone: "Sequence[Explanation]",
     *,
     colormap: str,
-    opacity: float,
+    opacity: float | str,
     most: int,
     class_names: Sequence[str] | None,
     top: int,
@@ -62,7 +63,7 @@ def draw_figure(
     inputs = input_panels(pictures[0][0], first.scores[:count], names, top, TASKS[first.task], truth)
     own = "each map's own" if count * len(everyone) > 1 else "the map's"
     key = Key(
-        colormap,
+        color_bar(color_table(colormap), opacity),
         f"share of {own} maximum",
         " · ".join(filter(None, (headline, how_drawn(first.images)))),
         () if first.parts is None else part_legend(first.parts.shape[1]),
@@ -71,7 +72,7 @@ def draw_figure(
 
 
 def drawn(
-    explanation: "Explanation", opacity: float, colormap: str, most: int | None = None
+    explanation: "Explanation", opacity: float | str, colormap: str, most: int | None = None
 ) -> tuple[Tiles, Tiles]:
     """The first images and their overlays, on the host."""
     return with_overlays(

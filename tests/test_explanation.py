@@ -60,7 +60,9 @@ def test_overlay_of_volumes_and_signals_is_that_of_the_figure() -> None:
 def test_opacity_out_of_range(opacity: float, unchecked: None) -> None:
     found = explain(net(), photographs(1))
     for draw in (found.overlay, lambda opacity: found.figure(opacity=opacity)):
-        with pytest.raises(ValueError, match=r"opacity: got .*; give a value in \[0, 1\]"):
+        with pytest.raises(
+            ValueError, match=r"opacity: got .*; give 'evidence', 'constant' or a value in \[0, 1\]"
+        ):
             draw(opacity)
     with pytest.raises(ValueError, match=r"colormap: no colormap 'viridos'; did you mean 'viridis'\?"):
         found.overlay(colormap="viridos")

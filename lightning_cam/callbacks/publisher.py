@@ -54,11 +54,12 @@ class Publisher:
         self._places = ""  # where pictures are, told together with the report
 
     def rehearse(self, scene: Scene) -> None:
-        """Draws what a look draws, and shows it to nobody."""
+        """Draws what a look and the end of a fit draw, and shows it to nobody."""
         self._warn_of_range(scene)
+        again = scene.history.looks[-1:]
+        ended = replace(scene.at_the_end(), history=History((*scene.history.looks, *again, *again)))
         for picture in PICTURES.values():
-            draw = picture(scene)
-            if draw is not None:
+            for draw in filter(None, (picture(scene), picture(ended))):
                 draw()
 
     def show(self, scene: Scene, destination: Destination) -> None:

@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="outline where the map is at least this share of its maximum, above 0 and at most 1, and box "
         "the largest part",
     )
-    parser.add_argument("--opacity", type=_number_or_word, help="of the heatmap over the image, 0 to 1")
+    parser.add_argument(
+        "--opacity", type=_number_or_word, help="of the heatmap over the image: evidence, constant, or 0 to 1"
+    )
     parser.add_argument("--colormap", help="one of matplotlib's")
     parser.add_argument(
         "-o",

@@ -3,8 +3,9 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+from PIL import Image, features
 
 
 def save(directory: str | Path, tag: str, picture: Image.Image, epoch: int, step: int) -> Path:
@@ -30,9 +31,28 @@ def encode_gif(frames: Sequence[Image.Image]) -> bytes:
     """
     drawn = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
-    each = [*[400] * (len(drawn) - 1), 1600]
-    drawn[0].save(buffer, format="GIF", save_all=True, append_images=drawn[1:], duration=each, loop=0)
+    how: dict[str, Any] = {"append_images": drawn[1:], "duration": _durations(drawn), "loop": 0}
+    drawn[0].save(buffer, format="GIF", save_all=True, **how)
     return buffer.getvalue()
+
+
+def encode_webp(pictures: Sequence[Image.Image]) -> bytes:
+    """WebP of quality 80, which takes half the bytes of a JPEG of the same look; several pictures follow one
+    another as in ``encode_gif``. JPEG of the last one, where Pillow was built without WebP.
+    """
+    if not features.check("webp"):
+        return encode_jpeg(pictures[-1])
+    buffer = io.BytesIO()
+    how: dict[str, Any] = {"quality": 80, "method": 2}
+    if len(pictures) > 1:
+        how |= {"save_all": True, "append_images": pictures[1:], "duration": _durations(pictures), "loop": 0}
+    pictures[0].save(buffer, format="WEBP", **how)
+    return buffer.getvalue()
+
+
+def _durations(pictures: Sequence[Image.Image]) -> list[int]:
+    """In milliseconds."""
+    return [*[400] * (len(pictures) - 1), 1600]
 
 
 def encode_jpeg(picture: Image.Image) -> bytes:

@@ -23,8 +23,9 @@ from lightning_cam.report.shortcut_section import Reliances, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
-from lightning_cam.visualization.blend import color_table
-from lightning_cam.visualization.projection import drawn_size, flat_places
+from lightning_cam.typing import Cams
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, WEAK, color_table, opacity_of
+from lightning_cam.visualization.projection import drawn_size, flat_places, peaks_of
 from lightning_cam.visualization.scene import how_drawn
 from lightning_cam.visualization.style import Style
 
@@ -47,8 +48,8 @@ def write_report(
     metrics: Mapping[int, Mapping[str, float]] | None = None,
     settings: Mapping[str, Any] | None = None,
     normalization: str | Normalization | None = None,
-    colormap: str = "inferno",
-    opacity: float = 0.5,
+    colormap: str = COLORMAP,
+    opacity: float | str = EVIDENCE,
     shown: int = 16,
 ) -> Path:
     """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
@@ -71,7 +72,8 @@ def write_report(
         settings: What else is said of the run, by name.
         normalization: How to undo it for display: "imagenet", (mean, std) or None.
         colormap: Name of a matplotlib colormap.
-        opacity: Of the heatmap over the image, in [0, 1]; the page can change it.
+        opacity: Of the heatmap over the image: "evidence", "constant" or a number in [0, 1], as ``Style``
+            has it; the page can change how strong it is.
         shown: How many images are shown, at most.
 
     Raises:
@@ -160,6 +162,8 @@ def _data(
         sides = probe.size or tuple(history.looks[0].scaled.shape[1:])
         pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
         notes.append("the images were not kept, so maps are shown without them")
+    if any(_has_weak(look.cams[:count], look.cams) for look in history.looks):
+        notes.append("a map is weak below 10 % of the strongest map of its look, and is drawn fainter")
     taken = sum(len(file) for file in (*pictures.files, *sheets.values()))
     maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_PAGE_BYTES - taken))
     if maps.pooled > 1:
@@ -177,9 +181,17 @@ def _data(
         "statistics": _statistics(history, count),
         "colors": text_of(colors.tobytes()),
         "colormap": style.colormap,
-        "opacity": style.opacity,
+        "strongest": [_number(peaks_of(look.cams).max().item()) for look in history.looks],
+        "weak": WEAK,
+        "opacity": opacity_of(torch.ones(1), style.opacity).item(),  # at the strongest evidence
+        "follows": style.opacity == EVIDENCE,
         "notes": notes,
     }
+
+
+def _has_weak(shown: Cams, cams: Cams) -> bool:
+    shares = peaks_of(shown) / peaks_of(cams).max()
+    return bool(((shares > 0) & (shares < WEAK)).any())
 
 
 def _geometry(pictures: Pictures, maps: Maps) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from lightning_cam.shortcuts.pairing import TestedProbe, swapped
 from lightning_cam.shortcuts.predictivity import Predictivity
 from lightning_cam.shortcuts.result import Result
 from lightning_cam.shortcuts.rule import least_predictivity
-from lightning_cam.visualization.canvas import DrawOne, drawable
+from lightning_cam.visualization.canvas import DrawOne
+from lightning_cam.visualization.letters import drawable
 from lightning_cam.visualization.shortcut import OF_ALL, OF_ONE_CLASS, ClassRow, Swap, draw_shortcut
 
 MOST_ROWS = 4  # of images in a picture

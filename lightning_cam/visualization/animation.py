@@ -25,8 +25,7 @@ from lightning_cam.visualization.evolution import BLUE, column_of
 from lightning_cam.visualization.prepared import to_tiles
 from lightning_cam.visualization.scene import Scene, legend_key
 
-MOVING = (8, 16, 32, 64)  # looks in the history at which they are shown, beside the end of the fit
-MOST_FRAMES = 24
+MOST_FRAMES, MOST_IMAGES = 16, 8
 
 
 def frames(
@@ -70,20 +69,20 @@ def frames(
 
 
 def draw_animation(scene: Scene) -> Draw | None:
-    """Draws the looks of a fit one after another, those between which most changed, at most 24. It is shown
-    at 8, 16, 32 and 64 looks and at the end, as it takes longer than the other pictures.
+    """Draws the first eight images at the looks of a fit one after another, those between which most changed,
+    at most 16, at its end: its file is larger than those of the other pictures.
     """
-    count = len(scene.history)
-    if not scene.in_fit or count < 2 or not (scene.is_last or count in MOVING):
+    if not scene.in_fit or not scene.is_last or len(scene.history) < 2:
         return None
-    shown, looks = scene.shown, scene.history.columns(MOST_FRAMES)
+    shown = slice(0, min(MOST_IMAGES, scene.shown.stop))
+    looks = scene.history.columns(MOST_FRAMES)
     drawn, peaks = scene.strip.of(shown), scene.peaks(looks[-1].cams[shown].to(scene.images.device))
     masks = None if scene.probe.masks is None else scene.probe.masks[shown]
 
     # One look after another: together they would take as much of the device's memory as hundreds of images.
     tiles = []
     for look in looks:
-        tiles += to_tiles(*drawn.around(masks, drawn.under(look.cams[shown].nan_to_num(), peaks)))
+        tiles += to_tiles(*drawn.around(masks, drawn.under(look.cams[shown], peaks, scene.strongest_of_run)))
     columns = [column_of(look, shown.stop, scene.is_judged) for look in looks]
     titles, rights = [column.title for column in columns], [column.right for column in columns]
     header = scene.header("")[1]

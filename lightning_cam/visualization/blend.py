@@ -9,10 +9,14 @@ from torch import Tensor
 
 from lightning_cam.registry import did_you_mean
 from lightning_cam.typing import Cams, ColorTable, FlatMaps, Images, PerImage, Rgb, Saliency, Shown
-from lightning_cam.visualization.projection import flat_saliency, flat_signed
+from lightning_cam.visualization.projection import flat_saliency, flat_signed, peaks_of
 
 WHITE = (255, 255, 255)
-MOST_OPAQUE = 0.7  # a part, or a signed map, at its strongest: the image is still seen through it
+COLORMAP = "plasma"  # of all that is drawn, where nobody chooses another
+EVIDENCE = "evidence"  # the opacity that follows the map
+MOST_OPAQUE = 0.7  # of evidence at its strongest: the image is still seen through it
+WEAK = 0.1  # share of the strongest map below which a map is drawn fainter, and said to be weak
+CONSTANT = 0.5  # the opacity that is the same everywhere, where no other number is given
 DIVERGING = "BrBG PRGn PiYG PuOr RdBu RdGy RdYlBu RdYlGn Spectral berlin bwr coolwarm managua seismic vanimo"
 # After Okabe and Ito: told apart by colour-blind readers. Those like the frames of right and wrong come last.
 PART_COLORS = (
@@ -109,31 +113,57 @@ def overlay_cams(
     sides: tuple[int, ...],
     size: tuple[int, ...],
     colors: ColorTable,
-    opacity: float = 0.5,
+    opacity: float | str = EVIDENCE,
     peaks: PerImage | None = None,
     signed: bool = False,
+    strongest: float | None = None,
 ) -> Rgb:
     """Maps over the pictures of images with these ``sides``, drawn at this ``size``, in [0, 1].
 
     Args:
-        opacity: Of the heatmap, in [0, 1]; of a signed one at its strongest 1.4 times as much.
+        opacity: Of the heatmap, as ``opacity_of`` has it.
         peaks: What the table's end stands for, image by image, in the unit of ``cams``; None: each map's own
             maximum.
-        signed: The image is as it is where a map is zero; the stronger the map, the more opaque, in colours
-            from the table's ends.
+        signed: Both signs of a map are drawn, in colours from the table's ends.
+        strongest: Largest value of all maps beside which these are seen. Where the opacity follows the
+            evidence, a map whose end of the table stands for less than a tenth of it is drawn the fainter
+            the weaker it is.
     """
-    if not signed:
-        return overlay(images, colorize(flat_saliency(cams, sides, size, peaks), colors), opacity)
-    values = flat_signed(cams, sides, size, peaks)
-    strength = (2 * MOST_OPAQUE * opacity * values.abs()).clamp(max=1)
-    return overlay(images, colorize(_outer(values), colors), strength[:, None].expand(-1, 3, -1, -1))
+    flat = flat_signed if signed else flat_saliency
+    values = flat(cams, sides, size, peaks)
+    heatmap = colorize(_outer(values) if signed else values, colors)
+    opaque = opacity_of(values, opacity, signed)
+    if strongest and opacity == EVIDENCE:
+        ends = peaks_of(cams, signed) if peaks is None else peaks
+        opaque = opaque * (ends / (WEAK * strongest)).clamp(max=1).sqrt()[:, None, None]
+    return overlay(images, heatmap, opaque[:, None].expand(-1, 3, -1, -1))
 
 
-def signed_bar(colors: ColorTable) -> ColorTable:
-    """The colours that ``overlay_cams`` gives signed maps over grey, from -1 to 1."""
-    values = torch.linspace(-1, 1, 256, dtype=colors.dtype, device=colors.device)
-    grey, shown = torch.full_like(colors, 0.6), colors[(_outer(values) * 255).round().long()]
-    return torch.lerp(grey, shown, values.abs()[:, None])
+def paled(images: Rgb) -> Rgb:
+    """Images in pale grey: there is no map to be shown over them."""
+    return (0.65 + 0.35 * images.mean(dim=1, keepdim=True)).expand(-1, 3, -1, -1)
+
+
+def opacity_of(values: Tensor, opacity: float | str, signed: bool = False) -> Tensor:
+    """How opaque a heatmap is where a map has these values, in [0, 1].
+
+    Args:
+        values: In [0, 1], of a signed map in [-1, 1].
+        opacity: "evidence": 0.7 times the value, so that the image is as it is where there is no evidence,
+            and is seen through the strongest; "constant": 0.5; a number in [0, 1]: that number.
+        signed: A constant is multiplied by 1.4 and by the value, as its table has no colour for nothing.
+    """
+    if opacity == EVIDENCE:
+        return MOST_OPAQUE * values.abs()
+    constant = CONSTANT if isinstance(opacity, str) else opacity
+    return (2 * MOST_OPAQUE * constant * values.abs()).clamp(max=1) if signed else 0 * values + constant
+
+
+def color_bar(colors: ColorTable, opacity: float | str = EVIDENCE, signed: bool = False) -> ColorTable:
+    """The colours that ``overlay_cams`` gives maps over grey, from 0 to 1, of signed ones from -1."""
+    values = torch.linspace(-1 if signed else 0, 1, 256, dtype=colors.dtype, device=colors.device)
+    shown = colors[((_outer(values) if signed else values) * 255).round().long()]
+    return torch.lerp(torch.full_like(colors, 0.6), shown, opacity_of(values, opacity, signed)[:, None])
 
 
 def two_colors(

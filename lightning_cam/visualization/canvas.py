@@ -7,26 +7,25 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lightning_cam.typing import ColorTable
+from lightning_cam.visualization.letters import Color, text_width, write
 
 INK, FAINT, PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 # After Okabe and Ito: told apart by colour-blind readers.
 RIGHT, WRONG, UNKNOWN = (0, 130, 95), (213, 94, 0), (130, 130, 130)
-MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 4, 18, 150, 20, 82
+MARGIN, GAP, FRAME, LINE, BAR, BADGE, REMARK = 12, 14, 8, 18, 150, 20, 82
 BESIDE_BAR = 8  # between a colour bar and its words
 TOP = MARGIN + 2 * LINE + 14  # height of the header
 FOOT = 2 * LINE + 10  # height of the key
+BLANK = "blank map"  # written on a picture without a map
 SYMBOLS = 232  # width of the key's symbols
-NARROWEST = 232  # a caption needs this width, however narrow the image
-Color = tuple[int, int, int]
+NARROWEST = 192  # a caption needs this width, however narrow the image
+CARD = 390 / 215  # width and height of an image in a card of TensorBoard, in pixels
 
 # Both draw without torch, from tiles on the host: on any thread, some time later.
 DrawOne = Callable[[], Image.Image]
@@ -45,6 +44,7 @@ class Key:
         lines: Meaning and colour of each line that is drawn.
         symbols: Whether right and wrong are told.
         low: What its lower end stands for, to its left.
+        note: What else is to be known, in a line.
     """
 
     colors: ColorTable
@@ -53,12 +53,14 @@ class Key:
     lines: Sequence[tuple[str, Color]] = ()
     symbols: bool = True
     low: str = ""
+    note: str = ""
 
     @property
     def width(self) -> int:
         """In pixels."""
         bar = bar_width(self.low, self.scale)
-        below = SYMBOLS + BESIDE_BAR + sum(34 + text_width(name) for name, _ in self.lines)
+        below = SYMBOLS + BESIDE_BAR + text_width(self.note)
+        below += sum(34 + text_width(name) for name, _ in self.lines)
         return math.ceil(max(bar, below))
 
 
@@ -70,26 +72,42 @@ def small_jpeg(picture: Image.Image) -> bytes:
 
 
 def columns_for(count: int, cell: tuple[int, int]) -> int:
-    """So many cells a row that the grid comes close to three to two and leaves few places empty."""
+    """So many cells a row that a card shows the grid as large as it can.
 
-    def off(columns: int) -> float:
-        rows = -(-count // columns)
-        return abs(columns * cell[0] / (rows * cell[1]) - 1.5) + (rows * columns - count) / count
+    Args:
+        cell: Width and height, with the gaps.
+    """
+    return arranged(count, cell)[0]
 
-    return min(range(1, count + 1), key=off)
+
+def arranged(
+    count: int, cell: tuple[int, int], panel: tuple[int, int] = (0, 0)
+) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """How many cells stand in a row, the size of them all with a panel beside or below them, and where the
+    panel lies: so that a card shows it all as large as it can.
+    """
+    found = []
+    for columns in range(1, count + 1):
+        across, down = columns * cell[0], -(-count // columns) * cell[1]
+        beside = (across + panel[0], max(down, panel[1])), (across, 0)
+        below = (max(across, panel[0]), down + panel[1]), (0, down)
+        for size, place in (beside, below):
+            found.append((max(size[0] / CARD, size[1] + TOP + FOOT), columns, size, place))
+    _, columns, size, place = min(found)
+    return columns, size, place
 
 
 def draw_header(draw: ImageDraw.ImageDraw, header: tuple[str, str], width: int) -> None:
     """When, and what was asked, at the head."""
-    draw.text(
-        (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
+    write(
+        draw, (MARGIN, MARGIN - 2), fit_text(header[0], width - 2 * MARGIN, 16, bold=True), INK, 16, bold=True
     )
-    draw.text((MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT, font())
+    write(draw, (MARGIN, MARGIN + LINE + 4), fit_text(header[1], width - 2 * MARGIN), FAINT)
 
 
 def least_width(header: tuple[str, str], key: Key) -> int:
     """Wide enough for both lines and for the key, within reason."""
-    lines = max(text_width(header[0], 16, bold=True), text_width(header[1]), 2 * NARROWEST, key.width)
+    lines = max(text_width(header[0], 16, bold=True), text_width(header[1]), 460, key.width)
     return 2 * MARGIN + min(900, math.ceil(lines))
 
 
@@ -102,7 +120,7 @@ def draw_words(
     x: float = place[0]
     before, name, after = words
     for text in (before, fit_text(name, room - text_width(before) - text_width(after)), after):
-        draw.text((x, place[1]), text, color, font())
+        write(draw, (x, place[1]), text, color)
         x += text_width(text)
 
 
@@ -118,16 +136,17 @@ def draw_key(picture: Image.Image, key: Key) -> None:
         (("right", True, 0), ("wrong", False, 70), ("no label", None, 146)) if key.symbols else ()
     ):
         draw_symbol(draw, (MARGIN + offset, y + 5), right)
-        draw.text((MARGIN + offset + 16, y + 2), meaning, answer_color(right), font())
+        write(draw, (MARGIN + offset + 16, y + 2), meaning, answer_color(right))
     x = MARGIN + SYMBOLS + 8
     if key.parts:
-        draw.text((x, y + 2), "the stronger, the more opaque", FAINT, font())
+        write(draw, (x, y + 2), "the stronger, the more opaque", FAINT)
         x += 30 + math.ceil(text_width("the stronger, the more opaque"))
     for meaning, color in key.lines:
         draw.line((x, y + 10, x + 18, y + 10), INK, 5)
         draw.line((x, y + 10, x + 18, y + 10), color, 3)
-        draw.text((x + 24, y + 2), meaning, FAINT, font())
+        write(draw, (x + 24, y + 2), meaning, FAINT)
         x += 34 + math.ceil(text_width(meaning))
+    write(draw, (x, y + 2), key.note, FAINT)
 
 
 def draw_color_bar(
@@ -137,12 +156,12 @@ def draw_color_bar(
     draw = ImageDraw.Draw(picture)
     x, y = place
     if low:
-        draw.text((x, y - 1), low, FAINT, font())
+        write(draw, (x, y - 1), low, FAINT)
         x += math.ceil(text_width(low)) + BESIDE_BAR
     strip = Image.fromarray((255 * colors.cpu().numpy()).round().astype(np.uint8)[None]).resize((BAR, 12))
     picture.paste(strip, (x, y + 2))
     draw.rectangle((x - 1, y + 1, x + BAR, y + 14), outline=FAINT)
-    draw.text((x + BAR + BESIDE_BAR, y - 1), high, FAINT, font())
+    write(draw, (x + BAR + BESIDE_BAR, y - 1), high, FAINT)
 
 
 def bar_width(low: str, high: str) -> float:
@@ -155,7 +174,7 @@ def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], legend: Sequence[
     x, y = place
     for name, color in legend:
         draw.rectangle((x, y + 2, x + 11, y + 13), fill=color, outline=FAINT)
-        draw.text((x + 16, y - 1), name, FAINT, font())
+        write(draw, (x + 16, y - 1), name, FAINT)
         x += 26 + math.ceil(text_width(name))
 
 
@@ -191,6 +210,23 @@ def answer_color(right: bool | None) -> Color:
     return UNKNOWN if right is None else RIGHT if right else WRONG
 
 
+def draw_framed(picture: Image.Image, tiles: Sequence[Tensor], place: tuple[int, int], color: Color) -> None:
+    """Tiles in a row, in one frame."""
+    x, y = place
+    height, width = tiles[0].shape[:2]
+    right, bottom = x + len(tiles) * (width + FRAME) + FRAME - 1, y + height + 2 * FRAME - 1
+    ImageDraw.Draw(picture).rectangle((x, y, right, bottom), fill=color)
+    for number, tile in enumerate(tiles):
+        picture.paste(image_of(tile), (x + FRAME + number * (width + FRAME), y + FRAME))
+
+
+def draw_remark(draw: ImageDraw.ImageDraw, place: tuple[int, int], words: str) -> None:
+    """A few words in the corner of a tile, on white."""
+    x, y = place
+    draw.rectangle((x, y, x + math.ceil(text_width(words, 11)) + 7, y + 16), fill=PAPER)
+    write(draw, (x + 4, y + 2), words, INK, 11)
+
+
 def image_of(tile: Tensor) -> Image.Image:
     """A tile as Pillow has it."""
     return Image.fromarray(tile.numpy())
@@ -224,23 +260,3 @@ def wrap_text(text: str, room: float, most: int) -> list[str]:
                 lines[-1] = longer
     kept = [*lines[: most - 1], " ".join(lines[most - 1 :])]
     return [fit_text(line, room) for line in kept if line]
-
-
-def text_width(text: str, size: int = 13, bold: bool = False) -> float:
-    """In pixels."""
-    return font(size, bold).getlength(text)
-
-
-@lru_cache(maxsize=10_000)
-def drawable(text: str) -> bool:
-    """Whether the font has every letter; it lacks, for one, Chinese."""
-    missing = bytes(font().getmask("\U0010ffff"))
-    return all(bytes(font().getmask(letter)) != missing for letter in text if not letter.isspace())
-
-
-@cache
-def font(size: int = 13, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of all pictures."""
-    # matplotlib's own copy: the same letters on every machine.
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

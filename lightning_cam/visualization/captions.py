@@ -1,11 +1,50 @@
-"""Words for numbers: how outputs, labels and confidences are written in pictures."""
+"""What stands below an image, and words for numbers: how outputs, labels and confidences are written."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from lightning_cam.typing import Truth
+from lightning_cam.visualization.canvas import PAPER, answer_color
+from lightning_cam.visualization.letters import Color
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands below an image.
+
+    Args:
+        right: Whether the prediction is the label; None where there is no label.
+        label: The true class; None where nobody knows.
+        predicted: The predicted class.
+        confidence: Its probability, in [0, 1]; NaN where the scores are not finite.
+        blank: Why the map is blank, and the name of the class that it lacks evidence for; both empty where
+            the map is not blank, the name also where the reason is another one.
+        weak: How weak the map is beside the strongest one; empty where it is not.
+        words: Lines that stand in place of label and prediction, for several labels and for numbers.
+        is_judged: Whether an answer can be right: else there is no frame and no symbol.
+    """
+
+    right: bool | None
+    label: str | None
+    predicted: str
+    confidence: float
+    blank: tuple[str, str] = ("", "")
+    weak: str = ""
+    words: tuple[str, ...] = ()
+    is_judged: bool = True
+
+    @property
+    def color(self) -> Color:
+        """Of the frame."""
+        return answer_color(self.right) if self.is_judged else PAPER
+
+    @property
+    def percent(self) -> str:
+        """The probability in words, after a space."""
+        return f" {percent_words(self.confidence)}"
 
 
 def number_words(value: float) -> str:

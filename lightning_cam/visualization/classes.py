@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_cam.attribution.maps import balanced, normalize
 from lightning_cam.typing import ColorTable, Tiles
-from lightning_cam.visualization.blend import signed_bar
+from lightning_cam.visualization.blend import color_bar
 from lightning_cam.visualization.canvas import (
     FAINT,
     FOOT,
@@ -30,11 +30,11 @@ from lightning_cam.visualization.canvas import (
     draw_key,
     draw_words,
     fit_text,
-    font,
     image_of,
     least_width,
 )
 from lightning_cam.visualization.label_maps import maps_by_label
+from lightning_cam.visualization.letters import write
 from lightning_cam.visualization.prepared import CONTRAST, to_tiles
 from lightning_cam.visualization.scene import Header, Scene, legend_key
 
@@ -89,18 +89,18 @@ def class_picture(
     draw_header(draw, header, canvas_width)
     for i, (name, count) in enumerate(zip(names, counts, strict=True)):
         x, y = MARGIN + i * step, TOP
-        draw.text((x, y), fit_text(name, step - 6), INK, font())
-        draw.text((x, y + LINE - 2), fit_text(count, step - 6, 11), FAINT, font(11))
+        write(draw, (x, y), fit_text(name, step - 6), INK)
+        write(draw, (x, y + LINE - 2), fit_text(count, step - 6, 11), FAINT, 11)
         picture.paste(image_of(means[i]), (x, y + 2 * LINE))
         picture.paste(image_of(overlays[i]), (x, y + 2 * LINE + height + 4))
-    draw.text((MARGIN, second), f"where one {noun} is looked at more than another", INK, font(14, bold=True))
+    write(draw, (MARGIN, second), f"where one {noun} is looked at more than another", INK, 14, bold=True)
     draw_color_bar(picture, (MARGIN, second + LINE + 4), pairs.colors, *ends)
     for i, ((one, other), why) in enumerate(zip(pairs.names, pairs.why, strict=True)):
         x, y = MARGIN + i * step, second + 2 * LINE + 8
         picture.paste(image_of(pairs.tiles[i]), (x, y))
         draw_words(draw, (x, y + height + 2), ("maps of ", one, ""), step - 6, INK)
         draw_words(draw, (x, y + height + LINE), ("- maps of ", other, ""), step - 6, INK)
-        draw.text((x, y + height + 2 * LINE), fit_text(f"({why})", step - 6, 11), FAINT, font(11))
+        write(draw, (x, y + height + 2 * LINE), fit_text(f"({why})", step - 6, 11), FAINT, 11)
     draw_key(picture, key)
     return picture
 
@@ -111,12 +111,14 @@ def draw_classes(scene: Scene) -> Draw | None:
 
     At most eight classes, those with most images. A class stands beside the one that it is most often
     mistaken for, else the next. Of several labels those maps are taken that are of one label alone, where
-    there are such. None where there are no two classes.
+    there are such. None where there are no two classes. In a fit it is shown at 1, 2,
+    4, 8, ... looks and at the end.
     """
     groups = _groups(scene)
     largest = Counter({label: len(rows) for label, (rows, _) in groups.items()})
     classes = sorted(label for label, _ in largest.most_common(MOST_CLASSES_DRAWN))
-    if scene.is_last or len(classes) < 2:
+    is_shown = scene.is_news if scene.in_fit else not scene.is_last
+    if len(classes) < 2 or not is_shown:
         return None
     style = replace(scene.style, foreground=None)
 
@@ -142,7 +144,7 @@ def draw_classes(scene: Scene) -> Draw | None:
     names = [scene.name(label) for label in classes]
     counts = [f"mean of {len(groups[label][0])}" for label in classes]
     named = [(names[one], names[other]) for one, other in pairs]
-    beside = Pairs(apart, named, list(pairs.values()), most.item(), signed_bar(CONTRAST))
+    beside = Pairs(apart, named, list(pairs.values()), most.item(), color_bar(CONTRAST, signed=True))
     most_words = f"all maps of the {noun} are strongest here"
     low, high = ("against", f"for (ends: {most_words})") if style.signed else ("none", most_words)
     key = replace(legend_key(style, False), low=low, scale=high, symbols=False)

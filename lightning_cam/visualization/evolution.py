@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PIL import Image, ImageDraw
@@ -11,6 +11,7 @@ from lightning_cam.data.history import Look
 from lightning_cam.typing import Tiles
 from lightning_cam.visualization.canvas import (
     BADGE,
+    BLANK,
     FAINT,
     FOOT,
     INK,
@@ -20,24 +21,23 @@ from lightning_cam.visualization.canvas import (
     REMARK,
     TOP,
     WRONG,
-    Color,
     Draw,
     Key,
     answer_color,
     draw_header,
     draw_key,
+    draw_remark,
     draw_symbol,
     fit_text,
-    font,
     image_of,
     least_width,
-    text_width,
 )
 from lightning_cam.visualization.captions import is_right, number_words
+from lightning_cam.visualization.letters import Color, text_width, write
 from lightning_cam.visualization.prepared import to_tiles
-from lightning_cam.visualization.scene import Header, Scene, legend_key
+from lightning_cam.visualization.scene import Header, Scene, legend_key, weak_note
 
-STRIP_ROWS, STRIP_COLUMNS = 8, 10
+STRIP_ROWS, STRIP_COLUMNS = 6, 10
 CHART = 110  # width of a row's chart, in pixels
 LEAST_TOP = 0.05  # what the height of a chart stands for at least, in bits
 WORTH_A_MARK = 0.02  # bit: below, the image that changed most has not changed
@@ -47,14 +47,20 @@ BLUE = (0, 114, 178)  # after Okabe and Ito
 
 @dataclass(frozen=True)
 class Column:
-    """One look in the film strip: its title, and per row whether the prediction was right, a remark in place
-    of the map, and the number that a regression yielded, in place of right and wrong.
+    """One look in the film strip.
+
+    Args:
+        right: Of each row, whether the prediction was right.
+        remarks: What is said in place of a map.
+        numbers: What a regression yielded, in place of right and wrong.
+        weak: How weak a map is beside the strongest one; empty where it is not.
     """
 
     title: str
     right: tuple[bool | None, ...]
     remarks: tuple[str, ...]
     numbers: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,34 +108,32 @@ def evolution_picture(
     draw = ImageDraw.Draw(picture)
     draw_header(draw, header, canvas_width)
     for i, title in enumerate(["image", *(column.title for column in columns)]):
-        draw.text((left + i * step[0], top - LINE - 2), fit_text(title, step[0] - 4), INK, font())
+        write(draw, (left + i * step[0], top - LINE - 2), fit_text(title, step[0] - 4), INK)
     if most:
-        draw.text((chart, top - LINE - 2), "change, bit", INK, font())
+        write(draw, (chart, top - LINE - 2), "change, bit", INK)
     for number, row in enumerate(rows):
         y = top + number * step[1]
         said = [(row.name, INK), *row.remarks]
         first = y + height // 2 - 8 if len(said) == 1 else max(y, y + height // 2 - len(said) * 8)
         for line, (text, color) in enumerate(said):
-            draw.text((MARGIN, first + 16 * line), fit_text(text, names - 8), color, font())
+            write(draw, (MARGIN, first + 16 * line), fit_text(text, names - 8), color)
         picture.paste(image_of(images[number]), (left, y))
         for i, column in enumerate(columns, start=1):
             x = left + i * step[0]
+            picture.paste(image_of(overlays[i - 1][number]), (x, y))
             if column.remarks[number]:
-                draw.rectangle(
-                    (x, y, x + max(width, REMARK) - 1, y + max(height, LINE) - 1), fill=(232, 232, 232)
-                )
-                draw.text((x + 4, y + 2), column.remarks[number], FAINT, font(11))
-            else:
-                picture.paste(image_of(overlays[i - 1][number]), (x, y))
+                draw_remark(draw, (x, y), column.remarks[number])
             if column.remarks[number] and column.right[number] is None and not column.numbers:
                 continue
             # Below the tile, where it hides no evidence.
             below = y + max(height, LINE) + 1
             if column.numbers:
-                draw.text((x, below), column.numbers[number], INK, font(11))
+                write(draw, (x, below), column.numbers[number], INK, 11)
                 continue
-            draw.rectangle((x, below, x + width - 1, below + 2), fill=answer_color(column.right[number]))
-            draw_symbol(draw, (x + 1, below + 5), column.right[number])
+            draw.rectangle((x, below, x + width - 1, below + 4), fill=answer_color(column.right[number]))
+            draw_symbol(draw, (x + 1, below + 7), column.right[number])
+            if column.weak:
+                write(draw, (x + 18, below + 6), column.weak[number], FAINT, 11)
         if most:
             _chart(draw, (chart, y), (CHART - 6, max(height, LINE)), row.changes, max(most, LEAST_TOP))
     draw_key(picture, key)
@@ -155,27 +159,34 @@ def _chart(
     last_x, last_y = points[-1]
     draw.ellipse((last_x - 3, last_y - 3, last_x + 3, last_y + 3), fill=BLUE)
     largest = max(value for _, value in known)
-    draw.text((x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, font(11))
+    write(draw, (x, y + height + 3), f"last {known[-1][1]:.2f}, most {largest:.2f}", FAINT, 11)
 
 
 def draw_evolution(scene: Scene) -> Draw | None:
     """Draws a film strip of a fit: rows are the first probe images, columns the looks between which most
-    changed, the untrained first.
+    changed, the untrained first. It is shown at 2, 4, 8, ... looks and at the end.
     """
-    if not scene.in_fit or scene.is_last:
+    if not scene.in_fit or not scene.is_news or len(scene.history) < 2:
         return None
     rows = slice(0, min(STRIP_ROWS, scene.shown.stop))
     drawn, looks = scene.strip.of(rows), scene.history.columns(STRIP_COLUMNS)
     peaks = scene.peaks(looks[-1].cams[rows].to(scene.images.device))
     masks = None if scene.probe.masks is None else scene.probe.masks[rows]
     (plain,) = drawn.around(masks, drawn.pictures)
-    plain, *overlays = to_tiles(plain, *(drawn.under(look.cams[rows], peaks) for look in looks))
+    over = [drawn.under(look.cams[rows], peaks, scene.strongest_of_run) for look in looks]
+    plain, *overlays = to_tiles(plain, *over)
     header = scene.header(
         f"evolution until {scene.when}", "" if scene.parts is None else f"part 1 of {scene.asked}"
     )
     count = rows.stop
-    columns = [column_of(look, count, scene.is_judged) for look in looks]
+    weak = [scene.weak(look.cams[rows], scene.strongest_of_run) for look in looks]
+    columns = [
+        replace(column_of(look, count, scene.is_judged), weak=tuple(own))
+        for look, own in zip(looks, weak, strict=True)
+    ]
     key = legend_key(scene.style, masks is not None, is_judged=scene.is_judged)
+    if any(map(any, weak)):
+        key = replace(key, note=weak_note("the run"))
     return partial(evolution_picture, plain, overlays, columns, _rows(scene, count), header, key)
 
 
@@ -189,7 +200,7 @@ def column_of(look: Look, count: int, is_judged: bool) -> Column:
     shows = (look.cams[:count].flatten(1).amax(dim=1) > 0).tolist()
     right = tuple(is_right(share) if is_judged else None for share in look.right[:count].tolist())
     remarks = [
-        "" if show else "blank" if is_seen else "not looked at"
+        "" if show else BLANK if is_seen else "not looked at"
         for show, is_seen in zip(shows, seen, strict=True)
     ]
     answers = zip(look.confidence[:count].tolist(), seen, strict=True)

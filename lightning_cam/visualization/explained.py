@@ -12,10 +12,17 @@ from lightning_cam.attribution import maps, regions
 from lightning_cam.attribution.task import MULTICLASS, Task
 from lightning_cam.checks import Normalization, check_opacity, class_name
 from lightning_cam.typing import Activations, Boxes, Cams, Images, Mask, Scores, Tiles, Truth
-from lightning_cam.visualization.blend import color_table, displayable, overlay_cams, overlay_parts
-from lightning_cam.visualization.canvas import drawable
+from lightning_cam.visualization.blend import (
+    COLORMAP,
+    EVIDENCE,
+    color_table,
+    displayable,
+    overlay_cams,
+    overlay_parts,
+)
 from lightning_cam.visualization.captions import number_and_truth
 from lightning_cam.visualization.figure import Panel
+from lightning_cam.visualization.letters import drawable
 from lightning_cam.visualization.prepared import PreparedImages
 from lightning_cam.visualization.projection import (
     drawn_size,
@@ -36,8 +43,8 @@ def with_overlays(
     parts: Activations | None = None,
     *,
     normalization: Normalization | None = None,
-    opacity: float = 0.5,
-    colormap: str = "inferno",
+    opacity: float | str = EVIDENCE,
+    colormap: str = COLORMAP,
     most: int | None = None,
 ) -> tuple[SomeTiles, SomeTiles]:
     """The first images as pictures, and their overlays, on the host.
@@ -47,9 +54,9 @@ def with_overlays(
         most: How many images are drawn at most; None draws all.
 
     Raises:
-        ValueError: ``opacity`` is outside [0, 1], or no such colormap.
+        ValueError: ``opacity`` is no such thing, or no such colormap.
     """
-    opacity = check_opacity(opacity)
+    check_opacity(opacity)
     own, size = _sizes(images)
     colors = color_table(colormap, images.device)
     # All images, because values out of range are stretched by that of all.

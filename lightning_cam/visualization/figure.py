@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 
-from lightning_cam.typing import Boxes, Mask, Picture
+from lightning_cam.typing import Boxes, ColorTable, Mask, Picture
+from lightning_cam.visualization.letters import families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ class Panel:
 class Key:
     """What the colours mean: a colormap and its label, or a legend of parts, and a line above it all."""
 
-    colormap: str
+    colors: ColorTable
     label: str = "share of the map's maximum"
     headline: str = ""
     legend: Sequence[tuple[str, tuple[int, int, int]]] = field(default=())
@@ -101,7 +102,8 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
             _draw(figure.add_axes((left / across, lower / down, wide / across, high / down)), panel, title)
     if headline:
         x, y = (MARGIN + inner / 2) / across, 1 - MARGIN / down
-        figure.suptitle(headline, x=x, y=y, fontsize=TITLE, linespacing=1.2, parse_math=False)
+        style = {"fontsize": TITLE, "linespacing": 1.2, "fontfamily": families(headline)}
+        figure.suptitle(headline, x=x, y=y, parse_math=False, **style)
     if key.legend:
         _draw_legend(figure, key)
     else:
@@ -112,13 +114,14 @@ def side_by_side(images: Sequence[Sequence[Panel]], key: Key) -> "Figure":
 def _draw_bar(figure: "Figure", key: Key, place: tuple[float, float, float]) -> None:
     """The colour bar at a place: left, bottom and height, in inches."""
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
 
     left, bottom, room = place
     across, down = figure.get_size_inches()
     margin = 0.1  # above and below, for half a letter of the numbers
     high = min(HIGHEST_BAR, room - 2 * margin)
     axis = figure.add_axes((left / across, (bottom + (room - high) / 2) / down, BAR / across, high / down))
-    bar = figure.colorbar(ScalarMappable(cmap=key.colormap), cax=axis)
+    bar = figure.colorbar(ScalarMappable(cmap=ListedColormap(key.colors.tolist())), cax=axis)
     bar.set_label(fitted([key.label], room, SMALL), fontsize=SMALL, linespacing=1.1)
     bar.ax.tick_params(labelsize=SMALL)
 
@@ -144,7 +147,7 @@ def _draw(axis: "Axes", panel: Panel, title: str) -> None:
         panel.picture.numpy(),
         interpolation="nearest" if max(height, width) < SMALL_PICTURE else "antialiased",
     )
-    axis.set_title(title, fontsize=TITLE, linespacing=1.2, parse_math=False)
+    axis.set_title(title, fontsize=TITLE, linespacing=1.2, parse_math=False, fontfamily=families(title))
     axis.set_axis_off()
     if panel.outlined is not None and panel.outlined.any():
         # One row and column of nothing around, so that what touches the edge is closed there.
@@ -216,4 +219,5 @@ def _length(text: str, size: float) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0]
+    letters = FontProperties(family=families(text), size=size)
+    return text_to_path.get_text_width_height_descent(text, letters, ismath=False)[0]

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lightning_cam.visualization.canvas import (
+    BLANK,
     FAINT,
     FOOT,
     FRAME,
@@ -28,18 +29,19 @@ from lightning_cam.visualization.canvas import (
     columns_for,
     draw_header,
     draw_key,
+    draw_remark,
     draw_symbol,
     fit_text,
-    font,
     image_of,
     least_width,
 )
 from lightning_cam.visualization.captions import percent_words, present_labels
+from lightning_cam.visualization.letters import write
 from lightning_cam.visualization.prepared import to_tiles
+from lightning_cam.visualization.projection import peaks_of
 from lightning_cam.visualization.scene import MapsOfLabels, Scene, legend_key
 
 SMALL = 11  # letters below a tile
-NOTHING = (232, 232, 232)  # in place of a map that shows nothing
 HEIGHT_OF_WORDS = 2 * (LINE - 3) + LINE + 8  # below the tiles of an image
 
 
@@ -89,7 +91,7 @@ def label_picture(cells: Sequence[LabelCell], header: tuple[str, str], key: Key)
     height, width = cells[0].image.shape[:2]
     most = 1 + max(len(cell.tiles) for cell in cells)
     size = (max(most * (width + FRAME) + FRAME, NARROWEST), height + 2 * FRAME + HEIGHT_OF_WORDS)
-    columns = columns_for(len(cells), size)
+    columns = columns_for(len(cells), (size[0] + GAP, size[1] + GAP))
     rows = -(-len(cells) // columns)
     canvas_width = max(2 * MARGIN + columns * size[0] + (columns - 1) * GAP, least_width(header, key))
     picture = Image.new("RGB", (canvas_width, TOP + rows * (size[1] + GAP) + FOOT), PAPER)
@@ -110,13 +112,12 @@ def label_picture(cells: Sequence[LabelCell], header: tuple[str, str], key: Key)
             left = x + FRAME + place * (width + FRAME)
             picture.paste(image_of(picture_of), (left, y + FRAME))
             if place and cell.tiles[place - 1].is_blank:
-                draw.rectangle((left, y + FRAME, left + width - 1, y + FRAME + height - 1), fill=NOTHING)
-                draw.text((left + 4, y + FRAME + 2), "no evidence", FAINT, font(SMALL))
-            draw.text((left, below), fit_text(name, width, SMALL), color, font(SMALL))
-            draw.text((left, below + LINE - 3), fit_text(words, width, SMALL), color, font(SMALL))
+                draw_remark(draw, (left, y + FRAME), BLANK)
+            write(draw, (left, below), fit_text(name, width, SMALL), color, SMALL)
+            write(draw, (left, below + LINE - 3), fit_text(words, width, SMALL), color, SMALL)
         last = below + 2 * (LINE - 3) + 2
         draw_symbol(draw, (x, last + 3), cell.right)
-        draw.text((x + 16, last), fit_text(cell.words, size[0] - 16), INK, font())
+        write(draw, (x + 16, last), fit_text(cell.words, size[0] - 16), INK)
     draw_key(picture, key)
     return picture
 
@@ -127,10 +128,11 @@ def draw_label_maps(scene: Scene, label_maps: MapsOfLabels) -> Draw:
     """
     shown, drawn = scene.shown, scene.strip
     labels, cams = (part[shown] for part in label_maps)
-    over = [drawn.under(cams[:, place]) for place in range(labels.shape[1])]
+    strongest = max(peaks_of(own, scene.style.signed).max().item() for own in label_maps[1].unbind(dim=1))
+    over = [drawn.under(cams[:, place], None, strongest) for place in range(labels.shape[1])]
     masks = None if scene.probe.masks is None else scene.probe.masks[shown]
     images, *maps = to_tiles(*drawn.around(masks, drawn.pictures, *over))
-    blank = (cams.nan_to_num().flatten(2).amax(dim=2) <= 0).tolist()
+    blank = [(peaks_of(cams[:, place], scene.style.signed) == 0).tolist() for place in range(labels.shape[1])]
     shares = torch.sigmoid(scene.scores[shown]).tolist()
     cells = []
     for row, own in enumerate(labels.tolist()):
@@ -140,7 +142,7 @@ def draw_label_maps(scene: Scene, label_maps: MapsOfLabels) -> Draw:
                 name=scene.name(label),
                 share=shares[row][label],
                 is_present=place < len(own) - 1,
-                is_blank=blank[row][place],
+                is_blank=blank[place][row],
             )
             for place, label in enumerate(own)
             if label >= 0

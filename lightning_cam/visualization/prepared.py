@@ -9,19 +9,27 @@ from torch import Tensor
 
 from lightning_cam.checks import Normalization
 from lightning_cam.typing import Cams, Images, Masks, PerImage, Rgb, Shown
-from lightning_cam.visualization.blend import color_table, displayable, outlined, overlay_cams, two_colors
+from lightning_cam.visualization.blend import (
+    color_table,
+    displayable,
+    outlined,
+    overlay_cams,
+    paled,
+    two_colors,
+)
 from lightning_cam.visualization.projection import (
     drawn_size,
     flat_saliency,
     flatten_maps,
     flatten_to_pictures,
+    peaks_of,
     tile,
 )
 from lightning_cam.visualization.style import Style
 
 CONTRAST = two_colors((0, 114, 178), (230, 159, 0))  # after Okabe and Ito: told apart by colour-blind readers
 MASK_LINE, FOREGROUND_LINE = (255, 255, 255), (86, 180, 233)
-GRID_TILES, STRIP_TILES = (112, 224), (80, 112)  # smallest and largest longer side, in pixels
+GRID_TILES, STRIP_TILES = (128, 224), (64, 112)  # smallest and largest longer side, in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +98,19 @@ class PreparedImages:
         """Some of them."""
         return replace(self, pictures=self.pictures[rows])
 
-    def under(self, cams: Cams, peaks: PerImage | None = None) -> Rgb:
-        """The pictures under these maps, with the foreground's contour."""
+    def under(self, cams: Cams, peaks: PerImage | None = None, strongest: float | None = None) -> Rgb:
+        """The pictures under these maps, with the foreground's contour; in pale grey where a map is blank.
+
+        Args:
+            strongest: As ``overlay_cams`` has it.
+        """
         style, cams = self.style, cams.to(self.pictures.device)
         colors = color_table(style.colormap, self.pictures.device)
         over = overlay_cams(
-            self.pictures, cams, self.sides, self.size, colors, style.opacity, peaks, style.signed
+            self.pictures, cams, self.sides, self.size, colors, style.opacity, peaks, style.signed, strongest
         )
+        is_blank = peaks_of(cams, style.signed) == 0
+        over = torch.where(is_blank[:, None, None, None], paled(self.pictures), over)
         if style.foreground is None:
             return over
         return outlined(over, flat_saliency(cams, self.sides, self.size) >= style.foreground, FOREGROUND_LINE)
@@ -105,7 +119,7 @@ class PreparedImages:
         """Signed maps over the pictures in grey: their colours are those of two classes."""
         grey = self.pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         colors = CONTRAST.to(grey.device)
-        return overlay_cams(grey, cams, self.sides, self.size, colors, 0.5, peaks, signed=True)
+        return overlay_cams(grey, cams, self.sides, self.size, colors, peaks=peaks, signed=True)
 
     def around(self, masks: Masks | None, *pictures: Rgb) -> list[Rgb]:
         """The pictures, with lines around what is inside the masks."""

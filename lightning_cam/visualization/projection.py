@@ -114,6 +114,14 @@ def flat_signed(
     return flatten_maps(scaled[:, None], sides, size)[:, 0].clamp(-1, 1)
 
 
+def peaks_of(cams: Cams, signed: bool = False) -> PerImage:
+    """Largest value of each map, of absolute values where ``signed``; 0 where a map is blank: not finite, or
+    nowhere positive.
+    """
+    flat = (cams.abs() if signed else cams).flatten(1)
+    return torch.where(flat.isfinite().all(dim=1), flat.amax(dim=1).clamp(min=0), 0.0)
+
+
 def _middle(maps: Activations, dim: int, place: float) -> Tensor:
     """The slice at that share of a side, between the two positions next to it."""
     last = maps.shape[dim] - 1

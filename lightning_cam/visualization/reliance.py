@@ -14,14 +14,11 @@ from lightning_cam.visualization.canvas import (
     LINE,
     MARGIN,
     PAPER,
-    Color,
     DrawOne,
-    drawable,
     fit_text,
-    font,
-    text_width,
     wrap_text,
 )
+from lightning_cam.visualization.letters import Color, drawable, text_width, write
 
 MOST_LINES = 6
 # After Okabe and Ito: told apart by colour-blind readers.
@@ -146,22 +143,20 @@ def _sheet(
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     title = f"{TITLE} · {when}" if when else TITLE
-    draw.text(
-        (MARGIN, MARGIN - 2), fit_text(title, WIDTH - 2 * MARGIN, 16, bold=True), INK, font(16, bold=True)
-    )
+    write(draw, (MARGIN, MARGIN - 2), fit_text(title, WIDTH - 2 * MARGIN, 16, bold=True), INK, 16, bold=True)
     if not curves:
         for number, line in enumerate(wrap_text(nothing, WIDTH - 2 * MARGIN, 3), start=1):
-            draw.text((MARGIN, MARGIN + number * LINE + 8), line, INK, font())
+            write(draw, (MARGIN, MARGIN + number * LINE + 8), line, INK)
         return sheet
     for number, line in enumerate(MEANING, start=1):
-        draw.text((MARGIN, MARGIN + number * LINE + 4), line, FAINT, font(12))
+        write(draw, (MARGIN, MARGIN + number * LINE + 4), line, FAINT, 12)
     plot = Plot(epochs, curves)
     plot.ground(sheet, least)
     plot.lines(sheet, curves)
     _labels(sheet, plot, curves)
     foot = "thick: findings" if any(curve.is_finding for curve in curves) else "no findings"
     rest = f" · {more} more cue{'s' if more > 1 else ''} tested, with less reliance" if more else ""
-    draw.text((LEFT, TOP + PLOT[1] + LINE + 8), f"{foot}{rest}", FAINT, font(11))
+    write(draw, (LEFT, TOP + PLOT[1] + LINE + 8), f"{foot}{rest}", FAINT, 11)
     return sheet
 
 
@@ -205,10 +200,10 @@ class Plot:
             y = round(self.y(i * STEP))
             draw.line((LEFT, y, right, y), fill=FAINT if i == 0 else GRID)
             words = str(round(100 * i * STEP)).replace("-", "−")
-            draw.text((LEFT - 6, y), words, FAINT, font(11), anchor="rm")
+            write(draw, (LEFT - 6, y), words, FAINT, 11, anchor="rm")
         if least > 0:
             words = "too little for a finding"
-            draw.text((right - 4, round(self.y(least)) + 2), words, FAINT, font(11), anchor="ra")
+            write(draw, (right - 4, round(self.y(least)) + 2), words, FAINT, 11, anchor="ra")
         free = -math.inf
         for look, epoch in enumerate(self._epochs):
             words = (
@@ -220,7 +215,7 @@ class Plot:
             )
             x, half = self.x(look), text_width(words, 11) / 2
             if (look == 0 or epoch != self._epochs[look - 1]) and x - half > free:
-                draw.text((x, TOP + PLOT[1] + 5), words, FAINT, font(11), anchor="ma")
+                write(draw, (x, TOP + PLOT[1] + 5), words, FAINT, 11, anchor="ma")
                 free = x + half + 10
 
     def lines(self, sheet: Image.Image, curves: Sequence[Curve]) -> None:
@@ -255,10 +250,10 @@ def _labels(sheet: Image.Image, plot: Plot, curves: Sequence[Curve]) -> None:
         draw.line((*start, LABELS - 10, y + LINE), fill=curve.drawn)
         draw.rectangle((LABELS - 10, y + 2, LABELS - 7, y + 2 * LINE - 2), fill=curve.drawn)
         name = fit_text(curve.name, room, 13, bold=curve.is_finding)
-        draw.text((LABELS, y), name, INK, font(13, bold=curve.is_finding))
+        write(draw, (LABELS, y), name, INK, 13, bold=curve.is_finding)
         told = f" · predictivity {curve.predictivity:.2f}" if math.isfinite(curve.predictivity) else ""
         points = f"{round(100 * value)} points{plot.when(look)}".replace("-", "−")
-        draw.text((LABELS, y + LINE - 1), fit_text(f"{points}{told}", room, 11), FAINT, font(11))
+        write(draw, (LABELS, y + LINE - 1), fit_text(f"{points}{told}", room, 11), FAINT, 11)
 
 
 def _paler(channel: int) -> int:

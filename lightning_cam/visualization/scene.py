@@ -13,9 +13,10 @@ from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.typing import Activations, Cams, Images, Labels, PerImage, Rgb, Scores, Truth
-from lightning_cam.visualization.blend import PART_COLORS, color_table, signed_bar
-from lightning_cam.visualization.canvas import Color, Key, drawable
-from lightning_cam.visualization.captions import is_right, truth_words
+from lightning_cam.visualization.blend import PART_COLORS, WEAK, color_bar, color_table
+from lightning_cam.visualization.canvas import Key
+from lightning_cam.visualization.captions import is_right, percent_words, truth_words
+from lightning_cam.visualization.letters import Color, drawable
 from lightning_cam.visualization.prepared import (
     FOREGROUND_LINE,
     GRID_TILES,
@@ -24,7 +25,7 @@ from lightning_cam.visualization.prepared import (
     Displayed,
     PreparedImages,
 )
-from lightning_cam.visualization.projection import MOST_ROWS, drawn_size
+from lightning_cam.visualization.projection import MOST_ROWS, drawn_size, peaks_of
 from lightning_cam.visualization.style import Style
 
 DEFAULT = Style()
@@ -185,6 +186,33 @@ class Scene:
             return own
         return torch.maximum(own, self.history.peaks(self.style.signed)[: len(own)].to(own))
 
+    @property
+    def is_news(self) -> bool:
+        """Whether a picture of all looks says something new: there are 1, 2, 4, 8, ... of them, or the fit is
+        over and it was not drawn at the last one.
+        """
+        return is_power_of_two(len(self.history)) != self.is_last
+
+    @cached_property
+    def strongest(self) -> float:
+        """The largest value of all maps of this look, in the method's unit."""
+        return self._largest(self.cams)
+
+    @cached_property
+    def strongest_of_run(self) -> float:
+        """The largest value of all maps of all looks so far, in the method's unit."""
+        return max([self.strongest, *(self._largest(look.cams) for look in self.history.looks)])
+
+    def weak(self, cams: Cams, strongest: float) -> list[str]:
+        """Of the first images, whose maps ``cams`` are, what is to be said of those that are weak beside the
+        strongest one; empty where a map is strong enough, or blank.
+        """
+        shares = (peaks_of(cams, self.style.signed) / strongest).tolist() if strongest else [0.0] * len(cams)
+        return [f"weak: {weak_percent(share)}" if 0 < share < WEAK else "" for share in shares]
+
+    def _largest(self, cams: Cams) -> float:
+        return peaks_of(cams, self.style.signed).max().item()
+
     def at_the_end(self) -> "Scene":
         """The same once the fit is over."""
         return replace(self, is_last=True)
@@ -198,6 +226,11 @@ class Scene:
         return PreparedImages(pictures, sides, drawn_size(self.images, *tiles), self.style)
 
 
+def is_power_of_two(count: int) -> bool:
+    """Whether a number is 1, 2, 4, 8, ..."""
+    return count > 0 and count & (count - 1) == 0
+
+
 def how_drawn(images: Images) -> str:
     """What of volumes and signals is shown, in a few words; nothing of images."""
     channels = images.shape[1]
@@ -206,6 +239,20 @@ def how_drawn(images: Images) -> str:
     if images.ndim == 3 and channels > MOST_ROWS:
         return f"the first {MOST_ROWS} of {channels} channels, from the top"
     return "channels from the top" if images.ndim == 3 and channels > 1 else ""
+
+
+def weak_percent(share: float) -> str:
+    """A small share in percent, never "0 %"."""
+    return percent_words(share) if share >= 0.005 else "<1 %"
+
+
+def weak_note(strongest_of: str) -> str:
+    """What "weak" means.
+
+    Args:
+        strongest_of: Beside which maps: "this look".
+    """
+    return f"weak: drawn fainter, below {percent_words(WEAK)} of the strongest map of {strongest_of}"
 
 
 def part_legend(count: int) -> tuple[tuple[str, Color], ...]:
@@ -224,7 +271,6 @@ def legend_key(
     lines = [("mask", MASK_LINE)] if has_masks else []
     if style.foreground is not None and not parts:
         lines.append((f"above {100 * style.foreground:.0f} % of the maximum", FOREGROUND_LINE))
-    colors = color_table(style.colormap)
     low, high = style.ends
-    bar = signed_bar(colors) if style.signed else colors
+    bar = color_bar(color_table(style.colormap), style.opacity, style.signed)
     return Key(bar, high, parts, lines, symbols=is_judged, low=low)

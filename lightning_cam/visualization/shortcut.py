@@ -23,17 +23,16 @@ from lightning_cam.visualization.canvas import (
     PAPER,
     UNKNOWN,
     WRONG,
-    Color,
     DrawOne,
     answer_color,
     draw_arrow,
     draw_symbol,
     draw_words,
     fit_text,
-    font,
     image_of,
     wrap_text,
 )
+from lightning_cam.visualization.letters import Color, write
 from lightning_cam.visualization.projection import drawn_size, flatten_to_pictures, tile
 
 MOST_CLASS_ROWS = 10  # of the table of classes
@@ -144,13 +143,13 @@ def _sheet(
     below = top + rows.height + 2 * GAP
     bottom = below + max(map_of_cells.height, table.height) + GAP
     sheet, draw = _panel(WIDTH + 2 * MARGIN, bottom + LINE + MARGIN)
-    draw.text((MARGIN, MARGIN - 2), fit_text(header[0], WIDTH, 16, bold=True), INK, font(16, bold=True))
+    write(draw, (MARGIN, MARGIN - 2), fit_text(header[0], WIDTH, 16, bold=True), INK, 16, bold=True)
     for number, line in enumerate(statement, start=1):
-        draw.text((MARGIN, MARGIN + number * LINE + 4), line, INK, font())
+        write(draw, (MARGIN, MARGIN + number * LINE + 4), line, INK)
     sheet.paste(rows, (MARGIN, top))
     sheet.paste(map_of_cells, (MARGIN, below))
     sheet.paste(table, (MARGIN + WIDTH - TABLE, below))
-    draw.text((MARGIN, bottom), DISCLAIMER, FAINT, font())
+    write(draw, (MARGIN, bottom), DISCLAIMER, FAINT)
     return sheet
 
 
@@ -167,8 +166,8 @@ def _rows(tiles: Tiles, swaps: Sequence[Swap]) -> Image.Image:
     step = height + LINE + GAP
     panel, draw = _panel(WIDTH, HEAD + len(swaps) * step - GAP)
     for x, (name, what) in zip(COLUMNS, HEADS, strict=True):
-        draw.text((x, 0), name, INK, font(13, bold=True))
-        draw.text((x, LINE - 2), what, FAINT, font(11))
+        write(draw, (x, 0), name, INK, 13, bold=True)
+        write(draw, (x, LINE - 2), what, FAINT, 11)
     for number, swap in enumerate(swaps):
         y = HEAD + number * step
         captions = (
@@ -202,9 +201,9 @@ def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable, scale: st
     side = CELL * (len(cells[0]) if cells else 4)
     panel, draw = _panel(side + BETWEEN, HEAD + 4 + (CELL * len(cells) + LINE if cells else LINE))
     for line, words in enumerate(("how well each place", "alone tells the class")):
-        draw.text((0, line * (LINE - 2)), words, INK, font(13, bold=True))
+        write(draw, (0, line * (LINE - 2)), words, INK, 13, bold=True)
     if cells is None:
-        draw.text((0, HEAD + 2), "not measured", FAINT, font())
+        write(draw, (0, HEAD + 2), "not measured", FAINT)
         return panel
     colors = (255 * table.numpy()).round().astype(np.uint8)
     for row, values in enumerate(cells):
@@ -216,8 +215,8 @@ def _cells(cells: Sequence[Sequence[float]] | None, table: ColorTable, scale: st
             draw.rectangle((x, y, x + CELL - 3, y + CELL - 3), fill=color)
             ink = INK if np.dot(color, (0.299, 0.587, 0.114)) > 128 else PAPER
             words = f"{shown:.2f}" if known else "–"
-            draw.text((x + CELL // 2 - 1, y + CELL // 2 - 1), words, ink, font(), anchor="mm")
-    draw.text((0, panel.height - LINE + 1), scale, FAINT, font(11))
+            write(draw, (x + CELL // 2 - 1, y + CELL // 2 - 1), words, ink, anchor="mm")
+    write(draw, (0, panel.height - LINE + 1), scale, FAINT, 11)
     return panel
 
 
@@ -228,21 +227,21 @@ def _classes(classes: Sequence[ClassRow]) -> Image.Image:
     ranked = sorted(classes, key=lambda row: (not row.named, -max(row.lost, row.drawn)))
     shown, more = ranked[:MOST_CLASS_ROWS], len(classes) - MOST_CLASS_ROWS
     panel, draw = _panel(TABLE, HEAD + 4 + (len(shown) + (more > 0)) * LINE)
-    draw.text((0, 0), "class", INK, font(13, bold=True))
+    write(draw, (0, 0), "class", INK, 13, bold=True)
     for left, title, what in (
         (NAME, "accuracy lost", "by its images, points"),
         (NAME + COLUMN, "drawn to it", "of other images, points"),
     ):
-        draw.text((left + BETWEEN, 0), title, INK, font(13, bold=True))
-        draw.text((left + BETWEEN, LINE - 2), what, FAINT, font(11))
+        write(draw, (left + BETWEEN, 0), title, INK, 13, bold=True)
+        write(draw, (left + BETWEEN, LINE - 2), what, FAINT, 11)
     for number, row in enumerate(shown):
         y = HEAD + 4 + number * LINE
-        draw.text((0, y), fit_text(row.name, NAME, bold=row.named), INK, font(bold=row.named))
+        write(draw, (0, y), fit_text(row.name, NAME, bold=row.named), INK, bold=row.named)
         color = WRONG if row.named else UNKNOWN
         for left, share in ((NAME, row.lost), (NAME + COLUMN, row.drawn)):
             _bar(draw, (left + BETWEEN, y), share, color)
     if more > 0:
-        draw.text((0, HEAD + 4 + len(shown) * LINE), f"… and {more} more", FAINT, font())
+        write(draw, (0, HEAD + 4 + len(shown) * LINE), f"… and {more} more", FAINT)
     return panel
 
 
@@ -254,4 +253,4 @@ def _bar(draw: ImageDraw.ImageDraw, place: tuple[int, int], share: float, color:
     if length:
         draw.rectangle((x, y + 2, x + length - 1, y + LINE - 4), fill=color)
     points = str(round(100 * share))
-    draw.text((x + BAR + BETWEEN, y), points.replace("-", "−"), INK, font())
+    write(draw, (x + BAR + BETWEEN, y), points.replace("-", "−"), INK)

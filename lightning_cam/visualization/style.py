@@ -2,18 +2,25 @@
 
 from dataclasses import dataclass
 
-from lightning_cam.checks import check_whole
-from lightning_cam.visualization.blend import check_colormap, is_diverging
+from lightning_cam.checks import check_opacity, check_whole
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, check_colormap, is_diverging
 
 
 @dataclass(frozen=True)
 class Style:
     """How maps are drawn: ``CAMMonitor(style=Style(shown=8, colormap="viridis"))``.
 
+    A map whose maximum is below 10 % of that of the strongest map of its look says so, "weak: 3 %", and where
+    the opacity follows the evidence it is drawn the fainter the weaker it is: by the square root of that
+    share of a tenth. In the film strip and the animation the strongest map of the run counts.
+
     Args:
         shown: How many of the probe images are drawn, the first ones; statistics use all.
-        colormap: Name of a matplotlib colormap; a diverging one, such as "RdBu_r", draws both signs of a map.
-        opacity: Of the heatmap over the image, in [0, 1].
+        colormap: Name of a matplotlib colormap, such as "turbo"; a diverging one, such as "RdBu_r", draws
+            both signs of a map.
+        opacity: Of the heatmap over the image. "evidence": it follows the map, from 0 where there is no
+            evidence to 0.7 where there is most; "constant": 0.5 everywhere; a number in [0, 1]: so much
+            everywhere.
         color_scale: "map": colours run to each map's own maximum; "run": to each image's maximum over all
             looks so far.
         foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None
@@ -29,17 +36,16 @@ class Style:
     """
 
     shown: int = 16
-    colormap: str = "inferno"
-    opacity: float = 0.5
+    colormap: str = COLORMAP
+    opacity: float | str = EVIDENCE
     color_scale: str = "map"
     foreground: float | None = None
 
     def __post_init__(self) -> None:
         check_whole("shown", self.shown, 1)
         check_colormap(self.colormap)
-        opacity, foreground = self.opacity, self.foreground
-        if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-            raise ValueError(f"opacity: got {opacity!r}; give a value in [0, 1].")
+        check_opacity(self.opacity)
+        foreground = self.foreground
         if self.color_scale not in ("map", "run"):
             raise ValueError(f"color_scale: got {self.color_scale!r}; give 'map' or 'run'.")
         is_number = isinstance(foreground, int | float) and not isinstance(foreground, bool)

@@ -236,3 +236,16 @@ def test_score_cam_is_as_fast_as_the_fastest_peer(tmp_path: Path) -> None:
     for other in cells.values():
         assert time_beside(mine, other["times"]) <= 1.05
     assert mine["deviation"] < 1e-4
+
+
+@pytest.mark.needs("skimage", "sklearn", "captum", "pytorch_grad_cam", "torchcam")
+def test_pictures_keep_light_and_contrast_and_a_look_is_small(tmp_path: Path) -> None:
+    sheet = tmp_path / "overlays.jpg"
+    lines = printed("pictures.py", "--sizes", "64", "--epochs", "4", "--output", str(sheet)).splitlines()
+    kept = {cells[1].strip(): cells[2:4] for line in lines if len(cells := line.split("|")) == 5}
+    for name in ("lightning_cam", 'colormap="turbo"'):
+        assert all(int(cell.strip(" %")) >= 95 for cell in kept[name])
+    for name in ("opacity 0.5, inferno", "pytorch-grad-cam", "torchcam", "captum"):
+        assert any(int(cell.strip(" %")) < 80 for cell in kept[name])
+    assert int(kept["64 x 64"][0]) < 150
+    assert sheet.stat().st_size < 300_000

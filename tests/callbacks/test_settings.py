@@ -33,7 +33,11 @@ from lightning_cam import CAMMonitor, Inputs, Style
             r"no target 'lable'; did you mean 'label'\?",
         ),
         ({"target": -1}, ValueError, "target: class index -1 is negative"),
-        (lambda: {"style": Style(opacity=1.5)}, ValueError, r"opacity: got 1.5; give a value in \[0, 1\]"),
+        (
+            lambda: {"style": Style(opacity=1.5)},
+            ValueError,
+            r"opacity: got 1.5; give 'evidence', 'constant' or a value in \[0, 1\]",
+        ),
         (
             lambda: {"style": Style(colormap="infernoo")},
             ValueError,

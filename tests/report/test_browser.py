@@ -23,8 +23,16 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from lightning_cam import Probe, write_report
 from lightning_cam.attribution.maps import relative
 from lightning_cam.data.history import History, remember
-from lightning_cam.visualization.blend import color_table, colorize, displayable, overlay
-from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures
+from lightning_cam.visualization.blend import (
+    MOST_OPAQUE,
+    WEAK,
+    color_table,
+    colorize,
+    displayable,
+    overlay,
+    overlay_cams,
+)
+from lightning_cam.visualization.projection import drawn_size, flat_saliency, flatten_to_pictures, peaks_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -85,12 +93,19 @@ def slide(page: WebDriver, look: int) -> None:
     page.execute_script(script, look)
 
 
-def expected(images: torch.Tensor, cams: torch.Tensor, opacity: float = 0.5) -> np.ndarray:
+def expected(images: torch.Tensor, cams: torch.Tensor, most: float = MOST_OPAQUE) -> np.ndarray:
     """(n, H, W, 3) as the package draws it."""
     size = drawn_size(images, 112, 256)
     shown, _ = displayable(images)
-    heat = colorize(flat_saliency(cams, tuple(images.shape[2:]), size), color_table("inferno"))
-    return (255 * overlay(flatten_to_pictures(shown, size), heat, opacity)).permute(0, 2, 3, 1).numpy()
+    values = flat_saliency(cams, tuple(images.shape[2:]), size)
+    peaks = peaks_of(cams)
+    fade = (peaks / (WEAK * peaks.max())).clamp(max=1).sqrt()[:, None, None]
+    heat, opacity = colorize(values, color_table("plasma")), most * (fade * values)[:, None]
+    return (
+        (255 * overlay(flatten_to_pictures(shown, size), heat, opacity.expand(-1, 3, -1, -1)))
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +183,8 @@ def test_one_scale_over_the_run(browser: WebDriver, tmp_path: Path) -> None:
     found = pixels(browser, "#gallery canvas")[..., :3]
     assert np.abs(found - own).mean() > 5
     quarter = 0.25 * relative(flat_saliency(cams, (16, 16), (112, 112)))
-    wanted = 255 * (
-        0.5 * flatten_to_pictures(images.images, (112, 112)) + 0.5 * colorize(quarter, color_table("inferno"))
-    )
+    picture, heat = flatten_to_pictures(images.images, (112, 112)), colorize(quarter, color_table("plasma"))
+    wanted = 255 * overlay(picture, heat, MOST_OPAQUE * quarter[:, None].expand(-1, 3, -1, -1))
     assert np.abs(found - wanted[0].permute(1, 2, 0).numpy()).max() <= 5
     assert "over the run" in one(browser, "#meaning").text
 
@@ -185,6 +199,31 @@ def test_opacity(browser: WebDriver, page: Path, given: tuple[History, Probe]) -
         assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - wanted).max() <= 8 * opacity + 1
 
 
+def test_a_weak_map_is_drawn_fainter_and_says_so(browser: WebDriver, tmp_path: Path) -> None:
+    cams = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(5))
+    cams = cams / cams.amax(dim=(1, 2), keepdim=True) * torch.tensor([1.0, 0.04, 0.0])[:, None, None]
+    look = remember(0, 0, cams, torch.zeros(3, dtype=torch.int64), torch.rand(3), {})
+    images = probe(3, 16, 16)
+    opened(browser, write_report(History((look,)), tmp_path / "page.html", probe=images))
+    remarks = [card.text for card in browser.find_elements(By.CSS_SELECTOR, "#gallery li")]
+    said = "weak: 4 %"
+    assert "below 10 % of the strongest map of its look" in one(browser, "#notes").text
+    assert [said in text for text in remarks] == [False, True, False]
+    assert ["blank map" in text for text in remarks] == [False, False, True]
+    shown = displayable(images.images)[0]
+    wanted = overlay_cams(
+        flatten_to_pictures(shown, (112, 112)),
+        cams,
+        (16, 16),
+        (112, 112),
+        color_table("plasma"),
+        strongest=1.0,
+    )
+    for image in range(2):
+        found = pixels(browser, "#gallery canvas", image)[..., :3]
+        assert np.abs(found - 255 * wanted[image].permute(1, 2, 0).numpy()).max() <= 5
+
+
 def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path) -> None:
     first = history(1, 3, (4, 4)).looks[0].of(torch.tensor([-1, 1, 2]))
     second = history(2, 3, (4, 4)).looks[1]
@@ -192,7 +231,11 @@ def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path)
     opened(browser, write_report(History((first, second)), tmp_path / "page.html", probe=images))
     slide(browser, 0)
     plain = (255 * images.images[0]).round().permute(1, 2, 0).numpy().repeat(7, 0).repeat(7, 1)
-    assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - plain).max() <= 1
+    found = pixels(browser, "#gallery canvas")[..., :3]
+    assert np.abs(found - found[..., :1]).max() <= 1, "grey"
+    assert (found >= 0.65 * 255 - 1).all(), "and pale"
+    grey = plain @ np.array([0.3, 0.59, 0.11])  # as browsers weigh colours
+    assert np.abs(found[..., 0] - (0.65 * 255 + 0.35 * grey)).max() <= 2
     assert "not looked at" in one(browser, "#gallery li").text
     assert "wrong" not in one(browser, "#gallery button").get_attribute("class")
 
@@ -200,7 +243,7 @@ def test_what_was_not_looked_at_shows_no_map(browser: WebDriver, tmp_path: Path)
 def test_without_images_maps_are_shown(browser: WebDriver, tmp_path: Path) -> None:
     looks = history(2, 3, (4, 4))
     opened(browser, write_report(looks, tmp_path / "page.html"))
-    heat = colorize(flat_saliency(looks.looks[-1].cams, (4, 4), (112, 112)), color_table("inferno"))
+    heat = colorize(flat_saliency(looks.looks[-1].cams, (4, 4), (112, 112)), color_table("plasma"))
     wanted = 255 * heat.permute(0, 2, 3, 1).numpy()
     assert np.abs(pixels(browser, "#gallery canvas")[..., :3] - wanted[0]).max() <= 8
     assert "the images were not kept" in one(browser, "#notes").text.lower()

@@ -10,17 +10,22 @@ from support.images import photos
 from torch.testing import assert_close
 
 from lightning_cam.visualization.blend import (
+    CONSTANT,
+    EVIDENCE,
     MOST_OPAQUE,
     PART_COLORS,
+    color_bar,
     color_table,
     colorize,
     displayable,
+    opacity_of,
     outlined,
     overlay,
     overlay_cams,
     overlay_parts,
-    signed_bar,
+    paled,
 )
+from lightning_cam.visualization.projection import flat_saliency
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -278,7 +283,103 @@ def test_a_signed_map_is_transparent_at_zero_and_has_a_colour_for_each_sign() ->
         share = 2 * MOST_OPAQUE * 0.5 * abs(value)
         color = colors[round(((value + np.sign(value)) / 2 + 1) / 2 * 255)]
         assert_close(found[0, :, *place], (1 - share) * torch.full((3,), 0.5) + share * color)
-    bar = signed_bar(colors)
-    assert_close(bar[-1], colors[-1])
-    assert_close(bar[0], colors[0])
-    assert_close(bar[128], torch.full((3,), 0.6), rtol=0, atol=0.01)
+    assert_close(overlay_cams(images, cams, (4, 4), (4, 4), colors, signed=True), found)
+
+
+# --- Opacity
+
+
+@pytest.mark.parametrize(
+    ("opacity", "signed", "expected"),
+    [
+        (EVIDENCE, False, [0.0, 0.35, 0.7]),
+        ("constant", False, [0.5, 0.5, 0.5]),
+        (0.2, False, [0.2, 0.2, 0.2]),
+        (EVIDENCE, True, [0.0, 0.35, 0.7]),
+        ("constant", True, [0.0, 0.35, 0.7]),
+        (0.2, True, [0.0, 0.14, 0.28]),
+        (1.0, True, [0.0, 0.7, 1.0]),
+    ],
+)
+def test_how_opaque_a_heatmap_is(opacity, signed, expected):
+    assert (MOST_OPAQUE, CONSTANT) == (0.7, 0.5)
+    assert_close(opacity_of(torch.tensor([0.0, 0.5, 1.0]), opacity, signed), torch.tensor(expected))
+    if signed:
+        assert_close(opacity_of(torch.tensor([0.0, -0.5, -1.0]), opacity, signed), torch.tensor(expected))
+
+
+def test_where_nothing_is_known_the_opacity_is_not_known_either():
+    assert opacity_of(torch.tensor([torch.nan]), 0.3).isnan().all()
+    assert opacity_of(torch.tensor([torch.nan]), EVIDENCE).isnan().all()
+
+
+@pytest.mark.parametrize("opacity", [EVIDENCE, "constant", 0.3])
+@pytest.mark.parametrize("colormap", ["plasma", "turbo", "RdBu_r"])
+def test_the_color_bar_has_the_colors_that_occur_over_grey(colormap, opacity):
+    signed = colormap == "RdBu_r"
+    colors = color_table(colormap)
+    ramp = torch.linspace(-1 if signed else 0, 1, 256)[None, None]
+    grey = torch.full((1, 3, 1, 256), 0.6)
+    shown = overlay_cams(grey, ramp, (1, 256), (1, 256), colors, opacity, signed=signed)
+    assert_close(color_bar(colors, opacity, signed), shown[0, :, 0].T)
+
+
+def test_a_map_is_drawn_the_fainter_the_weaker_it_is_beside_the_strongest():
+    images, size = torch.full((4, 3, 4, 4), 0.2), (4, 4)
+    colors = color_table("plasma")
+    cams = torch.ones(4, 4, 4) * torch.tensor([1.0, 0.1, 0.025, 0.0])[:, None, None]
+    alone = overlay_cams(images, cams, size, size, colors) - images
+    beside = overlay_cams(images, cams, size, size, colors, strongest=1.0) - images
+    for row, factor in enumerate((1.0, 1.0, 0.5, 0.0)):  # the square root of the share of a tenth
+        assert_close(beside[row], factor * alone[row])
+    assert_close(
+        overlay_cams(images, cams, size, size, colors, "constant", strongest=1.0),
+        overlay_cams(images, cams, size, size, colors, "constant"),
+    )
+    # Where the colours' end stands for more than the map's own maximum, that counts, and not twice.
+    peaks = torch.ones(4)
+    assert_close(
+        overlay_cams(images, cams, size, size, colors, peaks=peaks, strongest=1.0),
+        overlay_cams(images, cams, size, size, colors, peaks=peaks),
+    )
+
+
+def test_pale_images_are_grey_and_bright():
+    images = photos(3)
+    found = paled(images)
+    assert_close(found, (0.65 + 0.35 * images.mean(dim=1, keepdim=True)).expand(-1, 3, -1, -1))
+
+
+LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.needs("skimage")
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket", "camera"])
+@pytest.mark.parametrize("colormap", ["plasma", "turbo", "inferno"])
+def test_a_photograph_keeps_its_light_and_its_contrast_where_there_is_no_evidence(name, colormap):
+    import skimage.data
+
+    pixels = torch.tensor(np.array(getattr(skimage.data, name)())).float() / 255
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None].expand(-1, -1, 3)
+    photograph = torch.nn.functional.interpolate(
+        pixels.permute(2, 0, 1)[None], size=(224, 224), antialias=True, mode="bilinear"
+    )
+    v, u = torch.meshgrid(torch.arange(7.0), torch.arange(7.0), indexing="ij")
+    cams = torch.exp(-((v - 2) ** 2 + (u - 4) ** 2) / 4)[None]
+    size = (224, 224)
+    over = overlay_cams(photograph, cams, size, size, color_table(colormap))
+
+    weak = flat_saliency(cams, size, size)[0] < 0.05
+    before, after = (torch.einsum("c,chw->hw", LUMINANCE, picture[0]) for picture in (photograph, over))
+    assert 0.2 < weak.float().mean() < 0.9
+    assert (after - before)[weak].abs().sum() / before[weak].sum() < 0.05
+    inside = -torch.nn.functional.max_pool2d(-weak[None].float(), 7, stride=1)[0] > 0
+    spread = [
+        picture.unfold(0, 7, 1).unfold(1, 7, 1).flatten(2).std(dim=2)[inside] for picture in (before, after)
+    ]
+    assert spread[1].sum() / spread[0].sum() > 0.95
+
+    # The strongest evidence is seen, and the image through it.
+    strong = flat_saliency(cams, size, size)[0] > 0.9
+    assert (over - photograph).abs().mean(dim=1)[0][strong].mean() > 0.1
+    assert after[strong].std() / before[strong].std() > 0.2

@@ -20,7 +20,6 @@ from lightning_cam.visualization.canvas import (
     FRAME,
     LINE,
     MARGIN,
-    NARROWEST,
     REMARK,
     RIGHT,
     TOP,
@@ -37,7 +36,7 @@ from lightning_cam.visualization.evolution import (
     evolution_picture,
 )
 from lightning_cam.visualization.overlay import draw_overlay
-from lightning_cam.visualization.prepared import STRIP_TILES
+from lightning_cam.visualization.prepared import GRID_TILES, STRIP_TILES
 from lightning_cam.visualization.projection import tile_size
 from lightning_cam.visualization.style import Style
 
@@ -51,7 +50,7 @@ def strip(
     names: tuple[str, ...] = NAMES,
     labelled: bool = True,
 ) -> Pixels:
-    """Looks at all images: the first one at the untrained model, which has not seen ``unseen``."""
+    """The end of a fit with looks at all images: the first one at the untrained model, which has not seen ``unseen``."""
     labels = torch.arange(count) % len(names)
     predicted = labels if right else (labels + 1) % len(names)
     history = History()
@@ -64,7 +63,9 @@ def strip(
     images = plain(count, size)
     probe = Probe(images, labels if labelled else None, None, names)
     history = judged(history, probe.labels)
-    return np.asarray(draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))())
+    return np.asarray(
+        draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True, is_last=looks != 2))()
+    )
 
 
 def strip_places(
@@ -149,21 +150,22 @@ def test_an_image_not_seen_yet_is_no_blank_map() -> None:
     places = strip_places(pixels, (32, 32), 3, 10)
     x, y = places[1, 1]
     tile = pixels[y : y + height, x : x + width]
-    assert (tile[-20:] == 232).all(), "grey"
-    assert (tile[:20] < 200).any(), "with a word"
+    assert (tile[-20:] == tile[-20:, :, :1]).all(), "grey"
+    assert (tile[-20:] >= 165).all(), "and pale"
+    assert (tile[:16] < 100).any(), "with a word"
     assert (pixels[y + height : y + height + BADGE, x : x + width] == 255).all(), "without a symbol"
     x, y = places[1, 2]
     np.testing.assert_array_equal(pixels[y : y + height, x : x + width], seen[y : y + height, x : x + width])
 
 
-def test_a_strip_of_one_look() -> None:
-    pixels = strip(count=1, looks=1)
-    assert pixels.shape[1] == 2 * MARGIN + 2 * NARROWEST, "the colour bar needs this width"
+def test_a_narrow_strip_has_room_for_its_colour_bar() -> None:
+    pixels = strip(count=1, looks=2)
+    assert pixels.shape[1] == 2 * MARGIN + 460
 
 
 @pytest.mark.parametrize("names", [LONG, ALPHABETS], ids=["long", "alphabets"])
 def test_a_film_strip_with_names_of_any_kind(names: tuple[str, ...]) -> None:
-    count = min(8, len(names))
+    count = min(STRIP_ROWS, len(names))
     pixels = strip(count=count, looks=14, names=names)
     places = strip_places(pixels, (32, 32), count, 10)
     height, _ = tile_size(32, 32, *STRIP_TILES)
@@ -180,7 +182,9 @@ def test_a_film_strip_of_signals_and_volumes_fits_a_screen(size: tuple[int, ...]
         cams = torch.rand(8, *[3] * len(size), generator=torch.Generator().manual_seed(epoch + 2))
         history = history.added(remember(epoch, epoch + 1, cams, torch.arange(8) % 4, torch.rand(8), {}))
     probe = Probe(images, torch.arange(8) % 4, None, NAMES)
-    width, height = draw_evolution(scene(probe, history=history, header=HEADER, in_fit=True))().size
+    width, height = draw_evolution(
+        scene(probe, history=history, header=HEADER, in_fit=True, is_last=True)
+    )().size
     assert width <= 2200
     assert height <= 1100
 
@@ -192,10 +196,8 @@ def test_the_runs_scale_is_each_images_largest_value() -> None:
     style = Style(colormap="gray", opacity=1.0, color_scale="run")
     scores = torch.eye(4)[:2] * 9
     pixels = np.asarray(draw_overlay(scene(probe, style, history, cams, scores))())
-    side = tile_size(32, 32, 112, 224)[0]
-    tile = pixels[
-        TOP + FRAME : TOP + FRAME + side, MARGIN + 2 * FRAME + side : MARGIN + 2 * FRAME + 2 * side, 0
-    ]
+    side = tile_size(32, 32, *GRID_TILES)[0]
+    tile = pixels[TOP + FRAME : TOP + FRAME + side, MARGIN + FRAME : MARGIN + FRAME + side, 0]
     expected = 255 * nn.functional.interpolate(cams[None, :1] / 4, (side, side), mode="bilinear")[0, 0]
     assert np.abs(tile - expected.numpy()).max() <= 2
     assert tile.max() < 140, "half of the largest"
@@ -244,7 +246,9 @@ def test_a_regression_has_numbers_in_place_of_right_and_wrong() -> None:
         numbers = torch.tensor([45.2 + epoch, 3.0, -1.0])
         history = history.added(remember(epoch, epoch + 2, cams, torch.zeros(3).long(), numbers, {}))
     probe = Probe(images, torch.tensor([51.0, 2.0, torch.nan]))
-    drawn = scene(probe, history=history, scores=torch.rand(3, 1), task="regression", in_fit=True)
+    drawn = scene(
+        probe, history=history, scores=torch.rand(3, 1), task="regression", in_fit=True, is_last=True
+    )
     pixels = np.asarray(draw_evolution(drawn)())
     for color in (RIGHT, WRONG):
         assert not (pixels == color).all(axis=2).any()

@@ -17,7 +17,7 @@ from lightning_cam.visualization.explained import (
     written_class,
 )
 
-NAMES = ("tabby", "", "\u732b")  # the last in letters that the font lacks
+NAMES = ("tabby", "", "\U0002fa20")  # the last in letters that the font lacks
 
 
 def images() -> Tensor:
@@ -45,7 +45,9 @@ def test_the_map_lies_over_the_image() -> None:
 
 @pytest.mark.parametrize("opacity", [-0.1, 1.1])
 def test_an_opacity_out_of_range(opacity: float) -> None:
-    with pytest.raises(ValueError, match=f"opacity: got {opacity}; give a value in"):
+    with pytest.raises(
+        ValueError, match=f"opacity: got {opacity}; give 'evidence', 'constant' or a value in"
+    ):
         with_overlays(images(), cams(), opacity=opacity)
 
 

@@ -41,8 +41,8 @@ from lightning_cam.visualization.canvas import (
     TOP,
     UNKNOWN,
     WRONG,
-    text_width,
 )
+from lightning_cam.visualization.letters import text_width
 from lightning_cam.visualization.overlay import Caption, draw_overlay
 from lightning_cam.visualization.prepared import FOREGROUND_LINE, GRID_TILES, MASK_LINE
 from lightning_cam.visualization.projection import SLICE_GAP, drawn_size, tile_size, trace
@@ -79,11 +79,11 @@ def test_an_overlay_grid_has_its_cells_side_by_side(size: tuple[int, int], count
     labels = [i % 4 for i in range(count)]
     pixels = sheet(plain(count, size), [(i + (i % 3 == 0)) % 4 for i in range(count)], labels, LONG)
     height, width = tile_size(*size, *GRID_TILES)
-    cell = max(2 * width + 3 * FRAME, NARROWEST)
+    cell = max(width + 2 * FRAME, NARROWEST)
     found = cells(pixels, (height, width), count)
     columns = sorted({x for x, _ in found})
     assert columns == [MARGIN + i * (cell + GAP) for i in range(len(columns))]
-    assert pixels.shape[1] <= max(2 * MARGIN + 2 * NARROWEST, columns[-1] + cell + MARGIN) <= 2100
+    assert pixels.shape[1] <= max(2 * MARGIN + 460, columns[-1] + cell + MARGIN) <= 2100
     assert pixels.shape[0] <= 2100
     # However long the names, the columns between cells stay white, but for a letter that leans over or the tip of a symbol.
     body = pixels[FIRST_ROW:-BAR]
@@ -96,16 +96,15 @@ def test_an_overlay_grid_has_its_cells_side_by_side(size: tuple[int, int], count
 def test_each_cell_holds_its_image_in_a_frame_of_the_right_colour(channels: int) -> None:
     images = plain(5, (32, 32), channels)
     labels, predicted = [0, 1, 2, 3, 0], [0, 2, 2, 1, 0]
-    pixels = sheet(images, predicted, labels)
+    pixels = sheet(images, predicted, labels, style=Style(opacity=0))
     height, width = tile_size(32, 32, *GRID_TILES)
     for i, (x, y) in enumerate(cells(pixels, (height, width), 5)):
         frame = RIGHT if labels[i] == predicted[i] else WRONG
-        right, bottom = x + 2 * width + 3 * FRAME, y + height + 2 * FRAME
+        right, bottom = x + width + 2 * FRAME, y + height + 2 * FRAME
         for part in (
             pixels[y : y + FRAME, x:right],
             pixels[bottom - FRAME : bottom, x:right],
             pixels[y:bottom, x : x + FRAME],
-            pixels[y:bottom, x + FRAME + width : x + 2 * FRAME + width],
             pixels[y:bottom, right - FRAME : right],
         ):
             assert (part == frame).all()
@@ -117,6 +116,7 @@ def test_each_cell_holds_its_image_in_a_frame_of_the_right_colour(channels: int)
 def test_the_overlay_is_image_and_heatmap() -> None:
     cams = torch.zeros(2, 7, 7)
     cams[0, :, :3] = 1
+    cams[1, :, 6] = 1
     pixels = sheet(plain(2), [0, 1], [0, 1], cams=cams, style=Style(colormap="viridis", opacity=0.25))
     height, width = tile_size(32, 32, *GRID_TILES)
     table = color_table("viridis")
@@ -127,7 +127,7 @@ def test_the_overlay_is_image_and_heatmap() -> None:
         (1, second, 9, table[0]),
     ):
         expected = 255 * (0.75 * colors(2)[image] + 0.25 * heat)
-        pixel = pixels[y + FRAME + height // 2, x + width + 2 * FRAME + column]
+        pixel = pixels[y + FRAME + height // 2, x + FRAME + column]
         assert np.abs(pixel - expected.numpy()).max() <= 1
 
 
@@ -149,7 +149,7 @@ def third_line(pixels: Pixels, place: Place, size: tuple[int, int]) -> Pixels:
     """The room below label and prediction, where the reason of a blank map stands."""
     height, width = tile_size(*size, *GRID_TILES)
     x, y = place[0], place[1] + height + 2 * FRAME + 4 + 2 * LINE
-    return pixels[y + 2 : y + LINE - 2, x : x + max(2 * width + 3 * FRAME, NARROWEST)]
+    return pixels[y + 2 : y + LINE - 2, x : x + max(width + 2 * FRAME, NARROWEST)]
 
 
 @pytest.mark.parametrize("reason", range(1, len(BLANK_REASONS)), ids=BLANK_REASONS[1:])
@@ -170,7 +170,7 @@ def test_a_blank_map_says_why(reason: int) -> None:
 def caption(pixels: Pixels, place: Place, line: int) -> Pixels:
     height, width = tile_size(32, 32, *GRID_TILES)
     x, y = place[0] + 16, place[1] + height + 2 * FRAME + 4 + line * LINE
-    return pixels[y : y + LINE, x : x + max(2 * width + 3 * FRAME, NARROWEST) - 16]
+    return pixels[y : y + LINE, x : x + max(width + 2 * FRAME, NARROWEST) - 16]
 
 
 @pytest.mark.parametrize("names", [LONG, ALPHABETS], ids=["long", "alphabets"])
@@ -226,7 +226,7 @@ def test_the_normalization_is_undone_and_guessing_is_said() -> None:
 
 
 def test_the_colour_bar_runs_from_the_first_colour_to_the_last() -> None:
-    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style(colormap="viridis"))
+    pixels = sheet(plain(3), [0, 1, 2], [0, 1, 2], style=Style(colormap="viridis", opacity=1.0))
     start = MARGIN + math.ceil(text_width("none")) + 8
     line = pixels[pixels.shape[0] - BAR + 8, start : start + 150]
     table = 255 * color_table("viridis").numpy()
@@ -251,7 +251,7 @@ def test_a_long_header_stays_within_the_picture() -> None:
 # --- signals, volumes and parts
 
 
-def test_a_volume_is_three_slices_beside_their_overlays() -> None:
+def test_a_volume_is_three_slices_under_their_maps() -> None:
     cams = torch.zeros(3, 4, 4, 4)
     cams[:, 0] = 1
     cams[2] = 0
@@ -263,26 +263,24 @@ def test_a_volume_is_three_slices_beside_their_overlays() -> None:
     table = 255 * color_table("viridis").numpy()
     for i, (x, y) in enumerate(cells(pixels, (side, width), 3)):
         assert tuple(pixels[y, x]) == (WRONG if i == 2 else RIGHT)
-        tile = pixels[y + FRAME : y + FRAME + side, x + FRAME : x + FRAME + width].astype(float)
-        over = pixels[y + FRAME : y + FRAME + side, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width].astype(
-            float
-        )
+        over = pixels[y + FRAME : y + FRAME + side, x + FRAME : x + FRAME + width].astype(float)
         color = 255 * colors(3)[i].numpy()
         for number in range(3):
             start = number * (side + gap)
-            assert np.abs(tile[:, start : start + side] - color).max() <= 1
             if number:
-                assert (tile[:, start - gap : start] == 255).all()
                 assert (over[:, start - gap : start] == 255).all()
+        if i == 2:  # a blank map
+            inside = over[20:, :side]
+            assert np.abs(inside - 255 * (0.65 + 0.35 * color.mean() / 255)).max() <= 1
+            continue
         # The evidence lies at the lowest depths: outside the first slice, at the top of the others.
-        evidence = table[255] if i < 2 else table[0]
         assert np.abs(over[:, :side] - (0.75 * color + 0.25 * table[0])).max() <= 1
-        assert np.abs(over[:5, side + gap : 2 * side + gap] - (0.75 * color + 0.25 * evidence)).max() <= 1
+        assert np.abs(over[:5, side + gap : 2 * side + gap] - (0.75 * color + 0.25 * table[255])).max() <= 1
         assert np.abs(over[-20:, 2 * side + 2 * gap :] - (0.75 * color + 0.25 * table[0])).max() <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 20])
-def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
+def test_a_signal_is_a_trace_under_its_map(channels: int) -> None:
     signals = torch.randn(3, channels, 500, generator=torch.Generator().manual_seed(3))
     cams = torch.zeros(3, 10)
     cams[:, 7:] = 1
@@ -291,11 +289,7 @@ def test_a_signal_is_a_trace_beside_its_overlay(channels: int) -> None:
     height, width = traces.shape[1:3]
     table = 255 * color_table("viridis").numpy()
     for picture, (x, y) in zip(traces, cells(pixels, (height, width), 3), strict=True):
-        tile = pixels[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width].astype(float)
-        over = pixels[
-            y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width
-        ].astype(float)
-        assert np.abs(tile - picture).max() <= 1
+        over = pixels[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width].astype(float)
         assert np.abs(over[:, :140] - (0.75 * picture[:, :140] + 0.25 * table[0])).max() <= 1
         assert np.abs(over[:, 180:] - (0.75 * picture[:, 180:] + 0.25 * table[255])).max() <= 1
 
@@ -313,7 +307,7 @@ def test_parts_are_drawn_in_their_colours() -> None:
     palette = np.array(PART_COLORS[:2])
     for i, (x, y) in enumerate(cells(pixels, (height, width), 3)):
         grey = 255 * colors(3)[i].mean().item()
-        over = pixels[y + FRAME : y + FRAME + height, x + 2 * FRAME + width : x + 2 * FRAME + 2 * width]
+        over = pixels[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width]
         for column, part, strength in ((3, 0, 1.0), (width - 4, 1, 0.5)):
             expected = (1 - MOST_OPAQUE * strength) * grey + MOST_OPAQUE * strength * palette[part]
             assert np.abs(over[:, column] - expected).max() <= 1
@@ -365,8 +359,7 @@ def test_lines_of_masks_and_foreground_are_drawn_and_named() -> None:
         probe = Probe(images, torch.tensor([0]), masks)
         style = Style(foreground=foreground)
         draw = draw_overlay(scene(probe, style, cams=cams, scores=torch.tensor([[9.0, 0.0]])))
-        pixels = np.asarray(draw())[:, : MARGIN + 2 * 128 + 3 * FRAME]
-        body = pixels[TOP + FRAME : TOP + FRAME + 128, MARGIN + FRAME : MARGIN + FRAME + 256]
+        body = np.asarray(draw())[TOP + FRAME : TOP + FRAME + 128, MARGIN + FRAME : MARGIN + FRAME + 128]
         return bool((body == MASK_LINE).all(axis=2).any()), bool((body == FOREGROUND_LINE).all(axis=2).any())
 
     assert lines(None, None) == (False, False)

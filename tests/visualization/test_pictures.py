@@ -23,7 +23,6 @@ from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
 from lightning_cam.loggers.publish import Destination
-from lightning_cam.visualization.animation import MOVING
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.classes import draw_classes
 from lightning_cam.visualization.evolution import draw_evolution
@@ -62,25 +61,27 @@ def has(found: Scene) -> set[str]:
     return {name for name, picture in PICTURES.items() if picture(found) is not None}
 
 
-def test_a_look_in_a_fit_has_every_picture() -> None:
-    assert has(scene()) == {"overlay", "evolution", "classes", "animation"}
+def test_a_look_in_a_fit_has_every_picture_that_stands_still() -> None:
+    assert has(scene()) == {"overlay", "evolution", "classes"}
 
 
 def test_without_two_classes_there_is_no_picture_of_classes() -> None:
-    assert has(scene(labels=None)) == has(scene(labels=(1,) * 4)) == {"overlay", "evolution", "animation"}
+    assert has(scene(labels=None)) == has(scene(labels=(1,) * 4)) == {"overlay", "evolution"}
 
 
 def test_outside_a_fit_there_is_no_history_to_show() -> None:
     assert has(scene(in_fit=False)) == {"overlay", "classes"}
 
 
-@pytest.mark.parametrize("looks", [1, 2, 7, 8, 9, 16, 33])
-def test_an_animation_is_shown_now_and_then(looks: int) -> None:
-    assert ("animation" in has(scene(looks))) == (looks in MOVING)
+@pytest.mark.parametrize("looks", [1, 2, 3, 4, 7, 8, 9, 16, 33])
+def test_pictures_of_all_looks_are_shown_where_there_are_twice_as_many(looks: int) -> None:
+    of_one_look = {"overlay", "classes"} if looks in (1, 2, 4, 8, 16) else {"overlay"}
+    assert has(scene(looks)) == of_one_look | ({"evolution"} if looks in (2, 4, 8, 16) else set())
 
 
-def test_at_the_end_what_moves_is_shown_once_more_and_nothing_else() -> None:
-    assert has(scene(5).at_the_end()) == {"animation"}
+def test_at_the_end_pictures_of_all_looks_are_shown_unless_they_just_were() -> None:
+    assert has(scene(5).at_the_end()) == {"evolution", "classes", "animation"}
+    assert has(scene(8).at_the_end()) == {"animation"}
     assert has(scene(1).at_the_end()) == set()
     assert has(scene(5, in_fit=False).at_the_end()) == set()
 
@@ -96,9 +97,8 @@ class ViewsOnly(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_tensors_are_worked_on_when_the_picture_is_asked_for_and_not_when_it_is_drawn(name: str) -> None:
-    draw = PICTURES[name](
-        scene(8, confusions=(torch.rand(4, 3, 3), torch.rand(4, 3, 3)), labels=(1, 1, 2, 3))
-    )
+    looked = scene(8, confusions=(torch.rand(4, 3, 3), torch.rand(4, 3, 3)), labels=(1, 1, 2, 3))
+    draw = PICTURES[name](looked.at_the_end() if name == "animation" else looked)
     drawn: list = []
     failures: list[Exception] = []
     before = torch.get_default_dtype()
@@ -154,7 +154,7 @@ def test_a_blank_map_names_the_class_that_it_has_no_evidence_for(said: list[str]
         ("no evidence for ", "cow"),
         ("no evidence for ", "dog"),
     ]
-    assert "blank: the gradient is zero" in said
+    assert "the gradient is zero" in said
 
 
 def test_without_a_class_to_name_a_blank_map_says_so_too(said: list[str]) -> None:
@@ -171,7 +171,7 @@ def test_the_legend_stands_around_its_bar(said: list[str]) -> None:
     ("looks", "words"), [(9, "changed most since epoch 6"), (2, "changed most since the start")]
 )
 def test_the_strip_says_since_when_an_image_changed_most(looks: int, words: str, said: list[str]) -> None:
-    draw_evolution(scene(looks))()
+    draw_evolution(scene(looks, is_last=looks == 9))()
     assert words in said, "and it is not cut"
 
 
@@ -223,7 +223,7 @@ def test_a_picture_of_the_users_own_is_shown_beside_the_others(
     show = publisher()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what is lost is told as a warning
-        show.show(scene(5), Destination((), tmp_path, 4, 70, True, True))
+        show.show(scene(4), Destination((), tmp_path, 4, 70, True, True))
         show.flush()
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     assert made == [
@@ -251,6 +251,7 @@ def test_a_picture_of_the_users_own_in_a_fit(tmp_path: Path, monkeypatch: pytest
         fitted.fit(Classifier(), loader(), loader(seed=1))
     assert seen == [
         ("rehearsal", True, False, 1),
+        ("rehearsal", True, True, 3),
         ("epoch 0 · step 2", True, False, 2),
         ("epoch 1 · step 5", True, False, 3),
         ("epoch 1 · step 5", True, True, 3),
@@ -279,7 +280,7 @@ def test_a_rehearsal_draws_all_and_shows_nobody(tmp_path: Path, monkeypatch: pyt
     show = publisher()
     show.rehearse(scene(1))
     show.flush()
-    assert drawn == ["overlay", "evolution", "classes"]
+    assert drawn == ["overlay", "evolution", "classes", "classes", "animation"]
 
 
 @pytest.mark.parametrize("writes", [True, False])
@@ -367,3 +368,32 @@ def test_a_picture_that_fails_later_is_lost_and_nothing_else(
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert not [note for note in told if "switched itself off" in str(note.message)]
     assert len(list(tmp_path.rglob("overlay/*.jpg"))) == 2
+
+
+def test_a_weak_map_says_so_and_what_that_means(said: list[str]) -> None:
+    cams = torch.rand(4, 3, 3) * torch.tensor([1.0, 1.0, 1.0, 0.0])[:, None, None]
+    cams[0, 0, 0], cams[3, 1, 1] = 1.0, 0.03
+    draw_overlay(scene(cams=cams))()
+    assert said.count("weak: 3 %") == 1
+    assert "weak: drawn fainter, below 10 % of the strongest map of this look" in said
+    said.clear()
+    draw_overlay(scene())()
+    assert not any(text.startswith("weak") for text in said)
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(1, "1 error"), (4, "4 errors"), (7, "4 of 7 errors shown")])
+def test_how_many_errors_there_are_is_said(wrong: int, words: str, said: list[str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, cams = torch.rand(8, 3, 32, 32, generator=generator), torch.rand(8, 3, 3, generator=generator)
+    answers = torch.tensor([1] * wrong + [0] * (8 - wrong))
+    known = {
+        "images": images,
+        "cams": cams,
+        "scores": 5 * torch.eye(4)[answers],
+        "reasons": torch.zeros(8, dtype=torch.long),
+        "confusions": (cams.flip(1), cams - cams.flip(1)),
+    }
+    given = replace(scene(), probe=Probe(images, torch.zeros(8).long(), None, NAMES), **known)
+    draw_overlay(given)()
+    assert words in said
+    assert said.count("contrast") == min(wrong, 4)

@@ -15,6 +15,7 @@ from lightning_cam.visualization.projection import (
     flat_saliency,
     flatten_maps,
     flatten_to_pictures,
+    peaks_of,
     resize,
     tile,
     tile_size,
@@ -262,3 +263,9 @@ def test_tile_is_bytes_with_colors_last():
     for image, color, row, column in np.ndindex(3, 3, 9, 7):
         assert tiles[image, row, column, color] == round(images[image, color, row, column].item() * 255)
     assert (tiles.amin(), tiles.amax()) == (0, 255)
+
+
+def test_the_peak_of_a_map_is_its_largest_value_and_that_of_a_blank_one_zero():
+    cams = torch.tensor([[[1.0, -3.0]], [[-1.0, -2.0]], [[torch.nan, 1.0]], [[torch.inf, 1.0]], [[0.0, 0.0]]])
+    assert_close(peaks_of(cams), torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert_close(peaks_of(cams, signed=True), torch.tensor([3.0, 2.0, 0.0, 0.0, 0.0]))

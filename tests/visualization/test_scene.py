@@ -98,8 +98,8 @@ def test_an_image_is_stretched_alike_in_every_picture() -> None:
     images = torch.rand(3, 3, 112, 112) + torch.tensor([0.0, 0.0, 4.0])[:, None, None, None]
     found = scene(images, style=Style(shown=2))
     assert found.is_range_guessed
-    assert found.grid.size == found.strip.size == (112, 112)
-    assert_close(found.grid.pictures, found.strip.pictures, rtol=0, atol=0)
+    assert (found.grid.size, found.strip.size) == ((224, 224), (112, 112))
+    assert_close(found.grid.pictures[:, :, ::2, ::2], found.strip.pictures, rtol=0, atol=0)
     assert found.grid.pictures.max() < 0.3
 
 
@@ -122,7 +122,7 @@ def test_the_scale_of_a_run_is_the_largest_value_of_its_looks() -> None:
 
 def test_what_a_class_is_called() -> None:
     images = torch.rand(2, 3, 8, 8)
-    found = scene(images, Probe(images, torch.tensor([0, 1]), None, ("cat", "猫")))
+    found = scene(images, Probe(images, torch.tensor([0, 1]), None, ("cat", "\U0002fa20")))
     assert [found.name(label) for label in (0, 1, 2)] == ["cat", "class 1", "2"]
     assert found.labels == [0, 1]
     assert found.predicted == [0, 1]
@@ -159,3 +159,23 @@ def test_images_that_were_made_for_an_earlier_look_are_used_again() -> None:
     second = replace(first, displayed=made)
     assert second.grid.pictures is made.large
     assert_close(second.strip.pictures, first.strip.pictures, rtol=0, atol=0)
+
+
+def test_a_map_is_weak_below_a_tenth_of_the_strongest() -> None:
+    images = torch.rand(5, 3, 8, 8)
+    cams = torch.ones(5, 2, 2) * torch.tensor([2.0, 0.22, 0.18, 0.002, 0.0])[:, None, None]
+    history = History().added(remember(0, 0, 4 * cams, torch.zeros(5).long(), torch.ones(5), {}))
+    found = scene(images, history=history, cams=cams)
+    assert (found.strongest, found.strongest_of_run) == (2.0, 8.0)
+    assert found.weak(cams, found.strongest) == ["", "", "weak: 9 %", "weak: <1 %", ""]
+    assert found.weak(cams, found.strongest_of_run) == ["", "weak: 3 %", "weak: 2 %", "weak: <1 %", ""]
+    assert found.weak(torch.zeros(1, 2, 2), 0.0) == [""]
+
+
+@pytest.mark.parametrize("count", range(0, 18))
+def test_pictures_of_all_looks_have_news_when_there_are_twice_as_many_and_at_the_end(count: int) -> None:
+    images = torch.rand(1, 3, 8, 8)
+    look = remember(0, 0, torch.rand(1, 2, 2), torch.zeros(1).long(), torch.ones(1), {})
+    found = scene(images, history=History((look,) * count))
+    assert found.is_news == (count in (1, 2, 4, 8, 16))
+    assert found.at_the_end().is_news != found.is_news

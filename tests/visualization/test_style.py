@@ -15,9 +15,13 @@ WRONG_ARGUMENTS = [
     ({"colormap": "infreno"}, ValueError, "colormap: no colormap 'infreno'; did you mean 'inferno'?"),
     ({"colormap": "a colormap"}, ValueError, "colormap: no colormap 'a colormap'; give the name of one of"),
     ({"colormap": None}, TypeError, "colormap: got None; give the name of one of matplotlib's"),
-    ({"opacity": 1.5}, ValueError, r"opacity: got 1.5; give a value in \[0, 1\]"),
-    ({"opacity": True}, ValueError, r"opacity: got True; give a value in \[0, 1\]"),
-    ({"opacity": "half"}, ValueError, r"opacity: got 'half'; give a value in \[0, 1\]"),
+    ({"opacity": 1.5}, ValueError, r"opacity: got 1.5; give 'evidence', 'constant' or a value in \[0, 1\]"),
+    ({"opacity": True}, ValueError, r"opacity: got True; give 'evidence', 'constant' or a value in \[0, 1\]"),
+    (
+        {"opacity": "half"},
+        ValueError,
+        r"opacity: got 'half'; give 'evidence', 'constant' or a value in \[0, 1\]",
+    ),
     ({"color_scale": "epoch"}, ValueError, "color_scale: got 'epoch'; give 'map' or 'run'"),
     ({"foreground": 0}, ValueError, r"foreground: got 0; give a share of the map's maximum in \(0, 1\]"),
     ({"foreground": 1.5}, ValueError, "foreground: got 1.5; give a share"),
@@ -37,6 +41,7 @@ def test_a_wrong_style_is_refused_with_its_remedy(arguments: dict, kind: type, m
     "arguments",
     [
         {"shown": 1, "opacity": 0, "foreground": 1},
+        {"opacity": "constant", "colormap": "turbo"},
         {"opacity": 1.0, "foreground": 0.01, "color_scale": "run", "colormap": "RdBu_r"},
     ],
     ids=str,
@@ -111,8 +116,8 @@ def test_the_help_has_the_words_of_every_setting() -> None:
     told = " ".join(parser().format_help().split())
     for words in (
         "How many of the probe images are drawn, the first ones; statistics use all.",
-        "Name of a matplotlib colormap; a diverging one",
-        "Of the heatmap over the image, in [0, 1].",
+        'Name of a matplotlib colormap, such as "turbo"; a diverging one',
+        "it follows the map, from 0 where there is no",
         "colours run to each map's own maximum",
         "at which its contour is drawn over the image; None",
     ):
