@@ -44,7 +44,7 @@ def shortcut_section(
             nobody knows.
     """
     ranked = sorted(findings, key=lambda finding: finding.rank)
-    result, note, sentence = _outcome(predictivities, reliances, tested)
+    result, note, sentence = outcome(predictivities, reliances, tested)
     was_asked = any(by_cue for _, by_cue in reliances)
     return {
         "findings": [_finding(finding, sheets) for finding in ranked],
@@ -72,7 +72,7 @@ def found_words(
         named = [f"{_subject(one)} (accuracy falls by {100 * one.reliance:.0f} points)" for one in found]
         further = f" and {len(named) - MOST_TOLD} more" if len(named) > MOST_TOLD else ""
         return f"possible shortcut{'s' * (len(named) > 1)}: {', '.join(named[:MOST_TOLD])}{further}; "
-    result, note, _ = _outcome(predictivities, reliances, tested)
+    result, note, _ = outcome(predictivities, reliances, tested)
     return f"shortcut tests: {result}, {note}; " if note else ""
 
 
@@ -102,7 +102,7 @@ def _meanings(findings: Sequence[Finding]) -> dict[str, str]:
     return known | {finding.cue: finding.meaning for finding in findings}
 
 
-def _outcome(
+def outcome(
     predictivities: Mapping[str, float], reliances: Reliances, tested: tuple[int, int] | None
 ) -> tuple[str, str, str]:
     """What the tests say where they found nothing, in two parts and as a sentence: never more than was

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_cam import CAMMonitor, Style
-from lightning_cam.report.__main__ import main
+from lightning_cam.command.main import main
 
 
 def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +153,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     assert sheet.size == picture_at(max((tmp_path / "cam" / "shortcut").glob("*.jpg"))).size
     assert len(page["pictures"]) == 16, "the page lies beside the pictures, which hold images as well"
 
-    main([saved.last_model_path, "-o", str(tmp_path / "again.html")])
+    main(["report", saved.last_model_path, "-o", str(tmp_path / "again.html")])
     again = written(tmp_path / "again.html")
     same = [
         "looks",
