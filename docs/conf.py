@@ -68,6 +68,14 @@ def point_outside(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((\.\./[^)]*)\)", absolute, source[0])
 
 
+def show_changelog(app: Sphinx, name: str, source: list[str]) -> None:
+    """The page ``changelog`` is the file at the root, with its links as seen from docs/."""
+    if name == "changelog":
+        text = (HERE.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+        source[0] = re.sub(r"\]\((?!https?:|#)", "](../", text).replace("](../docs/", "](")
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls it."""
-    app.connect("source-read", point_outside)
+    app.connect("source-read", show_changelog)
+    app.connect("source-read", point_outside, priority=600)
