@@ -4,14 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from torch import Tensor
 
 from lightning_cam.attribution import maps, regions
 from lightning_cam.attribution.mapping import Confusions, LabelMaps
-from lightning_cam.attribution.task import MULTICLASS, TASKS, Task
-from lightning_cam.checks import Normalization, check_class_names, check_whole
+from lightning_cam.attribution.task import MULTICLASS
+from lightning_cam.checks import Normalization
+from lightning_cam.explanation_figure import draw_figure, drawn
 from lightning_cam.metrics.statistics import STATISTICS, MapContext
 from lightning_cam.registry import choose
 from lightning_cam.typing import (
@@ -27,21 +30,16 @@ from lightning_cam.typing import (
     Tiles,
     Truth,
 )
-from lightning_cam.visualization.blend import COLORMAP, EVIDENCE, color_bar, color_table
-from lightning_cam.visualization.explained import (
-    class_and_share,
-    input_panels,
-    marks,
-    with_overlays,
-    written_class,
-)
-from lightning_cam.visualization.figure import Key, Panel, side_by_side
-from lightning_cam.visualization.scene import how_drawn, part_legend
+from lightning_cam.visualization.blend import COLORMAP, EVIDENCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN_IN_A_NOTEBOOK = 3
+# What ``save`` writes: attributes of an explanation.
+SAVED = (
+    "cams", "saliency", "scores", "target_classes", "labels", "class_names", "method", "target_layer", "task"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,7 +145,7 @@ class Explanation:
         Raises:
             ValueError: ``opacity`` is none of these, or no such colormap.
         """
-        return self._pictures(opacity, colormap)[1]
+        return drawn(self, opacity, colormap)[1]
 
     def foreground(self, threshold: float = 0.5) -> Masks:
         """Where the saliency is at least ``threshold``, (n, H, W); nowhere where the map is blank.
@@ -190,6 +188,7 @@ class Explanation:
         top: int = 1,
         threshold: float | None = None,
         beside: "Sequence[Explanation]" = (),
+        difference: bool = False,
         headline: str = "",
     ) -> "Figure":
         """A matplotlib figure: each input, with the predicted class, beside its overlay, and a colour bar.
@@ -206,35 +205,45 @@ class Explanation:
                 around the largest part.
             beside: Other explanations of the same images (classes, methods, layers): their overlays stand in
                 the same row.
+            difference: Whether each of these is followed by this explanation's raw maps minus its own: orange
+                where this one's are larger, blue where the other's are. For classes, of one method and layer.
             headline: What stands above it all.
 
         Raises:
             ValueError: An argument is out of range, or does not fit the explanation.
         """
-        names = check_class_names(class_names, self.scores.shape[1]) or self.class_names
-        check_whole("most", most, 1)
-        check_whole("top", top, 1)
-        everyone = [self, *beside]
-        if any(other.images.shape != self.images.shape for other in beside):
-            raise ValueError(
-                "beside: got an explanation of images of another shape; explain the same images."
-            )
-        count = min(len(self.images), most)
-        drawn = [other._pictures(opacity, colormap, count) for other in everyone]
-        columns = [
-            other._panels(over, names, threshold, bool(beside))
-            for other, (_, over) in zip(everyone, drawn, strict=True)
-        ]
-        truth = None if self.labels is None else self.labels[:count]
-        inputs = input_panels(drawn[0][0], self.scores[:count], names, top, self._row, truth)
-        own = "each map's own" if count * len(everyone) > 1 else "the map's"
-        key = Key(
-            color_bar(color_table(colormap), opacity),
-            f"share of {own} maximum",
-            " · ".join(filter(None, (headline, how_drawn(self.images)))),
-            () if self.parts is None else part_legend(self.parts.shape[1]),
+        return draw_figure(
+            [self, *beside],
+            colormap=colormap,
+            opacity=opacity,
+            most=most,
+            class_names=class_names,
+            top=top,
+            threshold=threshold,
+            difference=difference,
+            headline=headline,
         )
-        return side_by_side(list(zip(inputs, *columns, strict=True)), key)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes maps, scores and names as arrays, which ``numpy.load(path)`` reads back without pickle.
+
+        In the file: ``cams`` (n, h, w) and ``saliency`` (n, H, W), float32; ``scores`` (n, C), float32;
+        ``target_classes``, ``labels`` and ``class_names`` where they are known; ``method``, ``target_layer``
+        and ``task`` as texts. The images are not in it.
+
+        Args:
+            path: Of a file that ends with ".npz".
+
+        Raises:
+            ValueError: The file's name has another ending.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"path: got {str(path)!r}; give a name that ends with '.npz'.")
+        values = {name: getattr(self, name) for name in SAVED}
+        arrays: dict[str, Any] = {name: _array(value) for name, value in values.items() if value is not None}
+        np.savez_compressed(path, **arrays)
+        return path
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the first images as a small figure, a PNG file's bytes."""
@@ -242,58 +251,10 @@ class Explanation:
         self.figure(most=SHOWN_IN_A_NOTEBOOK).savefig(file, format="png", dpi=72)
         return file.getvalue()
 
-    def _pictures(self, opacity: float | str, colormap: str, most: int | None = None) -> tuple[Tiles, Tiles]:
-        """The first images and their overlays, on the host."""
-        return with_overlays(
-            self.images,
-            self.cams,
-            self.parts,
-            normalization=self.normalization,
-            opacity=opacity,
-            colormap=colormap,
-            most=most,
-        )
 
-    def _panels(
-        self, over: Tiles, names: Sequence[str] | None, threshold: float | None, compared: bool
-    ) -> list[Panel]:
-        """The overlays of the first images, with what is said of them and marked in them."""
-        count = len(over)
-        known = self._row.shares(self.scores[:count])
-        shares = (self.scores[:count] if known is None else known).cpu()
-        predicted = [0] * count if known is None else shares.argmax(dim=1).tolist()
-        explained = [None] * count if self.target_classes is None else self.target_classes.tolist()
-        marked = marks(self.images[:count], self.cams[:count], threshold)
-        reasons = self._shown_reasons
-        panels = []
-        for i in range(count):
-            title = [_blank(reasons[i], names, explained[i]) or f"{self.method} at {self.target_layer}"]
-            # Above the input stands the predicted class: that of the overlay is said where it is another one,
-            # or where overlays of several classes stand side by side.
-            number = explained[i]
-            if number is not None and (compared or number != predicted[i]):
-                share = shares[i, number].item()
-                title.insert(
-                    0, f"output {number}" if known is None else class_and_share(names, number, share)
-                )
-            panels.append(Panel(over[i], title, *marked[i]))
-        return panels
-
-    @property
-    def _row(self) -> Task:
-        return TASKS[self.task]
-
-    @property
-    def _shown_reasons(self) -> list[int]:
-        """Why each picture shows nothing: a map's first part may be blank where another part is not."""
-        if self.parts is None:
-            return self.reasons.tolist()
-        shows = (maps.part_strengths(self.parts) != 0).flatten(1).any(dim=1)
-        return torch.where(shows, 0, self.reasons).tolist()
-
-
-def _blank(reason: int, names: Sequence[str] | None, explained: int | None) -> str:
-    """What stands above a map that shows nothing; nothing above one that shows something."""
-    if maps.BLANK_REASONS[reason] == maps.NO_EVIDENCE and explained is not None:
-        return f"no evidence for {written_class(names, explained)}"
-    return f"blank: {maps.BLANK_REASONS[reason]}" if reason else ""
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, Tensor):
+        # numpy has no bfloat16.
+        value = value.float() if value.is_floating_point() else value
+        return value.detach().cpu().numpy()
+    return np.array(value)

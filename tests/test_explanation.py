@@ -1,11 +1,13 @@
 """What an explanation shows: overlays, foregrounds, boxes."""
 
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from support.networks import net
 from support.photographs import gray_net, photographs
@@ -110,3 +112,65 @@ def test_a_notebook_shows_a_small_picture() -> None:
         assert 100 < picture.width < 900
         assert 100 < picture.height < 900
         assert len(picture.convert("RGB").getcolors(10**6)) > 100
+
+
+def test_save_writes_arrays_that_numpy_reads_without_pickle(tmp_path: Path) -> None:
+    images, names = photographs(3), tuple("abcde")
+    found = explain(net(), images, labels=torch.tensor([0, 1, 2]), class_names=names)
+    assert found.save(tmp_path / "maps.npz") == tmp_path / "maps.npz"
+    with np.load(tmp_path / "maps.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {
+            "cams", "saliency", "scores", "target_classes", "labels", "class_names", "method", "target_layer", "task"
+        }  # fmt: skip
+        for name in ("cams", "saliency", "scores", "target_classes", "labels"):
+            np.testing.assert_array_equal(arrays[name], getattr(found, name).numpy())
+        assert arrays["saliency"].dtype == np.float32
+        assert tuple(arrays["class_names"]) == names
+        assert (arrays["method"], arrays["target_layer"], arrays["task"]) == (
+            "gradcam",
+            found.target_layer,
+            "multiclass",
+        )
+
+
+def test_save_leaves_out_what_is_not_known(tmp_path: Path) -> None:
+    found = explain(net().bfloat16(), photographs(2), target=lambda scores, labels: scores[:, 0])
+    with np.load(found.save(str(tmp_path / "maps.npz"))) as arrays:
+        assert not {"target_classes", "labels", "class_names"} & set(arrays)
+        assert arrays["scores"].dtype == np.float32
+    with pytest.raises(ValueError, match=r"path: got 'maps\.np'; give a name that ends with '\.npz'\."):
+        found.save("maps.np")
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axis.get_title() for axis in figure.axes if axis.images]
+
+
+def test_a_difference_is_orange_where_the_first_map_is_larger_and_blue_where_the_other_is() -> None:
+    images = photographs(2)
+    first, *others = [explain(net(), images, target=number, method="hirescam") for number in (0, 1, 2)]
+    figure = first.figure(beside=others, difference=True, class_names=["cat", "dog", "cow", "hen", "bee"])
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == 2 * (1 + 3 + 2), "image, three overlays and two differences, of two images"
+    assert titles(figure)[4].split("\n") == ["orange: more for cat", "blue: more for dog"]
+    assert titles(figure)[11].split("\n") == ["orange: more for cat", "blue: more for cow"]
+    pixels = np.asarray(shown[4].images[0].get_array()).astype(float)
+    apart = torch.nn.functional.interpolate(
+        (first.cams - others[0].cams)[:1, None], (24, 32), mode="bilinear"
+    )[0, 0]
+    far = apart.abs() > 0.3 * apart.abs().max()
+    assert (apart[far] > 0).any()
+    assert (apart[far] < 0).any()
+    is_warm = torch.from_numpy(pixels[..., 0] > pixels[..., 2])
+    assert torch.equal(is_warm[far], apart[far] > 0)
+
+
+def test_maps_without_a_unit_in_common_are_not_subtracted() -> None:
+    images = photographs(1)
+    first, other = (explain(net(), images, method=method) for method in ("gradcam", "layercam"))
+    first.figure(beside=[other])
+    with pytest.raises(
+        ValueError, match=r"difference: maps of several methods or layers have no unit in common"
+    ):
+        first.figure(beside=[other], difference=True)
+    assert len(titles(first.figure(beside=[first], difference=True))) == 4

@@ -93,6 +93,7 @@ class Collection:
         self._observation = observation
         probe = settings.probe
         self._sampler = sampler_for(len(probe) if isinstance(probe, Probe) else probe)
+        self._whole = self._sampler  # with what all ranks have, once asked
         self.cues = CueSample(settings.cues, warn)
         # serial numbers of its images, and the look at them
         self._rehearsed: tuple[list[int], Look] | None = None
@@ -161,8 +162,8 @@ class Collection:
     def candidates(
         self, ranks: Ranks, names: tuple[str, ...] | None, *, rehearsal: bool
     ) -> tuple[Probe, list[int]]:
-        """Rank zero's choice so far, on the host, and its images' serial numbers, by which the rehearsal
-        knows them.
+        """What is chosen so far of all ranks' images, on the host, and their serial numbers, by which the
+        rehearsal knows them.
 
         A collective, which fails together.
 
@@ -172,22 +173,20 @@ class Collection:
         Raises:
             ValueError: There are no images, or one that was asked for by its index is missing.
         """
-        if self._sampler.needs_indices:
-            for chosen in ranks.of_all(list(self._sampler.chosen)):
-                self._sampler.merge(chosen)
+        self._whole = self._sampler.over(ranks)
         return ranks.from_zero(lambda: self._chosen(names, rehearsal))
 
     def _chosen(self, names: tuple[str, ...] | None, rehearsal: bool) -> tuple[Probe, list[int]]:
-        if not self._sampler.chosen:
-            if self._sampler.broken:
+        if not self._whole.chosen:
+            if self._whole.broken:
                 raise ValueError(
-                    f"images: all {self._sampler.broken} hold values that are not finite (NaN or inf); "
+                    f"images: all {self._whole.broken} hold values that are not finite (NaN or inf); "
                     "mend the data."
                 )
             raise ValueError(
                 "dataloader_idx: this validation loader gave no batch; name one that holds images."
             )
-        probe, serials = self._sampler.probe(names, rehearsal=rehearsal)
+        probe, serials = self._whole.probe(names, rehearsal=rehearsal)
         return probe.to("cpu"), serials  # the device's memory is the training's
 
     def rehearse(self, untrained: Look, serials: list[int]) -> None:
@@ -204,13 +203,13 @@ class Collection:
         self._rehearsed = None
         seen = untrained.of(rows) if untrained is not None and (rows >= 0).any() else None
         notes = []
-        if self._sampler.skipped:
+        if self._whole.skipped:
             notes.append(
-                f"{self._sampler.skipped} images differ in shape from the first one and cannot join the probe"
+                f"{self._whole.skipped} images differ in shape from the first one and cannot join the probe"
             )
-        if self._sampler.broken:
+        if self._whole.broken:
             notes.append(
-                f"{self._sampler.broken} images hold values that are not finite (NaN or inf) "
+                f"{self._whole.broken} images hold values that are not finite (NaN or inf) "
                 "and cannot join the probe"
             )
         return seen, notes

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_cam.data.reading import Reading
 
@@ -14,6 +14,9 @@ WORTH_A_WORD = 10_000_000  # bytes
 REHEARSAL = (
     "CAMMonitor rehearsed on the sanity check's images; it reads them with inputs=Inputs(images=, labels=, "
     "masks=) and runs the model with network= and Inputs(scores=)."
+)
+UNWATCHED = (
+    "looks at validations only, so this run is not watched; trainer.validate(model, dataloaders) shows maps"
 )
 ZERO_3 = (
     "DeepSpeed's ZeRO stage 3 has no whole parameter on any rank, so no maps are made; use stage 2, or FSDP2 "
@@ -27,12 +30,12 @@ class Messages:
     Args:
         name: The monitor's.
         trainer: Whose sanity check is the rehearsal: there, what cannot be told raises. None outside a fit.
-        pl_module: Prints hints without disturbing a progress bar. None outside a fit.
+        verbose: Whether hints are told as well.
     """
 
-    def __init__(self, name: str, trainer: Any = None, pl_module: Any = None) -> None:
+    def __init__(self, name: str, trainer: Any = None, *, verbose: bool = True) -> None:
         self.title = title_of(name)
-        self._trainer, self._module = trainer, pl_module
+        self._trainer, self._verbose = trainer, verbose
         self._said: set[str] = set()
 
     def warn(self, note: str, about: str = "") -> None:
@@ -59,19 +62,10 @@ class Messages:
             self.warn(caution)
 
     def tell(self, hint: str) -> None:
-        """Each hint once; a module that cannot print costs the hint its place, not the training."""
-        if not hint or hint in self._said:
-            return
-        self._said.add(hint)
-        if self._module is None:
-            LOG.info("%s: %s", self.title, hint)
-            return
-        try:
-            self._module.print(f"{self.title}: {hint}")
-        except Exception as error:  # noqa: BLE001 - the user's own print, which may be anything
-            self.warn(
-                f"{hint} (told as a warning, as the module's print raised {type(error).__name__}: {error})"
-            )
+        """Each hint once, in the log where Lightning tells its own."""
+        if self._verbose and hint and hint not in self._said:
+            self._said.add(hint)
+            rank_zero_info(f"{self.title}: {hint}")
 
 
 def without_numbers(words: str) -> str:

@@ -1,25 +1,23 @@
 """``CAMMonitor``: when to look and whom to tell. No arithmetic, and no state but a session and a run."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_cam.attribution.running import check_runnable
 from lightning_cam.attribution.target_layer import named_layer
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, callback_bases, metrics_of
-from lightning_cam.callbacks.messages import Messages
+from lightning_cam.callbacks.messages import UNWATCHED, Messages
 from lightning_cam.callbacks.scalars import logged_scalars, watched_names
+from lightning_cam.callbacks.seen import Seen
 from lightning_cam.callbacks.session import Session
 from lightning_cam.callbacks.settings import Inputs, Settings, ShortcutTests
 from lightning_cam.callbacks.state import Run
-from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
-from lightning_cam.data.reading import Reading
-from lightning_cam.report.page import framed_record
-from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.visualization.style import Style
 
 
-class CAMMonitor(*callback_bases()):  # type: ignore[misc]
+class CAMMonitor(Seen, *callback_bases()):  # type: ignore[misc]
     """Shows on a fixed probe batch, at validations, where the model looks: overlays, their evolution,
     statistics.
 
@@ -61,9 +59,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             callback or a scheduler watches is logged as well.
         persist_probe: Keep the probe's images in checkpoints. False where images must not leave the machine;
             the report and the pictures in the log directory hold them even so.
-        report: Write ``report.html`` at the end of the fit, beside the pictures in the log directory: one
-            page that shows every look. It holds the shown images, as the pictures do, whatever
-            ``persist_probe`` says.
+        report: Write ``report.html`` at the end of the fit: one page that shows every look. It holds the
+            shown images, as the pictures do, whatever ``persist_probe`` says.
+        log_dir: Where files go, a folder or a URL that fsspec knows: the report, and the pictures and texts
+            that no logger takes. They lie in ``<log_dir>/<name>``, those of a later run in ``<name>-v1``.
+            None: in the first logger's directory; without a logger nothing is written.
+        verbose: Say in the console what is explained, what is noticed and where the report lies. Warnings
+            come in any case.
         name: Prefix of every tag and key; two monitors need two names.
 
     Raises:
@@ -98,6 +100,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         scalars: str | Sequence[str] = "default",
         persist_probe: bool = True,
         report: bool = True,
+        log_dir: str | Path | None = None,
+        verbose: bool = True,
         name: str = "cam",
     ) -> None:
         super().__init__()
@@ -120,6 +124,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             scalars=scalars,
             persist_probe=persist_probe,
             report=report,
+            log_dir=log_dir,
+            verbose=verbose,
             name=name,
         )
         given = probe if isinstance(probe, Probe) else None
@@ -132,34 +138,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         return self.settings.name
 
     @property
-    def probe(self) -> Probe | None:
-        """The probe batch; None until the first validation has passed."""
-        return self._run.record.probe
-
-    @property
-    def history(self) -> History:
-        """Past looks, the untrained model first."""
-        return self._run.record.history
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Cues that tell the label and that the model relied on when it was last tested, warnings first."""
-        return self._run.record.findings
-
-    @property
-    def reading(self) -> Reading | None:
-        """What is explained, as your ``validation_step`` shows it, and how that was verified; None before the
-        first validation. ``print(monitor.reading)`` has one sentence a line.
-        """
-        return self._run.record.reading
-
-    @property
     def state_key(self) -> str:
         """One key in the checkpoint per name."""
         return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new session: everything is looked for anew."""
+        self._run.come_home()
         if stage == "fit" and trainer.global_step == 0 and not self._run.is_restored:
             self._run.start_again()  # what is kept is of a run that has ended
         self._session = Session(self.settings, self._run, trainer, pl_module)
@@ -219,6 +204,8 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             return
         with self.session.guarded():
             self.session.end_validation()
+        if trainer.barebones:  # where nothing is logged
+            return
         with self.session.guarded():
             watched = watched_names(trainer, self.name)
             for key, value in logged_scalars(self._run.record, self.settings.scalars, watched).items():
@@ -233,6 +220,13 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
                 self._run.record.beside_look(metrics_of(trainer, self.name))
             self.session.publisher.start()
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says that a test, or a prediction, is not watched, to who has seen no look."""
+        if not self._run.record.has_looked:
+            self.session.messages.tell(UNWATCHED)
+
+    on_predict_start = on_test_start
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the looks one after another, waits until all pictures are written, and writes the report."""
         with self.session.guarded():
@@ -245,24 +239,28 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
         if self._session is not None:  # else it was raised before this callback's setup
             with self._session.guarded():
                 self._session.publisher.finish()
+            self._send_home(trainer, self._session)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes what is still to be written, before loggers are closed."""
         if self._session is not None:
             with self._session.guarded():
                 self._session.publisher.flush()
+            self._send_home(trainer, self._session)
         self._session = None
 
     def state_dict(self) -> dict[str, Any]:
         """Probe, history and last scalars as plain tensors and primitives; empty before there is a probe."""
         session = self._session
+        self._run.come_home()
         return self._run.state(
             self.settings.known_normalization if session is None else session.normalization
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a former run: the same probe, a continued history."""
-        messages = Messages(self.name) if self._session is None else self._session.messages
+        verbose = self.settings.verbose
+        messages = Messages(self.name, verbose=verbose) if self._session is None else self._session.messages
         for note in self._run.load(state):
             messages.warn(note)
 
@@ -277,9 +275,11 @@ class CAMMonitor(*callback_bases()):  # type: ignore[misc]
             raise RuntimeError("CAMMonitor: no Trainer runs; its hooks are called by a Trainer, setup first.")
         return self._session
 
-    def _repr_html_(self) -> str:
-        """The report, in a notebook."""
-        return framed_record(self._run.record)
+    def _send_home(self, trainer: Trainer, session: Session) -> None:
+        """Leaves what rank zero saw to the process that started this one."""
+        if trainer.is_global_zero:
+            with session.guarded():
+                self._run.send_home(session.normalization)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no session: that is of this process and this fit."""

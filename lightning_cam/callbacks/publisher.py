@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,12 +15,15 @@ from lightning_cam.checks import Normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
 from lightning_cam.explanation import Explanation
+from lightning_cam.loggers.folder import Folder
 from lightning_cam.loggers.publish import (
     Destination,
     PublishError,
+    folder_for,
     publish,
     publish_animation,
     publish_text,
+    where_to,
 )
 from lightning_cam.loggers.worker import Job, Worker
 from lightning_cam.report.page import write_record
@@ -33,6 +36,10 @@ from lightning_cam.visualization.scene import Scene
 
 REMEDY = (
     "see to the logger or the disk. Training, scalars and the next looks go on; more of the same is not told"
+)
+NOWHERE = (
+    "there is no logger, so pictures and the report are not written; give the Trainer a logger, or "
+    "CAMMonitor(log_dir=...)"
 )
 
 
@@ -50,8 +57,15 @@ class Publisher:
         self._worker = Worker()
         self._last: Scene | None = None  # of the fit
         self._displayed: Displayed | None = None  # the probe's images, as they were drawn last
-        self._report: Path | None = None  # where the report goes, once there is a look to be shown
+        self._folder: Folder | None = None  # of the fit's files
+        self._report: Folder | None = None  # where the report goes, once there is a look to be shown
         self._places = ""  # where pictures are, told together with the report
+
+    def where_to(self, trainer: Any) -> Destination:
+        """Where a look goes; every rank asks, on its main thread."""
+        if self._folder is None:
+            self._folder = folder_for(trainer, self._settings.log_dir, self._settings.name)
+        return where_to(trainer, self._folder)
 
     def rehearse(self, scene: Scene) -> None:
         """Draws what a look and the end of a fit draw, and shows it to nobody."""
@@ -66,12 +80,15 @@ class Publisher:
         """Every picture that has something to show of this look, drawn by the worker."""
         if not destination.writes:
             return
+        if destination.folder is None:
+            self._messages.tell(NOWHERE)
+            return
         scene = self._with_known_images(scene)
         self._warn_of_range(scene)
         if scene.in_fit and not scene.is_last:
             self._last = scene
             if self._settings.report:
-                self._report = destination.directory / self._settings.name / "report.html"
+                self._report = destination.folder
         for kind, picture in PICTURES.items():
             self._publish(destination, kind, partial(picture, scene))
 
@@ -122,9 +139,12 @@ class Publisher:
     def finish(self) -> None:
         """Writes what is still to be written, and the report last: what was drawn is part of it."""
         self.flush()
-        path, self._report = self._report, None
-        if path is not None:
-            self._worker.add(self._tag("report"), partial(write_record, self._run.record, path), here=True)
+        folder, self._report = self._report, None
+        if folder is not None:
+            record = self._run.record
+            self._worker.add(
+                self._tag("report"), lambda: write_record(record, f"{folder.path}/report.html"), here=True
+            )
             self.flush()
 
     def _tell_where(self, place: str) -> None:

@@ -24,7 +24,7 @@ from lightning_cam.checks import Normalization
 from lightning_cam.data.probe import Probe
 from lightning_cam.distributed import Ranks, ranks_of
 from lightning_cam.explanation import Explanation
-from lightning_cam.loggers.publish import validation_step, where_to
+from lightning_cam.loggers.publish import validation_step
 from lightning_cam.report.settings import settings_of
 
 
@@ -42,7 +42,7 @@ class Session:
     def __init__(self, settings: Settings, run: Run, trainer: Trainer, pl_module: LightningModule) -> None:
         self._settings, self._run, self._trainer, self._module = settings, run, trainer, pl_module
         self._ranks: Ranks = ranks_of(trainer)
-        self.messages = Messages(settings.name, trainer, pl_module)
+        self.messages = Messages(settings.name, trainer, verbose=settings.verbose)
         self._schedule = settings.schedule()
         self._observation = Observation(settings, trainer, pl_module)
         self._collection = Collection(settings, self._observation, self.messages.warn)
@@ -194,7 +194,7 @@ class Session:
         """Shows what is shown of all looks together."""
         if not self.is_off:
             self.messages.warn(chance_hint(self._run.record, self._trainer.callback_metrics))
-            self.publisher.show_end(self._ranks.together(lambda: where_to(self._trainer)))
+            self.publisher.show_end(self._ranks.together(lambda: self.publisher.where_to(self._trainer)))
 
     @property
     def _in_fit(self) -> bool:
@@ -265,7 +265,7 @@ class Session:
             with self._schedule.timed(Work.LOOK, self._module.device):
                 explanation = self._runner.explain(probe, self._collection.batch_size, self.normalization)
                 probe = self._run.name_rightly(probe, explanation.scores.shape[1])
-                destination = ranks.together(lambda: where_to(trainer))
+                destination = ranks.together(lambda: self.publisher.where_to(trainer))
                 # Rank zero's: others may differ in rounding, and in what their batch norms have seen.
                 look = ranks.from_zero(
                     lambda: self._runner.measured(epoch, step, explanation, probe, record.history)

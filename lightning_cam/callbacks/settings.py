@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning_cam.attribution.config import ExplainConfig, ModelConfig
@@ -131,6 +132,8 @@ class Settings:
     scalars: str | Sequence[str]
     persist_probe: bool
     report: bool
+    log_dir: str | Path | None
+    verbose: bool
     name: str
     config: ExplainConfig = field(init=False)
     cues: dict[str, Cue] = field(init=False)
@@ -143,7 +146,12 @@ class Settings:
             check_whole(argument, getattr(self, argument), 1)
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"name: got {self.name!r}; give a prefix for tags and keys, such as 'cam'.")
-        for argument in ("persist_probe", "report"):
+        if self.log_dir is not None and (not isinstance(self.log_dir, str | Path) or not str(self.log_dir)):
+            raise TypeError(
+                f"log_dir: got {self.log_dir!r}; give a folder, or a URL that fsspec knows, such as "
+                "'s3://bucket/runs'."
+            )
+        for argument in ("persist_probe", "report", "verbose"):
             _check_kind(argument, getattr(self, argument), bool, "True or False")
         _check_kind("inputs", self.inputs, Inputs, "Inputs(images=..., labels=...)")
         _check_kind("style", self.style, Style, "Style(colormap=...)")

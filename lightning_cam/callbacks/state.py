@@ -4,6 +4,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
+from lightning_cam.callbacks.mailbox import Mailbox
 from lightning_cam.checks import Normalization
 from lightning_cam.data.dataset import fitting_names
 from lightning_cam.data.history import Look
@@ -26,6 +27,21 @@ class Run:
         self._packed: dict[str, Any] | None = None  # the probe as a checkpoint has it, made once
         self._unconfirmed: dict[str, Any] = {}  # a checkpoint's state until the first look confirms it
         self._data: weakref.ref | None = None  # the dataset that was validated last
+        self._mailbox = Mailbox()
+
+    def send_home(self, normalization: Normalization | None) -> None:
+        """Leaves the record to the process that started this one, where there is such a process."""
+        probe = self.record.probe
+        if self._mailbox.is_away and probe is not None:
+            self._mailbox.send(state_of_run(self.record, probe.state(normalization), self._asked))
+
+    def come_home(self) -> RunRecord:
+        """The record, after a spawned fit that of the process that trained."""
+        state = self._mailbox.take()
+        if state:
+            self.start_again()
+            self.record = record_from(state)
+        return self.record
 
     @property
     def is_restored(self) -> bool:
@@ -58,6 +74,7 @@ class Run:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy knows no dataset: that is of this process."""
+        self.come_home()
         return {**self.__dict__, "_data": None}
 
     def choose(self, probe: Probe, untrained: Look | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Images that may become part of the probe."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,18 @@ class Candidate:
         with torch.inference_mode(False):
             mask = None if self.mask is None else self.mask.clone()
             return replace(self, image=self.image.clone(), mask=mask)
+
+    def on(self, device: str) -> "Candidate":
+        """The same on another device; on "meta" its shapes alone."""
+        with torch.inference_mode(False):
+            mask = None if self.mask is None else self.mask.to(device)
+            return replace(self, image=self.image.to(device), mask=mask)
+
+    @property
+    def digest(self) -> tuple[str, str]:
+        """What is the same of an image that two processes have."""
+        exact = self.image.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        return hashlib.sha256(exact).hexdigest(), str(self.label)
 
 
 def candidates(batch: Batch, serials: Iterable[int]) -> list[Candidate]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_cam.data.batch import Batch
 from lightning_cam.data.candidate import Candidate, candidates, probe_of
 from lightning_cam.data.probe import Probe
+from lightning_cam.distributed import Ranks
 from lightning_cam.selectors import describe
 
 
@@ -84,11 +85,14 @@ class IndexSampler:
             first = candidates(batch, range(-1, -1 - self.size, -1))
             self._stand_ins = [one.copy() for one in first if one.image.isfinite().all()]
 
-    def merge(self, others: Iterable[Candidate]) -> None:
-        """Takes what another rank has chosen: each rank of several sees only its share of the indices."""
-        for candidate in others:
-            if candidate.serial in self.indices:
-                self._take(candidate)
+    def over(self, ranks: Ranks) -> "IndexSampler":
+        """Itself, with what all ranks have taken: each sees only its share of the indices. A collective."""
+        if ranks.count > 1:
+            self._taken = ranks.together(lambda: {i: one.on("cpu") for i, one in self._taken.items()})
+            for of_rank in ranks.of_all(list(self._taken.values())):
+                for candidate in of_rank:
+                    self._take(candidate)
+        return self
 
     def end_rehearsal(self) -> None:
         """What was chosen so far has been looked at, and stays."""

@@ -1,7 +1,7 @@
 """Which validation images become the probe: each a class and a row in ``SAMPLERS``."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from lightning_cam.data.batch import Batch
 from lightning_cam.data.candidate import Candidate, candidates, probe_of
 from lightning_cam.data.index_sampler import IndexSampler
 from lightning_cam.data.probe import Probe
+from lightning_cam.distributed import Ranks
 
 GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it spread evenly
 
@@ -21,7 +22,8 @@ GOLDEN_RATIO = 0x9E3779B97F4A7C15  # its fraction in 64 bits: multiples of it sp
 class Sampler(Protocol):
     """Chooses the probe from batches that pass by. Nobody but the sampler itself writes into its fields.
 
-    A validation is ``start_again``, ``offer`` once a batch, ``probe``. The sanity check is a rehearsal: it
+    A validation is ``start_again``, ``offer`` once a batch, ``over`` where there are several ranks,
+    ``probe``. The sanity check is a rehearsal: it
     may see only the first batches, asks for ``probe(rehearsal=True)`` and tells ``end_rehearsal``.
     """
 
@@ -43,7 +45,7 @@ class Sampler(Protocol):
 
     @property
     def needs_indices(self) -> bool:
-        """Whether ``offer`` must be told dataset indices, and ``merge`` what other ranks have."""
+        """Whether ``offer`` must be told dataset indices."""
 
     def anew(self) -> "Sampler":
         """Another one that is asked for the same and has seen nothing."""
@@ -58,8 +60,8 @@ class Sampler(Protocol):
             indices: The dataset index of each image; None where nobody knows.
         """
 
-    def merge(self, others: Iterable[Candidate]) -> None:
-        """Takes what another rank has ``chosen``, where it is wanted."""
+    def over(self, ranks: Ranks) -> "Sampler":
+        """One that has ``chosen`` from what all ranks have; itself where there is one rank. A collective."""
 
     def end_rehearsal(self) -> None:
         """What was chosen so far has been looked at; offered again, it is known."""
@@ -106,19 +108,44 @@ class BalancedSampler:
         """Takes what it wants from a batch, as copies; dataset indices do not matter."""
         for offered in candidates(batch, [self.serial] * len(batch.images)):
             candidate = replace(offered, serial=self.serial)
-            place = self._place(candidate.groups)
-            if place is None:
+            if not self._wants(candidate):
                 continue
-            if self.chosen and not candidate.fits(self.chosen[0]):
-                self.skipped += 1
-            elif not candidate.image.isfinite().all():
+            if not candidate.image.isfinite().all():
                 self.broken += 1
             elif not self._known(candidate):
-                self.chosen[place:] = [*self.chosen[place + 1 :], candidate.copy()]
+                self._take(candidate.copy())
                 self.serial += 1
 
-    def merge(self, others: Iterable[Candidate]) -> None:
-        """Takes nothing: one rank's share of the data has all classes as well."""
+    def over(self, ranks: Ranks) -> "BalancedSampler":
+        """One that has chosen, by the same rule, from what all ranks have chosen; a collective.
+
+        An image that several ranks have is taken once. Only what is chosen travels, as copies on the host.
+        """
+        if ranks.count == 1:
+            return self
+        own = [replace(one, serial=one.serial * ranks.count + ranks.own) for one in self.chosen]
+        shapes = ranks.together(lambda: [(one.digest, one.on("meta")) for one in own])
+        seen: set[tuple[str, str]] = set()
+        offered: list[Candidate] = []
+        for of_rank in ranks.of_all(shapes):
+            offered += [shape for digest, shape in of_rank if digest not in seen]
+            seen.update(digest for digest, _ in of_rank)
+
+        whole = self.anew()
+        # The first images of all ranks come before their second ones.
+        for shape in sorted(offered, key=lambda shape: shape.serial):
+            if whole._wants(shape):
+                whole._take(shape)
+        wanted = [shape.serial for shape in whole.chosen]
+        images = ranks.together(lambda: [one.on("cpu") for one in own if one.serial in wanted])
+        found = {one.serial: one for of_rank in ranks.of_all(images) for one in of_rank}
+        counts = ranks.of_all((self.skipped, self.broken))
+        return replace(
+            whole,
+            chosen=[found[serial] for serial in wanted],
+            skipped=whole.skipped + sum(skipped for skipped, _ in counts),
+            broken=sum(broken for _, broken in counts),
+        )
 
     def end_rehearsal(self) -> None:
         """What was chosen so far has been looked at; offered again, it is known."""
@@ -143,6 +170,19 @@ class BalancedSampler:
             order.append((turn, groups, candidate.serial))
         in_turn = sorted(zip(order, self.chosen, strict=True), key=lambda pair: pair[0])
         return probe_of([candidate for _, candidate in in_turn], class_names)
+
+    def _wants(self, candidate: Candidate) -> bool:
+        """Whether an image would join; one whose shape is in the way is counted."""
+        if self._place(candidate.groups) is None:
+            return False
+        fits = not self.chosen or candidate.fits(self.chosen[0])
+        self.skipped += not fits
+        return fits
+
+    def _take(self, candidate: Candidate) -> None:
+        """Takes an image that is wanted."""
+        place = self._place(candidate.groups) or 0
+        self.chosen[place:] = [*self.chosen[place + 1 :], candidate]
 
     def _place(self, groups: tuple[int, ...]) -> int | None:
         """Where an image of this class, or of these labels, would go: the end, the place of one that leaves,

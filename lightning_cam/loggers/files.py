@@ -1,28 +1,10 @@
-"""Pictures and texts as files."""
+"""Pictures as the bytes of a file."""
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, features
-
-
-def save(directory: str | Path, tag: str, picture: Image.Image, epoch: int, step: int) -> Path:
-    """Writes ``<directory>/<tag>/epoch=000-step=000000.jpg`` and returns its path."""
-    path = Path(directory) / tag / f"epoch={epoch:03d}-step={step:06d}.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_jpeg(picture))
-    return path
-
-
-def append(directory: str | Path, tag: str, text: str) -> Path:
-    """Appends to ``<directory>/<tag>.md`` and returns its path."""
-    path = Path(directory) / f"{tag}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{text}\n\n")
-    return path
 
 
 def encode_gif(frames: Sequence[Image.Image]) -> bytes:

@@ -1,1 +1,1 @@
-"""A run as one HTML file. ``python -m lightning_cam.report CHECKPOINT`` makes it from a checkpoint."""
+"""A run as one HTML file. ``lightning-cam report CHECKPOINT`` makes it from a checkpoint."""

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ import torch
 from lightning_cam.checks import Normalization, check_normalization
 from lightning_cam.data.history import History
 from lightning_cam.data.probe import Probe
+from lightning_cam.loggers.folder import write
 from lightning_cam.metrics.statistics import STATISTICS
 from lightning_cam.report.answers import answers_of, counted
 from lightning_cam.report.encode import SIDES, Maps, Pictures, pack_images, pack_maps
 from lightning_cam.report.record import RunRecord, Unseen
 from lightning_cam.report.settings import reading_words
-from lightning_cam.report.shortcut_section import Reliances, shortcut_section
+from lightning_cam.report.shortcut_section import Reliances, found_words, shortcut_section
 from lightning_cam.report.template import filled, text_of
 from lightning_cam.selectors import describe
 from lightning_cam.shortcuts.findings import Finding, FindingKey
@@ -31,12 +32,13 @@ from lightning_cam.visualization.style import Style
 
 MOST_PAGE_BYTES = 3_400_000  # of pictures and maps together; in base64 a third more
 LEAST_MAP_BYTES = 1_000_000  # what maps may take in any case
+PathOrUrl = TypeVar("PathOrUrl", str, Path)
 DRAWN = ("shown", "normalization", "colormap", "opacity")  # settings that say how to draw
 
 
 def write_report(
     history: History,
-    path: str | Path,
+    path: PathOrUrl,
     *,
     probe: Probe | Unseen | None = None,
     findings: Sequence[Finding] = (),
@@ -51,15 +53,15 @@ def write_report(
     colormap: str = COLORMAP,
     opacity: float | str = EVIDENCE,
     shown: int = 16,
-) -> Path:
-    """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns its path.
+) -> PathOrUrl:
+    """Writes a page that shows all looks: one HTML file that asks nothing of any network. Returns ``path``.
 
     A monitor writes it by itself at the end of a fit; its ``history``, ``probe`` and ``findings`` are what
     belongs here.
 
     Args:
         history: The looks.
-        path: Of the file; folders are made.
+        path: Of the file, or a URL that fsspec knows, such as "s3://bucket/report.html"; folders are made.
         probe: The images that were looked at; without them the page shows maps alone.
         findings: Cues that tell the label and that the model relies on.
         sheets: Their evidence as JPEG files, by ``finding.key``.
@@ -82,10 +84,11 @@ def write_report(
 
     Example:
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> from lightning_cam.data.history import remember
         >>> look = remember(0, 1, torch.rand(2, 4, 4), torch.tensor([0, 1]), torch.rand(2), {})
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_report(History((look,)), f"{folder}/report.html").name
+        ...     write_report(History((look,)), Path(folder) / "report.html").name
         'report.html'
     """
     if not history.looks:
@@ -102,14 +105,12 @@ def write_report(
         "settings": [[name, _words(value)] for name, value in (settings or {}).items()],
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(filled(data), encoding="utf-8", newline="\n")
+    write(path, filled(data).encode())
     return path
 
 
-def write_record(record: RunRecord, path: str | Path) -> str:
-    """Writes the page of a run; returns where it lies, in words."""
+def write_record(record: RunRecord, path: PathOrUrl) -> str:
+    """Writes the page of a run; returns what the tests found and where the page lies, in words."""
     written = write_report(
         record.history,
         path,
@@ -124,7 +125,8 @@ def write_record(record: RunRecord, path: str | Path) -> str:
         settings={**record.settings, **reading_words(record.reading)},
         **{name: record.settings[name] for name in DRAWN if name in record.settings},
     )
-    return f"every look on one page: {written}"
+    found = found_words(record.findings, record.predictivities, record.reliances, record.tested)
+    return f"{found}every look on one page: {written}"
 
 
 def framed_record(record: RunRecord) -> str:

@@ -15,6 +15,7 @@ from lightning_cam.visualization.reliance import draw_reliance
 
 Reliances = Sequence[tuple[int, Mapping[str, float]]]
 
+MOST_TOLD = 3  # findings in one line
 MOST_NAMES = 12  # classes that a finding names
 LINES = (*SEVERAL, *(line for lines in FURTHER.values() for line in lines))
 LEAST_POINTS = min(
@@ -43,7 +44,7 @@ def shortcut_section(
             nobody knows.
     """
     ranked = sorted(findings, key=lambda finding: finding.rank)
-    result, note, sentence = _outcome(predictivities, reliances, tested)
+    result, note, sentence = outcome(predictivities, reliances, tested)
     was_asked = any(by_cue for _, by_cue in reliances)
     return {
         "findings": [_finding(finding, sheets) for finding in ranked],
@@ -52,6 +53,27 @@ def shortcut_section(
         "reliance": _png(reliance_drawing(reliances, predictivities, findings)) if was_asked else "",
         "untested": list(notes),
     }
+
+
+def found_words(
+    findings: Sequence[Finding],
+    predictivities: Mapping[str, float],
+    reliances: Reliances,
+    tested: tuple[int, int] | None,
+) -> str:
+    """What the last tests found, for one line in a console, with "; " behind it; "" where nothing was tested.
+
+    Args:
+        findings: In any order.
+        predictivities: As ``shortcut_section`` takes them, as are the others.
+    """
+    found = sorted((one for one in findings if one.level != "expected"), key=lambda one: one.rank)
+    if found:
+        named = [f"{_subject(one)} (accuracy falls by {100 * one.reliance:.0f} points)" for one in found]
+        further = f" and {len(named) - MOST_TOLD} more" if len(named) > MOST_TOLD else ""
+        return f"possible shortcut{'s' * (len(named) > 1)}: {', '.join(named[:MOST_TOLD])}{further}; "
+    result, note, _ = outcome(predictivities, reliances, tested)
+    return f"shortcut tests: {result}, {note}; " if note else ""
 
 
 def reliance_drawing(
@@ -80,7 +102,7 @@ def _meanings(findings: Sequence[Finding]) -> dict[str, str]:
     return known | {finding.cue: finding.meaning for finding in findings}
 
 
-def _outcome(
+def outcome(
     predictivities: Mapping[str, float], reliances: Reliances, tested: tuple[int, int] | None
 ) -> tuple[str, str, str]:
     """What the tests say where they found nothing, in two parts and as a sentence: never more than was

@@ -1,7 +1,7 @@
 """Which images of a dataset carry a cue, and which contradict it."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,26 +64,30 @@ class CueImages:
             found[self._name(group)] = int((self.groups == group).sum())
         return found
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, files: Sequence[str] | None = None) -> Path:
         """Writes a table with a line for each image: index, label, says, margin, group, group_name.
 
         Args:
             path: Of a file that ends with ".csv".
+            files: The images' own files, for a last column; None: there is none.
 
         Raises:
-            ValueError: The file's name has another ending.
+            ValueError: The file's name has another ending, or there are fewer or more files than images.
         """
         path = Path(path)
         if path.suffix != ".csv":
             raise ValueError(f"path: got {str(path)!r}; give a name that ends with '.csv'.")
+        if files is not None and len(files) != len(self.labels):
+            raise ValueError(f"files: got {len(files)} for {len(self.labels)} images; give one for each.")
         columns = (self.labels, self.says, self.margin, self.groups)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow((*COLUMNS, *(() if files is None else ("file",))))
             for i, (label, says, margin, group) in enumerate(
                 zip(*(column.tolist() for column in columns), strict=True)
             ):
-                writer.writerow((i, label, says, f"{margin:.3f}", group, self._name(group)))
+                last = () if files is None else (files[i],)
+                writer.writerow((i, label, says, f"{margin:.3f}", group, self._name(group), *last))
         return path
 
     def _name(self, group: int) -> str:

@@ -23,6 +23,7 @@ from lightning_cam.visualization.blend import (
 from lightning_cam.visualization.captions import number_and_truth
 from lightning_cam.visualization.figure import Panel
 from lightning_cam.visualization.letters import drawable
+from lightning_cam.visualization.prepared import PreparedImages
 from lightning_cam.visualization.projection import (
     drawn_size,
     flat_saliency,
@@ -30,6 +31,7 @@ from lightning_cam.visualization.projection import (
     flatten_to_pictures,
     tile,
 )
+from lightning_cam.visualization.style import Style
 
 SomeTiles = UInt8[Tensor, "some height width 3"]  # of the first images
 FIGURE_TILES = (168, 448)  # smallest and largest longer side of volumes and signals in a figure, in pixels
@@ -66,6 +68,17 @@ def with_overlays(
         over = overlay_parts(pictures, flatten_maps(maps.part_strengths(parts)[:most], own, size))
     plain, over = tile(torch.cat([pictures, over])).cpu().split(len(pictures))
     return plain, over
+
+
+def opposed(images: Images, cams: Cams, normalization: Normalization | None = None) -> SomeTiles:
+    """The first images in grey under their signed maps, on the host: orange above zero, blue below, the
+    stronger the more opaque.
+    """
+    own, size = _sizes(images)
+    # All images, because values out of range are stretched by that of all.
+    shown, _ = displayable(images, *(normalization or ((), ())))
+    prepared = PreparedImages(flatten_to_pictures(shown[: len(cams)], size), own, size, Style())
+    return tile(prepared.opposed(cams)).cpu()
 
 
 def marks(images: Images, cams: Cams, threshold: float | None) -> list[tuple[Mask | None, Boxes | None]]:

@@ -3,18 +3,16 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.modules import Classifier, loader, trainer
+from support.planted import ReadsTheTag, tagged
+from torch.utils.data import DataLoader
 
 from lightning_cam import CAMMonitor
-from lightning_cam.callbacks.messages import Messages
-
-
-class CannotPrint(Classifier):
-    def print(self, *args: object, **kwargs: object) -> None:
-        raise OSError("the terminal is gone")
+from lightning_cam.callbacks.messages import UNWATCHED, Messages
 
 
 def weights(module: Classifier) -> torch.Tensor:
@@ -27,12 +25,65 @@ def trained(directory: Path, module: Classifier, *callbacks: CAMMonitor) -> Clas
     return module
 
 
-def test_a_module_that_cannot_print_trains_on_and_its_hints_are_warnings(tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=6)
-    with pytest.warns(UserWarning, match=r"explains self.*replayed: equal .*print raised OSError"):
-        with_it = trained(tmp_path / "with", CannotPrint(), monitor)
-    assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
-    assert torch.equal(weights(with_it), weights(trained(tmp_path / "without", CannotPrint())))
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the monitor said in Lightning's log."""
+    words = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    found = [(name, level, text) for name, level, text in words if text.startswith("CAMMonitor")]
+    assert {(name, level) for name, level, _ in found} <= {("pytorch_lightning.utilities.rank_zero", "INFO")}
+    return [text.removeprefix("CAMMonitor: ") for _, _, text in found]
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_hints_are_in_lightnings_log_where_they_are_wanted(
+    verbose: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path, Classifier(), CAMMonitor(probe=6, verbose=verbose, shortcuts=None))
+    told = [
+        "explains self(batch[0]), which your cross_entropy compares with batch[1]; replayed: equal",
+        f"every look on one page: {tmp_path}/cam/report.html; pictures are in {tmp_path}/cam",
+    ]
+    assert said(caplog) == (told if verbose else [])
+    assert "CAMMonitor" not in capsys.readouterr().out
+
+
+def test_a_verbose_that_is_neither(unchecked: None) -> None:
+    with pytest.raises(TypeError, match="verbose: got 'yes'; give True or False"):
+        CAMMonitor(verbose="yes")
+
+
+def test_a_finding_stands_beside_the_reports_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    val, monitor = DataLoader(tagged(), batch_size=12), CAMMonitor(probe=24)
+    with pytest.warns(UserWarning, match="Possible shortcut: "):
+        trainer(tmp_path, callbacks=[monitor], max_epochs=2).fit(ReadsTheTag(), val, val)
+    assert said(caplog)[-1].startswith(
+        "possible shortcuts: the top-left corner (accuracy falls by 100 points), the border (accuracy falls "
+        f"by 100 points); every look on one page: {tmp_path}"
+    )
+
+
+class Tested(Classifier):
+    __test__ = False
+
+    def test_step(self, batch: Any) -> None:
+        self(batch[0])
+
+    def predict_step(self, batch: Any) -> torch.Tensor:
+        return self(batch[0])
+
+
+@pytest.mark.parametrize("what", ["test", "predict"])
+def test_what_is_not_watched_says_so_to_who_saw_no_look(
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor, module = CAMMonitor(probe=6), Tested()
+    fitted = trainer(tmp_path, callbacks=[monitor], max_epochs=1)
+    getattr(fitted, what)(module, loader())
+    assert said(caplog) == [UNWATCHED]
+    # Its remedy.
+    fitted.validate(module, loader(), verbose=False)
+    assert len(list((tmp_path / "cam" / "overlay").iterdir())) == 1
+    getattr(fitted, what)(module, loader())
+    assert said(caplog).count(UNWATCHED) == 1
 
 
 class WarnsAreErrors(Classifier):

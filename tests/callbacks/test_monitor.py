@@ -107,8 +107,6 @@ def test_files_where_no_logger_takes_pictures(tmp_path: Path) -> None:
     steps = sorted(f"cam/{kind}/{name}" for kind, names in kinds.items() for name in names)
     assert [name.replace("=000002", "=000003").replace("=000005", "=000006") for name in written] == steps
     assert frames_at(Path(logger.log_dir) / "cam" / "animation.gif") == 3
-    fit(tmp_path / "none", CAMMonitor(probe=6))
-    assert len(list((tmp_path / "none" / "cam").rglob("*.jpg"))) == 6
 
 
 def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:

@@ -227,12 +227,12 @@ def test_a_module_without_a_forward_needs_none(tmp_path: Path) -> None:
 
 
 def test_where_all_is_well_at_most_two_lines_are_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The images' brightness is their class, which the border tells too: that is no fault here.
     tests = ShortcutTests(expected=["border"])
     fit(tmp_path, Steps(), epochs=2, report=True, shortcuts=tests, probe=16)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "CAMMonitor" in line]
+    lines = [line for line in caplog.text.splitlines() if "CAMMonitor" in line]
     assert len(lines) == 2, lines
     assert re.search(r"explains self\(batch\[0\]\), .*replayed: equal", lines[0])
     assert "report.html" in lines[1]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from support.files import picture_at
@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_cam import CAMMonitor, Style
-from lightning_cam.report.__main__ import main
+from lightning_cam.command.main import main
 
 
-def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_fit_writes_it_beside_its_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     monitor = CAMMonitor(probe=6, style=Style(shown=4))
     fit(tmp_path, monitor, max_epochs=3)
     path = tmp_path / "cam" / "report.html"
-    assert f"CAMMonitor: every look on one page: {path}" in capsys.readouterr().out
+    assert f"; every look on one page: {path}; pictures are in {path.parent}" in caplog.text
     page = written(path)
     assert [look["epoch"] for look in page["looks"]] == [-1, 0, 1, 2]
     assert page["predicted"] == [look.predicted[:4].tolist() for look in monitor.history.looks]
@@ -116,10 +116,14 @@ def test_an_exception_before_the_first_look_leaves_none(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "cam" / "report.html"
-    in_the_way.mkdir(parents=True)
+    class InTheWay(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            monitor.session.publisher.flush()
+            (tmp_path / "cam" / "report.html").mkdir(exist_ok=True)
+
+    monitor = CAMMonitor(probe=6)
     with pytest.warns(UserWarning, match="cam/report") as caught:
-        fitted = fit(tmp_path, CAMMonitor(probe=6))
+        fitted = fit(tmp_path, monitor, callbacks=[monitor, InTheWay()])
     told = [str(warning.message) for warning in caught if "report" in str(warning.message)]
     assert len(told) == 1
     assert "is lost (IsADirectoryError" in told[0]
@@ -149,7 +153,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     assert sheet.size == picture_at(max((tmp_path / "cam" / "shortcut").glob("*.jpg"))).size
     assert len(page["pictures"]) == 16, "the page lies beside the pictures, which hold images as well"
 
-    main([saved.last_model_path, "-o", str(tmp_path / "again.html")])
+    main(["report", saved.last_model_path, "-o", str(tmp_path / "again.html")])
     again = written(tmp_path / "again.html")
     same = [
         "looks",

@@ -35,7 +35,7 @@ def levels(monitor: CAMMonitor) -> dict[str, str]:
 
 
 def test_a_notice_at_the_first_look_a_warning_at_the_second(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger, monitor = TensorBoardLogger(tmp_path), CAMMonitor(scalars="all", probe=24)
     with warnings.catch_warnings(record=True) as caught:
@@ -50,7 +50,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
         r"ShortcutTests\(expected=\['cell_0_0', 'border_8'\]\)\.",
         warned,
     )
-    told = capsys.readouterr().out
+    told = caplog.text
     (notice,) = [line for line in told.splitlines() if "Notice" in line and "the top-left corner" in line]
     assert "(epoch 0). Other cues" in notice
     assert "If the next look finds it again, this becomes a warning." in notice
@@ -78,13 +78,13 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
     assert any("this cue needs 24" in note for note in record.notes)
 
 
-def test_expected_cues_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_expected_cues_are_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     monitor = CAMMonitor(scalars="all", probe=24, shortcuts=ShortcutTests(expected=["cell", "border"]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fitted = fit(tmp_path, monitor)
     assert not [words for words in said_of(caught) if "Possible shortcut" in words]
-    assert "Notice" not in capsys.readouterr().out
+    assert "Notice" not in caplog.text
     assert levels(monitor) == {"border_8": "expected", "cell_0_0": "expected"}
     assert fitted.callback_metrics["cam/shortcut/cell_0_0"] == 1
     assert fitted.callback_metrics["cam/shortcut_reliance"] == 0
@@ -104,7 +104,7 @@ def inside() -> TensorDataset:
 
 @pytest.mark.parametrize("may_warn", [False, True])
 def test_what_is_noticed_only_warns_where_it_shall(
-    may_warn: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    may_warn: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tests = ShortcutTests(may_warn=["cell"] if may_warn else [])
     monitor = CAMMonitor(scalars="all", probe=24, shortcuts=tests)
@@ -115,7 +115,7 @@ def test_what_is_noticed_only_warns_where_it_shall(
     assert (cell.level, cell.looks) == ("warning" if may_warn else "notice", 3)
     warned = [words for words in said_of(caught) if "row 2, column 2 of 4 x 4" in words]
     assert len(warned) == may_warn
-    told = capsys.readouterr().out
+    told = caplog.text
     notices = [line for line in told.splitlines() if "Notice" in line and "row 2, column 2 of 4 x 4" in line]
     assert len(notices) == 1
     assert ("ShortcutTests(may_warn=['cell_1_1'])" in notices[0]) != may_warn
@@ -191,7 +191,7 @@ def test_a_model_that_always_answers_one_class_relies_on_nothing(tmp_path: Path)
 
 
 def test_one_image_of_each_class_says_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monitor = CAMMonitor(probe=3)
     with warnings.catch_warnings(record=True) as caught:
@@ -200,7 +200,7 @@ def test_one_image_of_each_class_says_what_is_missing(
     assert not [words for words in said_of(caught) if "switched" in words]
     assert monitor.findings == ()
     assert fitted.callback_metrics["cam/shortcut_reliance"] == 0
-    assert "0 of 3 probe images have another image of their class in the probe" in capsys.readouterr().out
+    assert "0 of 3 probe images have another image of their class in the probe" in caplog.text
 
 
 def test_images_that_are_not_finite_are_left_out(tmp_path: Path) -> None:

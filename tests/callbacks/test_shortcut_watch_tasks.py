@@ -171,7 +171,7 @@ def test_digits_with_a_tag_are_warned_of_in_the_second_epoch_and_without_not(
 
 
 def test_a_regression_has_no_tests_and_that_is_said_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images, _ = tagged().tensors
     loader = DataLoader(TensorDataset(images, Numbers()(images).detach()), batch_size=12)
@@ -179,6 +179,6 @@ def test_a_regression_has_no_tests_and_that_is_said_once(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer(tmp_path, callbacks=[monitor], max_epochs=3).fit(Numbers(), loader, loader)
-    assert capsys.readouterr().out.count("no shortcut tests, as your network answers a number") == 1
+    assert caplog.text.count("no shortcut tests, as your network answers a number") == 1
     assert not [warning for warning in caught if "shortcut" in str(warning.message)]
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1, 2]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.threads import on_ranks
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
@@ -15,6 +16,7 @@ from lightning_cam.data.candidate import Candidate, candidates, probe_of
 from lightning_cam.data.dataset import dataset_size, known_places
 from lightning_cam.data.index_sampler import IndexSampler
 from lightning_cam.data.sampler import SAMPLERS, BalancedSampler, Sampler, sampler_for
+from lightning_cam.distributed import Ranks
 
 COUNT = 23
 
@@ -193,20 +195,23 @@ def test_an_image_of_another_shape_is_no_silent_gap() -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_put_together_what_each_has_seen(world: int) -> None:
     wanted = [17, 3, 22, 4]
-    ranks = []
-    for rank in range(world):
-        sampler = DistributedSampler(range(COUNT), world, rank, shuffle=False)
-        ranks.append(watch(IndexSampler(wanted), loader(sampler=sampler)))
-    assert all(len(rank.chosen) < len(wanted) for rank in ranks)
-    for other in ranks[1:]:
-        ranks[0].merge(other.chosen)
-    assert numbers(ranks[0]) == wanted
+
+    def together(ranks: Ranks) -> list[int]:
+        own = DistributedSampler(range(COUNT), world, ranks.own, shuffle=False)
+        sampler = watch(IndexSampler(wanted), loader(sampler=own))
+        assert len(sampler.chosen) < len(wanted)
+        return numbers(sampler.over(ranks))
+
+    assert on_ranks(world, together) == [wanted] * world
 
 
 def test_stand_ins_of_other_ranks_are_not_taken() -> None:
-    sampler = watch(IndexSampler([3]), loader())
-    sampler.merge([Candidate(-1, None, torch.zeros(1, 2, 2), None)])
-    assert numbers(sampler) == [3]
+    def together(ranks: Ranks) -> list[int]:
+        sampler = watch(IndexSampler([11]), loader(), most=2 if ranks.own else None)
+        assert [one.serial for one in sampler.chosen] == ([-1] if ranks.own else [11])
+        return numbers(sampler.over(ranks))
+
+    assert on_ranks(2, together) == [[11], [11]]
 
 
 # ---- the table of samplers, and what a user's own row needs
@@ -235,8 +240,8 @@ class FirstOfEach:
         for candidate in candidates(batch, range(len(batch.images))):
             self._found.setdefault(candidate.label, candidate.copy())
 
-    def merge(self, others: Any) -> None:
-        pass
+    def over(self, ranks: Ranks) -> "FirstOfEach":
+        return self
 
     def end_rehearsal(self) -> None:
         pass

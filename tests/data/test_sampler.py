@@ -2,18 +2,20 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from support.images import SIZES, noise
+from support.threads import on_ranks
 from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_cam.data.batch import Batch
 from lightning_cam.data.probe import Probe
 from lightning_cam.data.sampler import BalancedSampler
+from lightning_cam.distributed import Ranks
 
 
 def stream(labels: list[int] | Tensor, batch: int = 7, size: tuple[int, int] = (2, 2)) -> Iterator[Batch]:
@@ -298,3 +300,92 @@ def test_equal_images_of_a_dataset_may_both_be_taken() -> None:
 def test_one_place() -> None:
     probe, _ = collected(1, stream([0] * 5 + [1] * 5)).probe()
     assert len(probe) == 1
+
+
+# --- several ranks
+
+
+def over(count: int, size: int, share: Callable[[int], Iterator[Batch]]) -> tuple[Probe, list[int]]:
+    """The probe that all ranks choose together, which is the same on each."""
+
+    def together(ranks: Ranks) -> tuple[Probe, list[int]]:
+        return collected(size, share(ranks.own)).over(ranks).probe()
+
+    (first, serials), *others = on_ranks(count, together)
+    for other, known in others:
+        assert_close(other.images, first.images, rtol=0, atol=0)
+        assert known == serials
+    assert len(set(serials)) == len(serials) == len(first)
+    return first, serials
+
+
+def shares(labels: list[int], count: int) -> Callable[[int], Iterator[Batch]]:
+    """Every ``count``-th image, as Lightning's sampler divides a dataset."""
+    whole = [(batch.images, batch.labels) for batch in stream(labels, batch=1)]
+
+    def share(own: int) -> Iterator[Batch]:
+        for image, label in whole[own::count]:
+            yield Batch(image, label, None)
+
+    return share
+
+
+@pytest.mark.parametrize("labels", DATA.values(), ids=DATA.keys())
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("order", ["as they are", "shuffled"])
+def test_the_images_of_all_ranks_are_balanced(labels: list[int], count: int, order: str) -> None:
+    offered = shuffled(labels, 1) if order == "shuffled" else labels
+    probe, _ = over(count, 16, shares(offered, count))
+    assert sorted(Counter(probe.labels.tolist()).values()) == fair(Counter(labels), 16)
+    assert [offered[number] for number in numbers(probe)] == probe.labels.tolist()
+    assert len(set(numbers(probe))) == len(probe)
+
+
+def test_a_class_that_one_rank_alone_has_is_in_the_probe() -> None:
+    probe, _ = over(3, 9, lambda own: stream([own] * 20))
+    assert Counter(probe.labels.tolist()) == {0: 3, 1: 3, 2: 3}
+
+
+def test_an_image_that_all_ranks_have_is_taken_once() -> None:
+    """A loader without a distributed sampler gives each rank the same images."""
+    alone, _ = collected(9, stream([0, 1, 2] * 10)).probe()
+    probe, _ = over(2, 9, lambda own: stream([0, 1, 2] * 10))
+    assert sorted(numbers(probe)) == sorted(numbers(alone))
+    # The same image twice on one rank are two, as they are for one process.
+    doubled = Batch(torch.ones(4, 3, 2, 2), torch.tensor([0, 0, 1, 1]), None)
+    assert len(over(2, 4, lambda own: iter([doubled]))[0]) == 4
+
+
+def test_images_of_another_shape_or_not_finite_are_counted_over_all_ranks() -> None:
+    def share(own: int) -> Iterator[Batch]:
+        yield from stream([0, 1] * 4, size=(2, 2 + own))
+        yield Batch(torch.full((3, 3, 2, 2 + own), torch.nan), torch.tensor([5, 6, 7]), None)
+
+    def together(ranks: Ranks) -> tuple[int, int, int]:
+        found = collected(32, share(ranks.own)).over(ranks)
+        return len(found.chosen), found.skipped, found.broken
+
+    assert on_ranks(2, together) == [(8, 8, 6)] * 2
+
+
+def test_what_was_rehearsed_is_known_again_on_all_ranks() -> None:
+    def together(ranks: Ranks) -> tuple[list[int], list[int]]:
+        sampler = BalancedSampler(8)
+        for batch in stream([ranks.own] * 4):
+            sampler.offer(batch)
+        _, rehearsed = sampler.over(ranks).probe()
+        sampler.end_rehearsal()
+        sampler.start_again()
+        for batch in stream([ranks.own] * 4 + [2 + ranks.own] * 4):
+            sampler.offer(batch)
+        _, serials = sampler.over(ranks).probe()
+        return rehearsed, serials
+
+    for rehearsed, serials in on_ranks(2, together):
+        assert sorted(rehearsed) == list(range(8))
+        assert sorted(set(serials) & set(rehearsed)) == [0, 1, 2, 3], "two of each class of theirs stay"
+
+
+def test_a_rank_without_images_takes_part() -> None:
+    probe, _ = over(2, 4, lambda own: stream([0, 1] * (0 if own else 4)))
+    assert Counter(probe.labels.tolist()) == {0: 2, 1: 2}

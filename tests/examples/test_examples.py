@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -128,3 +129,24 @@ def test_choose_method_refuses(options: list[str], message: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_explain_image(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "own.pth")
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "image.png")
+    command = [
+        sys.executable,
+        str(EXAMPLES / "explain_image.py"),
+        "image.png",
+        "tabby",
+        "lynx",
+        "--weights",
+        "own.pth",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "explained.npz") as found:
+        assert found["target_classes"].tolist() == [281]
+        assert found["class_names"][281] == "tabby"
+    with Image.open(tmp_path / "explained.png") as picture:
+        assert picture.width > 3 * picture.height, "image, two overlays, their difference"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import TensorBoardLogger
 from support.modules import Classifier, data, loader, trainer
 from support.planted import ReadsTheTag, tagged
@@ -290,23 +290,30 @@ def test_an_event_file_that_takes_no_more_pictures(tmp_path: Path) -> None:
     not os.path.exists("/dev/full"), reason="this system has no /dev/full, which is always full"
 )
 def test_a_full_disk(tmp_path: Path) -> None:
-    expected = train(tmp_path / "without", [])
-    folder = tmp_path / "with" / "cam" / "overlay"
-    folder.mkdir(parents=True)
-    (folder / "epoch=000-step=000002.jpg").symlink_to("/dev/full")
-    found = train(tmp_path / "with", [CAMMonitor(probe=9, shortcuts=None)])
+    expected = train(tmp_path / "without", [], max_epochs=3)
+    folder, monitor = tmp_path / "with" / "cam" / "overlay", CAMMonitor(probe=9, shortcuts=None)
+
+    class Fills(Callback):
+        """The place of the second look's picture is on a full disk."""
+
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                monitor.session.publisher.flush()
+                (folder / "epoch=001-step=000005.jpg").symlink_to("/dev/full")
+
+    found = train(tmp_path / "with", [monitor, Fills()], max_epochs=3)
     the_same(found, expected)
     (lost,) = [words for words in found[2] if "No space left on device" in words]
-    assert "cam/overlay of step 2 was not taken by the file" in lost
+    assert "cam/overlay of step 5 was not taken by the file" in lost
     assert "it is lost; see to the logger or the disk" in lost
-    assert (folder / "epoch=001-step=000005.jpg").stat().st_size > 1000
+    for kept in ("epoch=000-step=000002.jpg", "epoch=002-step=000008.jpg"):
+        assert (folder / kept).stat().st_size > 1000
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     expected = train(tmp_path / "without", [])
-    (tmp_path / "with").mkdir()
-    (tmp_path / "with" / "cam").write_text("in the way")
-    monitor = CAMMonitor(probe=9, shortcuts=None)
+    (tmp_path / "file").write_text("in the way")
+    monitor = CAMMonitor(probe=9, shortcuts=None, log_dir=tmp_path / "file")
     found = train(tmp_path / "with", [monitor])
     the_same(found, expected)
     assert any("was not taken by the file (" in words and "it is lost" in words for words in found[2])

@@ -12,11 +12,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+from support.modules import Classifier, loader, trainer
 
 import lightning_cam
+from lightning_cam import CAMMonitor
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = (".ci", "benchmarks", "docs", "examples", "research", "tests")
+SHIPPED = (".ci", ".github", "benchmarks", "docs", "examples", "research", "tests")
 CACHES = shutil.ignore_patterns(
     "__pycache__", ".*_cache", "*.egg-info", "lightning_logs", "checkpoints", "wandb"
 )
@@ -79,7 +85,11 @@ def test_the_source_distribution_holds_all_that_its_tests_need(built: Path) -> N
     paths = (path for folder in SHIPPED for path in (ROOT / folder).rglob("*") if path.is_file())
     wanted = {path.relative_to(ROOT).as_posix() for path in paths}
     assert {name for name in wanted if not generated.search(name)} <= inside
-    assert {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", ".pre-commit-config.yaml"} <= inside
+    assert {path.name for path in ROOT.glob("*.md")} | {
+        "CITATION.cff",
+        "llms.txt",
+        ".pre-commit-config.yaml",
+    } <= inside
 
 
 @pytest.mark.full
@@ -112,6 +122,38 @@ def test_readmes_example_runs_on_the_installed_wheel(environment: Path, tmp_path
     printed = run(environment, "digits.py", "--epochs", "2", cwd=tmp_path)
     assert re.search(r"aligned\s+removed\s+shuffled\s+border\s+corners", printed)
     assert list(tmp_path.rglob("cam/report.html"))
+
+
+@pytest.mark.full
+def test_the_commands_run_from_the_installed_wheel(environment: Path, tmp_path: Path) -> None:
+    command = environment.with_name("lightning-cam")
+    model = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "own.ckpt")
+    for name, tone in (("bright", 220), ("dark", 40)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            image = (
+                Image.linear_gradient("L")
+                .resize((64, 64))
+                .point(lambda value, tone=tone: (value + tone) // 2)
+            )
+            image.rotate(45 * number).convert("RGB").save(tmp_path / "photos" / name / f"{number}.png")
+    own = ("--model", "shufflenet_v2_x0_5", "--checkpoint", "own.ckpt")
+    first = "photos/dark/0.png"
+    explained = run(command, "explain", first, *own, "-o", "map.png", "--npz", "map.npz", cwd=tmp_path)
+    assert "written: map.png\nwritten: map.npz\n" in explained
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    assert "photos: 16 images of 2 classes" in run(command, "shortcuts", "photos", *own, cwd=tmp_path)
+    saved = ModelCheckpoint(tmp_path, save_last=True)
+    monitor = CAMMonitor(probe=6, shortcuts=None)
+    trainer(tmp_path, callbacks=[monitor, saved], enable_checkpointing=True).fit(
+        Classifier(), loader(), loader(seed=1)
+    )
+    told = run(command, "report", saved.last_model_path, "-o", "report.html", cwd=tmp_path)
+    assert told == "every look on one page: report.html\n"
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"lightning-cam explain: image: there is no file none.jpg\."):
+        run(command, "explain", "none.jpg", cwd=tmp_path)
 
 
 SCRIPT = '''
@@ -182,6 +224,36 @@ def test_a_users_script_passes_mypy_strict(environment: Path, tmp_path: Path) ->
 def test_the_citation_names_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {lightning_cam.__version__}\n" in citation
+    yaml = pytest.importorskip("yaml", reason="reads YAML: pip install pyyaml")
+    assert {"cff-version", "message", "title", "authors", "license", "repository-code"} <= set(
+        yaml.safe_load(citation)
+    )
+
+
+def test_llms_txt_names_what_is_public_and_links_to_pages_that_exist() -> None:
+    text = (ROOT / "llms.txt").read_text(encoding="utf-8")
+    assert text.startswith("# lightning-cam\n\n> ")
+    for name in lightning_cam.__all__:
+        assert f"`{name}" in text, f"llms.txt: {name} is missing"
+    pages = re.findall(r"\]\(https://github.com/lightning-cam/lightning-cam/blob/main/([^)#]+)\)", text)
+    assert len(pages) > 5
+    for page in pages:
+        assert (ROOT / page).exists(), page
+
+
+def test_the_public_forge_runs_our_own_commands_and_its_forms_can_be_read() -> None:
+    yaml = pytest.importorskip("yaml", reason="reads YAML: pip install pyyaml")
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    ran = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {".ci/run", ".ci/full"} <= set(ran)
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+    assert len(forms) == 3
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {"name", "description", "body"} <= set(form), path.name
+        for field in form["body"]:
+            assert field["type"] in ("textarea", "dropdown", "input", "checkboxes", "markdown"), path.name
+            assert field["attributes"]["label"], path.name
 
 
 def test_the_folders_that_contributing_sends_people_to_exist() -> None:

@@ -14,12 +14,14 @@ MODULES = sorted(
 
 # Modules without a test file of their own, and what tests them instead.
 ELSEWHERE = {
+    "__main__.py": "python -m lightning_cam is run in command/test_main.py",
     "attribution/connection.py": "every look goes through it: attribution/test_capture.py, and no trace in test_preserve.py",
     "attribution/evidence.py": "holds one look; what it holds is compared in attribution/test_capture.py and test_network.py",
     "attribution/methods/activation.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "attribution/methods/gradient.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "attribution/methods/perturbation.py": "every row of METHODS is tested in attribution/methods/test_table.py",
     "callbacks/rehearsal.py": "the sanity check of every fit holds it; what it refuses is in callbacks/test_monitor.py",
+    "callbacks/seen.py": "what a monitor has seen is read in callbacks/test_monitor.py, test_report.py and test_mailbox.py",
     "callbacks/session.py": "every fit of callbacks/test_monitor.py, test_collection.py and guarantees/ runs through it",
     "data/derivation.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
     "data/losses.py": "a part of observing a step, which data/test_observed_call.py try as a whole, step by step",
@@ -31,6 +33,7 @@ ELSEWHERE = {
     "data/observed_words.py": "a part of observing a step, which data/test_observed_call.py try as a whole, step by step",
     "data/recorded_calls.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
     "data/recorded_parts.py": "a part of observing a step, which data/test_observed_step.py try as a whole, step by step",
+    "explanation_figure.py": "its figures are what Explanation.figure returns, in test_explanation.py",
     "report/encode.py": "what a page holds is decoded and compared in report/test_page.py",
     "report/settings.py": "what a page says of settings is read in report/test_page.py",
     "report/template.py": "the page is read in report/test_page.py and used in report/test_browser.py",

@@ -49,7 +49,12 @@ def test_the_same_weights_and_maps(tmp_path: Path) -> None:
         equal(found[name], found["without"])
         assert epochs(found[name][0]) == [-1, 0, 1]
     equal(found["accumulated"], found["accumulated without"])
-    assert len(set(found["with"][0]["probe"][1].tolist())) == 3, "rank zero's images, of all classes"
+    images, labels = found["with"][0]["probe"]
+    assert labels.bincount().tolist() == [3, 3, 3]
+    places = [
+        (data(24, seed=1).tensors[0] == image).flatten(1).all(dim=1).nonzero().item() for image in images
+    ]
+    assert {place % 2 for place in places} == {0, 1}, "every other image is rank one's"
     # The last look came after the last step: one process explains the same weights.
     model = Classifier()
     model.load_state_dict(found["own probe"][0]["weights"])
@@ -118,6 +123,14 @@ def test_ranks_that_have_other_images_test_together(tmp_path: Path) -> None:
         assert "background" not in found[name][0]["predictivities"]
     (left_out,) = [words for words in found[names[1]][0]["warnings"] if "differ in size" in words]
     assert "24 images differ in size from the first one and are left out" in left_out
+
+
+def test_the_probe_is_balanced_over_all_ranks_where_each_has_classes_of_its_own(tmp_path: Path) -> None:
+    pair = two_ranks(tmp_path, "classes apart")["classes apart"]
+    alike(pair)
+    assert pair[0]["probe"][1].bincount().tolist() == [3, 3, 3]
+    assert epochs(pair[0]) == [-1, 0, 1]
+    assert not [words for words in pair[0]["warnings"] if "switched" in words]
 
 
 def test_images_named_by_index_come_from_every_rank(tmp_path: Path) -> None:

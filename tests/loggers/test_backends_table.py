@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lightning_cam.loggers.backends import BUILT_IN, LOGGERS, Backend, Owner, backend_of, show, show_gif, tell
+from lightning_cam.loggers.folder import Folder
 from lightning_cam.loggers.publish import Destination, publish, publish_animation, publish_text
 
 PICTURE = Image.new("RGB", (40, 30), (200, 0, 0))
@@ -72,7 +73,7 @@ def test_a_row_of_the_users_own(kind: type[Mine], tmp_path: Path, monkeypatch: p
     logger = kind()
     assert show(logger, "cam/overlay", PICTURE, 3) is False
     monkeypatch.setitem(LOGGERS, "mine", Backend("mine", Mine, keep))
-    destination = Destination((logger,), tmp_path, 2, 7, True, True)
+    destination = Destination((logger,), Folder(tmp_path, "cam"), 2, 7, True, True)
     assert publish(destination, "cam/overlay", PICTURE) == ""
     publish_text(destination, "cam/findings", "a text")
     publish_animation(destination, "cam/animation", [PICTURE] * 2)
@@ -86,7 +87,7 @@ def test_a_row_that_takes_all_leaves_nothing_to_files(
 ) -> None:
     monkeypatch.setitem(LOGGERS, "mine", Backend("mine", Mine, keep, keep, keep_gif))
     logger = Mine()
-    destination = Destination((logger,), tmp_path, 2, 7, True, True)
+    destination = Destination((logger,), Folder(tmp_path, "cam"), 2, 7, True, True)
     publish(destination, "cam/overlay", PICTURE)
     publish_text(destination, "cam/findings", "a text")
     publish_animation(destination, "cam/animation", [PICTURE] * 2)

@@ -22,7 +22,15 @@ from torch.nn import functional as F
 
 from lightning_cam import CAMMonitor, Style
 from lightning_cam.loggers.backends import LOGGERS, Backend
-from lightning_cam.loggers.publish import Destination, PublishError, publish, publish_text, where_to
+from lightning_cam.loggers.folder import Folder
+from lightning_cam.loggers.publish import (
+    Destination,
+    PublishError,
+    folder_for,
+    publish,
+    publish_text,
+    where_to,
+)
 
 TEXT = "epoch 1 · step 2\n\n- warning: cue 'border_8' decides 97 % of conflicts"
 
@@ -95,7 +103,7 @@ def fit(lightning: ModuleType, directory: Path, loggers: list[Any], optimizers: 
 
         def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
             if not trainer.sanity_checking:
-                destination = where_to(trainer)
+                destination = where_to(trainer, None)
                 handed.texts[destination.step] = TEXT
                 publish_text(destination, "cam/findings", TEXT)
 
@@ -282,19 +290,16 @@ def test_tensorboardx(lightning: ModuleType, tmp_path: Path) -> None:
 # --- none, and several
 
 
-@pytest.mark.parametrize("csv", [True, False])
-def test_files_where_nobody_takes_pictures_and_texts(
-    csv: bool, lightning: ModuleType, tmp_path: Path
-) -> None:
-    logger = lightning.loggers.CSVLogger(tmp_path / "csv") if csv else False
-    destination = where_to(lightning.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu"))
-    picture = Image.new("RGB", (40, 30), (200, 0, 0))
-    publish(destination, "cam/overlay", picture)
+def test_files_where_nobody_takes_pictures_and_texts(lightning: ModuleType, tmp_path: Path) -> None:
+    logger = lightning.loggers.CSVLogger(tmp_path / "csv")
+    fitted = lightning.Trainer(default_root_dir=tmp_path, logger=logger, accelerator="cpu")
+    destination = where_to(fitted, folder_for(fitted, None, "cam"))
+    publish(destination, "cam/overlay", Image.new("RGB", (40, 30), (200, 0, 0)))
     for text in ("first", "second"):
         publish_text(destination, "cam/findings", text)
-    directory = Path(logger.log_dir) if csv else tmp_path
-    assert picture_at(directory / "cam" / "overlay" / "epoch=000-step=000000.jpg").size == (40, 30)
-    assert (directory / "cam" / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
+    folder = Path(logger.log_dir) / "cam"
+    assert picture_at(folder / "overlay" / "epoch=000-step=000000.jpg").size == (40, 30)
+    assert (folder / "findings.md").read_text(encoding="utf-8") == "first\n\nsecond\n\n"
 
 
 @pytest.mark.needs("comet_ml", "mlflow", "wandb")
@@ -343,7 +348,7 @@ def test_a_failing_logger_keeps_nothing_from_the_others(lightning: ModuleType, t
 
     ended = lightning.loggers.WandbLogger(save_dir=tmp_path, offline=True)
     boards = lightning.loggers.TensorBoardLogger(tmp_path / "boards")
-    destination = Destination((ended, boards), tmp_path / "files", 0, 7, True, True)
+    destination = Destination((ended, boards), Folder(tmp_path / "files", "cam"), 0, 7, True, True)
     assert ended.experiment
     wandb.finish()
     with pytest.raises(
@@ -366,7 +371,9 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
     ended = WandbLogger(save_dir=tmp_path, offline=True)
-    destination = Destination((CSVLogger(tmp_path), ended), tmp_path / "files", 0, 7, True, True)
+    destination = Destination(
+        (CSVLogger(tmp_path), ended), Folder(tmp_path / "files", "cam"), 0, 7, True, True
+    )
     assert ended.experiment
     wandb.finish()
     with pytest.raises(
@@ -378,8 +385,9 @@ def test_where_all_fail_a_file_keeps_it(tmp_path: Path) -> None:
     assert (tmp_path / "files/cam/overlay/epoch=000-step=000007.jpg").exists()
     assert (tmp_path / "files/cam/findings.md").read_text(encoding="utf-8") == f"{TEXT}\n\n"
     (tmp_path / "blocked").write_text("a file where a directory should be")
+    blocked = Folder(tmp_path / "blocked", "cam")
     with pytest.raises(PublishError, match=r"WandbLogger \(.*, the file \(.*; it is lost"):
-        publish(Destination((ended,), tmp_path / "blocked", 0, 7, True, True), "cam/overlay", colored(7))
+        publish(Destination((ended,), blocked, 0, 7, True, True), "cam/overlay", colored(7))
 
 
 @pytest.mark.needs("mlflow", "wandb")
@@ -389,14 +397,14 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
     import wandb
 
     logger = getattr(pytorch_lightning.loggers, name)(save_dir=str(tmp_path / "logs"))
-    destination = where_to(trainer(tmp_path, logger=logger))
+    destination = where_to(trainer(tmp_path, logger=logger), None)
     assert destination.any_thread
     failures: list[Exception] = []
 
     def work() -> None:
         try:
             for step in range(40):
-                there = Destination(destination.loggers, destination.directory, 0, step, True, True)
+                there = Destination(destination.loggers, destination.folder, 0, step, True, True)
                 publish(there, "cam/overlay", colored(step))
                 publish_text(there, "cam/findings", f"step {step}")
         except Exception as error:  # noqa: BLE001 - raised in the main thread below
@@ -440,11 +448,11 @@ def test_the_main_thread_alone_writes_to_comet_and_to_loggers_of_a_user(
         ([CSVLogger(tmp_path)], True),
         (False, True),
     ):
-        assert where_to(trainer(tmp_path, logger=loggers)).any_thread is expected
+        assert where_to(trainer(tmp_path, logger=loggers), None).any_thread is expected
     comet.experiment.end()
     own = Backend("own", TensorBoardLogger, lambda logger, tag, picture, step: None)
     monkeypatch.setitem(LOGGERS, "own", own)
-    assert where_to(trainer(tmp_path, logger=TensorBoardLogger(tmp_path))).any_thread is False
+    assert where_to(trainer(tmp_path, logger=TensorBoardLogger(tmp_path)), None).any_thread is False
 
 
 def test_a_row_of_the_users_own_is_called_on_the_main_thread(

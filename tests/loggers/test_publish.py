@@ -7,15 +7,18 @@ import pytest
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from support.writers import Foreign, Writer, events
+from support.files import picture_at
+from support.modules import Classifier, loader, trainer
+from support.writers import Foreign, Writer, close, events
 
-from lightning_cam.loggers.publish import publish, publish_text, validation_step, where_to
+from lightning_cam.loggers.folder import Folder
+from lightning_cam.loggers.publish import folder_for, publish, publish_text, validation_step, where_to
 
 
 def test_publish_goes_to_every_logger_that_takes_pictures(tmp_path: Path, picture: Image.Image) -> None:
     boards, tables, writer = TensorBoardLogger(tmp_path / "boards"), CSVLogger(tmp_path / "tables"), Writer()
     trainer = Trainer(logger=[tables, boards, Foreign(writer)], accelerator="cpu")
-    words = publish(where_to(trainer), "cam/overlay", picture)
+    words = publish(where_to(trainer, Folder(tmp_path, "cam")), "cam/overlay", picture)
     assert len(events(boards, "cam/overlay")) == 1
     assert len(writer.calls) == 1
     assert "--samples_per_plugin images=1000" in words
@@ -23,59 +26,84 @@ def test_publish_goes_to_every_logger_that_takes_pictures(tmp_path: Path, pictur
     assert not list(tmp_path.rglob("*.jpg"))
 
 
-@pytest.mark.parametrize("csv", [True, False])
-def test_publish_writes_files_where_no_logger_takes_pictures(
-    csv: bool, tmp_path: Path, picture: Image.Image
-) -> None:
-    trainer = Trainer(
-        logger=CSVLogger(tmp_path) if csv else False, default_root_dir=tmp_path, accelerator="cpu"
-    )
-    words = publish(where_to(trainer), "cam/overlay", picture)
+def test_publish_writes_files_where_no_logger_takes_pictures(tmp_path: Path, picture: Image.Image) -> None:
+    trainer = Trainer(logger=CSVLogger(tmp_path), accelerator="cpu")
+    words = publish(where_to(trainer, Folder(tmp_path, "cam")), "cam/overlay", picture)
     (path,) = tmp_path.rglob("*.jpg")
-    assert path.parts[-3:] == ("cam", "overlay", "epoch=000-step=000000.jpg")
-    assert str(path.parent.parent) in words
+    assert path == tmp_path / "cam" / "overlay" / "epoch=000-step=000000.jpg"
+    assert words == f"pictures are in {tmp_path / 'cam'}"
+    close(picture_at(path), picture)
 
 
-def test_publish_leaves_nothing_of_a_fast_run(tmp_path: Path, picture: Image.Image) -> None:
-    trainer = Trainer(fast_dev_run=True, default_root_dir=tmp_path, accelerator="cpu")
-    assert publish(where_to(trainer), "cam/overlay", picture) == ""
+def test_without_a_logger_and_a_folder_nothing_is_written(
+    tmp_path: Path, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer(logger=False, accelerator="cpu")
+    assert folder_for(trainer, None, "cam") is None
+    assert publish(where_to(trainer, None), "cam/overlay", picture) == ""
+    publish_text(where_to(trainer, None), "cam/findings", "text")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quick", [{"fast_dev_run": True}, {"barebones": True}])
+def test_publish_leaves_nothing_of_a_quick_run(quick: dict, tmp_path: Path, picture: Image.Image) -> None:
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", **quick)
+    assert folder_for(trainer, tmp_path, "cam") is None
+    assert publish(where_to(trainer, Folder(tmp_path, "cam")), "cam/overlay", picture) == ""
     assert not list(tmp_path.rglob("*"))
 
 
-def test_other_ranks_write_nothing_but_ask_for_the_directory_too(
-    tmp_path: Path, picture: Image.Image
-) -> None:
-    class Rank:
-        """A trainer on rank one, where asking for ``log_dir`` is a collective."""
-
-        asked, default_root_dir, is_global_zero, fast_dev_run, current_epoch, global_step = (
-            0,
-            tmp_path,
-            False,
-            0,
-            2,
-            9,
-        )
-        fit_loop = SimpleNamespace(epoch_loop=None)
-        loggers: tuple = ()
-
-        @property
-        def log_dir(self) -> str:
-            self.asked += 1
-            return str(tmp_path)
-
-    rank = Rank()
-    destination = where_to(rank)
-    assert (rank.asked, destination.writes, destination.epoch, destination.step) == (1, False, 2, 8)
+def test_other_ranks_write_nothing(tmp_path: Path, picture: Image.Image) -> None:
+    rank = SimpleNamespace(
+        is_global_zero=False,
+        fast_dev_run=0,
+        barebones=False,
+        loggers=[CSVLogger(tmp_path)],
+        current_epoch=2,
+        global_step=9,
+        fit_loop=SimpleNamespace(epoch_loop=None),
+    )
+    destination = where_to(rank, folder_for(rank, tmp_path, "cam"))
+    assert (destination.folder, destination.writes) == (None, False)
+    assert (destination.epoch, destination.step) == (2, 8)
     assert publish(destination, "cam/overlay", picture) == ""
     publish_text(destination, "cam/findings", "text")
     assert not list(tmp_path.iterdir())
 
 
+class Named(Foreign):
+    """A logger that does not say where its files lie, but how its runs are called."""
+
+    def __init__(self, save_dir: Path | None, version: int | str) -> None:
+        super().__init__()
+        self._save_dir, self._version = save_dir, version
+
+    @property
+    def save_dir(self) -> Path | None:
+        return self._save_dir
+
+    @property
+    def version(self) -> int | str:
+        return self._version
+
+
+@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize("version", [3, "x7f2"])
+def test_files_lie_beside_the_checkpoints(saves: bool, version: int | str, tmp_path: Path) -> None:
+    logger = Named(tmp_path / "own" if saves else None, version)
+    fitted = trainer(tmp_path / "root", logger=logger, enable_checkpointing=True, max_epochs=1)
+    fitted.fit(Classifier(), loader())
+    folder = folder_for(fitted, None, "cam")
+    assert Path(folder.path).parent == Path(fitted.checkpoint_callback.best_model_path).parents[1]
+    assert Path(folder.path).parent.parent.parent == tmp_path / ("own" if saves else "root")
+    assert folder_for(fitted, tmp_path / "mine", "cam").path == f"{tmp_path / 'mine'}/cam"
+
+
 def test_an_experiment_is_built_when_the_trainer_is_asked(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     assert logger._experiment is None
-    where_to(Trainer(logger=logger, accelerator="cpu"))
+    where_to(Trainer(logger=logger, accelerator="cpu"), None)
     assert logger._experiment is not None
 
 

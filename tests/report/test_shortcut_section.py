@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 from support.pages import finding
 
-from lightning_cam.report.shortcut_section import LEAST_POINTS, reliance_drawing, shortcut_section
+from lightning_cam.report.shortcut_section import (
+    LEAST_POINTS,
+    found_words,
+    reliance_drawing,
+    shortcut_section,
+)
 from lightning_cam.shortcuts.cues import CUES
 from lightning_cam.shortcuts.findings import Finding
 from lightning_cam.shortcuts.reliance import Reliance
@@ -156,3 +161,28 @@ def test_findings_stand_by_their_rank() -> None:
     )
     told = section((expected, weak, strong))["findings"]
     assert [one["statement"] for one in told] == [strong.statement, weak.statement, expected.statement]
+
+
+@pytest.mark.parametrize(
+    ("findings", "told", "looks", "tested", "words"),
+    [
+        ([], {}, [], None, ""),
+        ([], TOLD, LOOKS, (60, 64), "shortcut tests: none found, 60 of 64 images tested; "),
+        ([], TOLD, LOOKS, (3, 64), "shortcut tests: not possible yet, 3 of 64 images are answered rightly; "),
+        ([{"level": "expected"}], TOLD, LOOKS, (9, 9), "shortcut tests: none found, 9 of 9 images tested; "),
+        ([{}], TOLD, LOOKS, (60, 64), "possible shortcut: the border (accuracy falls by 42 points); "),
+        (
+            [{"label": i, "classes": (f"class {i}",), "reliance": 0.1 * i} for i in range(1, 6)],
+            TOLD,
+            LOOKS,
+            (60, 64),
+            "possible shortcuts: the border of class class 5 (accuracy falls by 50 points), the border of class "
+            "class 4 (accuracy falls by 40 points), the border of class class 3 (accuracy falls by 30 points) "
+            "and 2 more; ",
+        ),
+    ],
+)
+def test_what_was_found_in_one_line(
+    findings: list[dict], told: dict, looks: Any, tested: Any, words: str
+) -> None:
+    assert found_words([finding(**changes) for changes in findings], told, looks, tested) == words

@@ -77,6 +77,11 @@ def test_the_table_is_read_again(tmp_path: Path) -> None:
     assert {row["group_name"] for row in rows[-6:]} == {"a, contradicts", "b, contradicts", "c, contradicts"}
     with pytest.raises(ValueError, match=r"path: got .*groups.txt'; give a name that ends with '.csv'"):
         found.save(tmp_path / "groups.txt")
+    count = len(found.labels)
+    with found.save(path, files=[f"{i}.png" for i in range(count)]).open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [f"{i}.png" for i in range(count)]
+    with pytest.raises(ValueError, match=rf"files: got 1 for {count} images; give one for each"):
+        found.save(path, files=["0.png"])
 
 
 def test_more_images_than_the_classifier_is_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:

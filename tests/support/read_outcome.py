@@ -2,10 +2,12 @@
 
 import atexit
 import io
+import logging
 import shutil
 import tempfile
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,12 +65,24 @@ def _root() -> str:
     return root
 
 
+@contextmanager
+def logged_in(stream: io.StringIO) -> Iterator[None]:
+    """What the monitor says in Lightning's log."""
+    log, handler = logging.getLogger("pytorch_lightning"), logging.StreamHandler(stream)
+    handler.addFilter(lambda record: record.getMessage().startswith("CAMMonitor"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 def run(case: ReadCase, setup: Setup, arguments: dict[str, Any]) -> Outcome:
     folder = Path(tempfile.mkdtemp(dir=_root()))
     monitor, printed, error = CAMMonitor(**arguments), io.StringIO(), None
     seed_everything(0, verbose=False)
     options = {"max_epochs": 1, "default_root_dir": folder, **QUIET, **case.options}
-    with warnings.catch_warnings(record=True) as caught, redirect_stdout(printed):
+    with warnings.catch_warnings(record=True) as caught, logged_in(printed):
         warnings.simplefilter("always")
         trainer = Trainer(callbacks=[monitor], **options)
         try:

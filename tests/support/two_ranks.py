@@ -90,6 +90,13 @@ def own_loaders(lengths: tuple[int, int]) -> DataLoader:
     return loader(8 * lengths[rank()], seed=10 + rank())
 
 
+def classes_of_its_own() -> DataLoader:
+    """Class 0 on rank zero, the others on rank one."""
+    images, labels = data(24, seed=1).tensors
+    own = (labels > 0) == bool(rank())
+    return DataLoader(TensorDataset(images[own], labels[own]), batch_size=8)
+
+
 class Stream(IterableDataset):
     """So many images as the rank has, and nobody knows before."""
 
@@ -339,6 +346,9 @@ SCENARIOS: dict[str, Callable[[Path], Found]] = {
         CAMMonitor(probe=9),
         OnEachRank(functools.partial(own_loaders, (2, 4))),
         use_distributed_sampler=False,
+    ),
+    "classes apart": lambda folder: fit(
+        folder, CAMMonitor(probe=9), OnEachRank(classes_of_its_own), use_distributed_sampler=False
     ),
     "streams": lambda folder: fit(
         folder, CAMMonitor(probe=9), val=DataLoader(Stream(), batch_size=8), max_epochs=3

@@ -22,6 +22,7 @@ from lightning_cam.callbacks.publisher import Publisher
 from lightning_cam.callbacks.state import Run
 from lightning_cam.data.history import History, remember
 from lightning_cam.data.probe import Probe
+from lightning_cam.loggers.folder import Folder
 from lightning_cam.loggers.publish import Destination
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.classes import draw_classes
@@ -223,7 +224,7 @@ def test_a_picture_of_the_users_own_is_shown_beside_the_others(
     show = publisher()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what is lost is told as a warning
-        show.show(scene(4), Destination((), tmp_path, 4, 70, True, True))
+        show.show(scene(4), Destination((), Folder(tmp_path, "cam"), 4, 70, True, True))
         show.flush()
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     assert made == [
@@ -290,7 +291,7 @@ def test_a_guessed_range_is_told_where_it_is_shown(writes: bool, tmp_path: Path)
         show = publisher()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            show.show(found, Destination((), tmp_path, 0, 0, writes, True))
+            show.show(found, Destination((), Folder(tmp_path, "cam"), 0, 0, writes, True))
             show.flush()
         assert len(warned) == expected
         assert all("normalization is not known" in str(note.message) for note in warned)

@@ -12,7 +12,8 @@ from support.modules import Classifier, loader, trainer
 from support.pages import pages, written
 
 from lightning_cam import CAMMonitor
-from lightning_cam.report.__main__ import find_record, main
+from lightning_cam.command.main import main
+from lightning_cam.command.report import find_record
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
         "-W",
         "error::RuntimeWarning",
         "-m",
-        "lightning_cam.report",
+        "lightning_cam",
+        "report",
         checkpoint,
         "-o",
         out,
@@ -50,7 +52,7 @@ def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_the_page_lies_beside_the_checkpoint_unless_told(checkpoint: Path) -> None:
-    main([str(checkpoint), "--name", "cam"])
+    main(["report", str(checkpoint), "--name", "cam"])
     assert dict(written(checkpoint.with_suffix(".html"))["settings"])["method"] == "gradcam"
 
 
@@ -72,7 +74,7 @@ def test_the_page_lies_beside_the_checkpoint_unless_told(checkpoint: Path) -> No
             lambda kept: kept | {"callbacks": {key: state | {"version": 99} for key, state in kept["callbacks"].items()
                                                if "version" in state}},
             "cam",
-            "CHECKPOINT: the checkpoint's state has version 99, not 4",
+            "CHECKPOINT: the checkpoint's state has version 99, not 5",
         ),
     ],
 )  # fmt: skip
@@ -89,18 +91,18 @@ class Anything:
 def test_files_that_cannot_be_read(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def refused(*arguments: str) -> str:
         with pytest.raises(SystemExit) as left:
-            main(arguments)
+            main(["report", *arguments])
         assert left.value.code == 2
         return capsys.readouterr().err
 
-    assert "No such file" in refused(str(tmp_path / "none.ckpt"))
+    assert "CHECKPOINT: there is no file" in refused(str(tmp_path / "none.ckpt"))
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
     assert "CHECKPOINT: " in refused(str(tmp_path / "text.ckpt"))
     kept = torch.load(checkpoint, weights_only=True)
     torch.save(kept | {"hyper_parameters": Anything()}, tmp_path / "own.ckpt")
     assert "add --trust" in refused(str(tmp_path / "own.ckpt"), "--name", "cam")
     assert not pages(tmp_path)
-    main([str(tmp_path / "own.ckpt"), "--name", "cam", "--trust"])
+    main(["report", str(tmp_path / "own.ckpt"), "--name", "cam", "--trust"])
     assert pages(tmp_path) == ["own.html"]
 
 
@@ -117,9 +119,9 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(
             }
     torch.save(kept, tmp_path / "old.ckpt")
     with pytest.raises(SystemExit):
-        main([str(tmp_path / "old.ckpt"), "--name", "cam"])
+        main(["report", str(tmp_path / "old.ckpt"), "--name", "cam"])
     assert (
-        "state has version 1, not 4; make the report with the lightning_cam that wrote it"
+        "state has version 1, not 5; make the report with the lightning_cam that wrote it"
         in capsys.readouterr().err
     )
     assert not pages(tmp_path)

@@ -1,27 +1,28 @@
-"""The report page of a checkpoint: ``python -m lightning_cam.report CHECKPOINT [-o PATH] [--name cam]``."""
+"""The report page of what a CAMMonitor left in a checkpoint.
+
+    lightning-cam report lightning_logs/version_0/checkpoints/last.ckpt
+    lightning-cam report last.ckpt -o report.html --name cam
+
+So a run that was killed has a page, too.
+"""
 
 import argparse
 import ast
-import pickle
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from lightning_cam.command.checkpoint import read_checkpoint
+from lightning_cam.command.console import say
 from lightning_cam.report.page import write_record
 from lightning_cam.report.record import STATE_VERSION, RunRecord, record_from
 
+SUMMARY = "the report page of a run, from its checkpoint"
 STATE = {"version", "history", "scalars", "probe"}  # what a monitor's holds, whatever its class is called
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the page, and says where."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_cam.report",
-        description="Writes the report page of what a CAMMonitor left in a checkpoint.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a checkpoint of Lightning")
     parser.add_argument(
         "-o", "--output", metavar="PATH", type=Path, help="of the page; beside the checkpoint unless given"
@@ -32,13 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="read objects of any kind, which may run code: for files you know",
     )
-    given = parser.parse_args(arguments)
-    try:
-        record = find_record(_read(given.checkpoint, given.trust), given.name)
-        said = write_record(record, given.output or given.checkpoint.with_suffix(".html"))
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    sys.stdout.write(f"{said}\n")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Writes the page, and says where.
+
+    Raises:
+        ValueError, OSError: A file cannot be read or written; or as ``find_record``.
+    """
+    record = find_record(read_checkpoint(given.checkpoint, given.trust, "CHECKPOINT"), given.name)
+    said = write_record(record, given.output or given.checkpoint.with_suffix(".html"))
+    say(said)
 
 
 def find_record(checkpoint: Any, name: str | None = None) -> RunRecord:
@@ -82,16 +87,6 @@ def find_record(checkpoint: Any, name: str | None = None) -> RunRecord:
     return record
 
 
-def _read(path: Path, trust: bool) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        remedy = (
-            "is it a checkpoint of Lightning?" if trust else "if you know where it comes from, add --trust."
-        )
-        raise ValueError(f"CHECKPOINT: {path} holds what cannot be read safely; {remedy} ({error})") from None
-
-
 def _name(key: Any) -> str:
     """The monitor's name, out of its key in the checkpoint, which Lightning makes: ``CAMMonitor{'name':
     'cam'}``.
@@ -101,7 +96,3 @@ def _name(key: Any) -> str:
         return str(ast.literal_eval(text[text.index("{") :])["name"])
     except (ValueError, SyntaxError, KeyError, TypeError):
         return text
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""The command ``lightning-cam``, one file a verb: ``report``, ``explain``, ``shortcuts``."""
