@@ -164,7 +164,7 @@ def _data(
         sides = probe.size or tuple(history.looks[0].scaled.shape[1:])
         pictures = Pictures(drawn_size(torch.empty(1, 1, *sides, device="meta"), *SIDES), ())
         notes.append("the images were not kept, so maps are shown without them")
-    if any(_has_weak(look.cams[:count], look.cams) for look in history.looks):
+    if any(_has_weak(look.cams, count) for look in history.looks):
         notes.append("a map is weak below 10 % of the strongest map of its look, and is drawn fainter")
     taken = sum(len(file) for file in (*pictures.files, *sheets.values()))
     maps = pack_maps(history, count, sides, pictures.size, max(LEAST_MAP_BYTES, MOST_PAGE_BYTES - taken))
@@ -191,8 +191,10 @@ def _data(
     }
 
 
-def _has_weak(shown: Cams, cams: Cams) -> bool:
-    shares = peaks_of(shown) / peaks_of(cams).max()
+def _has_weak(cams: Cams, count: int) -> bool:
+    """Whether one of the first maps is weak beside the strongest of all."""
+    peaks = peaks_of(cams)
+    shares = peaks[:count] / peaks.max()
     return bool(((shares > 0) & (shares < WEAK)).any())
 
 
