@@ -28,6 +28,7 @@ from lightning_cam.loggers.publish import (
 from lightning_cam.loggers.worker import Job, Worker
 from lightning_cam.report.page import write_record
 from lightning_cam.report.settings import target_words
+from lightning_cam.shortcuts.findings import FindingKey
 from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.visualization.canvas import Draw
 from lightning_cam.visualization.pictures import PICTURES
@@ -56,6 +57,7 @@ class Publisher:
         self._settings, self._run, self._messages = settings, run, messages
         self._worker = Worker()
         self._last: Scene | None = None  # of the fit
+        self._shown: tuple[FindingKey, str] | None = None  # whose picture loggers have, and its level
         self._displayed: Displayed | None = None  # the probe's images, as they were drawn last
         self._folder: Folder | None = None  # of the fit's files
         self._report: Folder | None = None  # where the report goes, once there is a look to be shown
@@ -93,10 +95,11 @@ class Publisher:
             self._publish(destination, kind, partial(picture, scene))
 
     def show_end(self, destination: Destination) -> None:
-        """Pictures of all looks, once the fit is over."""
-        if self._last is not None and len(self._run.record.history) > 1:
-            ended = replace(self._last.at_the_end(), history=self._run.record.history)
-            self.show(ended, destination)
+        """Pictures of all looks, once the fit is over, at the step of the last one."""
+        history = self._run.record.history
+        if self._last is not None and len(history) > 1:
+            now = replace(destination, epoch=history.looks[-1].epoch, step=history.looks[-1].step)
+            self.show(replace(self._last.at_the_end(), history=history), now)
 
     def show_findings(
         self,
@@ -105,7 +108,9 @@ class Publisher:
         normalization: Normalization | None,
         destination: Destination,
     ) -> None:
-        """What this look's tests found, as text; of the first a picture."""
+        """What this look's tests found, as text; of the first a picture, for the report at each look, for
+        loggers when it is another one or becomes a warning.
+        """
         record = self._run.record
         if not record.findings or not destination.writes:
             return
@@ -114,7 +119,15 @@ class Publisher:
         self._later(destination, tag, partial(publish_text, destination, tag, text))
         first = record.findings[0]
         keeping = record.evidence.keeping(first.key, report.drawing(first, when, normalization))
-        self._publish(destination, "shortcut", lambda: keeping)
+        before, self._shown = self._shown, (first.key, first.level)
+        if before != self._shown:
+            self._publish(destination, "shortcut", lambda: keeping)
+            return
+
+        def for_the_report() -> None:
+            keeping()
+
+        self._later(destination, self._tag("shortcut"), for_the_report)
 
     def start(self) -> None:
         """Lets the pictures be drawn and written, while training goes on."""

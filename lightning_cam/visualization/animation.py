@@ -70,9 +70,10 @@ def frames(
 
 def draw_animation(scene: Scene) -> Draw | None:
     """Draws the first eight images at the looks of a fit one after another, those between which most changed,
-    at most 16, at its end: its file is larger than those of the other pictures.
+    at most 16, at its end, where the style asks for it.
     """
-    if not scene.in_fit or not scene.is_last or len(scene.history) < 2:
+    is_asked_for = scene.style.animation and scene.is_last
+    if not scene.in_fit or not is_asked_for or len(scene.history) < 2:
         return None
     shown = slice(0, min(MOST_IMAGES, scene.shown.stop))
     looks = scene.history.columns(MOST_FRAMES)

@@ -25,6 +25,8 @@ class Style:
             looks so far.
         foreground: Share of a map's maximum, in (0, 1], at which its contour is drawn over the image; None
             draws none.
+        animation: Whether the looks are also shown one after another, at the end of the fit:
+            ``cam/animation``. The report's "Play" does the same.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -40,12 +42,15 @@ class Style:
     opacity: float | str = EVIDENCE
     color_scale: str = "map"
     foreground: float | None = None
+    animation: bool = False
 
     def __post_init__(self) -> None:
         check_whole("shown", self.shown, 1)
         check_colormap(self.colormap)
         check_opacity(self.opacity)
         foreground = self.foreground
+        if not isinstance(self.animation, bool):
+            raise TypeError(f"animation: got {self.animation!r}; give True or False.")
         if self.color_scale not in ("map", "run"):
             raise ValueError(f"color_scale: got {self.color_scale!r}; give 'map' or 'run'.")
         is_number = isinstance(foreground, int | float) and not isinstance(foreground, bool)

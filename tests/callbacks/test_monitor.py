@@ -25,14 +25,20 @@ from support.modules import CLASSES, Classifier, data, loader, trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_cam import METHODS, TARGETS, CAMMonitor, Inputs, Probe
+from lightning_cam import METHODS, TARGETS, CAMMonitor, Inputs, Probe, Style
 
 # --- what the user sees
 
 
 def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
-    fit(tmp_path, CAMMonitor(probe=6, scalars="all"), logger=logger, max_epochs=3, log_every_n_steps=1)
+    fit(
+        tmp_path,
+        CAMMonitor(probe=6, scalars="all", style=Style(animation=True)),
+        logger=logger,
+        max_epochs=3,
+        log_every_n_steps=1,
+    )
     found = events(Path(logger.log_dir))
     assert set(found.Tags()["images"]) - {"cam/shortcut"} == {
         "cam/evolution",
@@ -122,7 +128,7 @@ def test_several_loggers_and_two_monitors(tmp_path: Path) -> None:
     fitted = fit(tmp_path, monitors[0], callbacks=monitors, logger=boards)
     for board in boards[:2]:
         tags = events(Path(board.log_dir)).Tags()["images"]
-        kinds = ("animation", "classes", "evolution", "overlay")
+        kinds = ("classes", "evolution", "overlay")
         assert sorted(tags) == [f"{name}/{kind}" for name in ("cam", "layercam") for kind in kinds]
     assert not list(tmp_path.rglob("*.jpg"))
     assert fitted.callback_metrics["cam/raw_peak"] != fitted.callback_metrics["layercam/raw_peak"]

@@ -187,16 +187,19 @@ def fit(directory: Path, size: tuple[int, ...], monitor: CAMMonitor, **options: 
 @pytest.mark.parametrize("method", ["gradcam", "dff"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_a_fit(size: tuple[int, ...], method: str, tmp_path: Path) -> None:
-    monitor = CAMMonitor(probe=6, method=method)
+    monitor = CAMMonitor(probe=6, method=method, scalars="all")
     found = fit(tmp_path, size, monitor)
-    assert sorted(found.Tags()["images"]) == ["cam/animation", "cam/classes", "cam/evolution", "cam/overlay"]
+    assert sorted(found.Tags()["images"]) == ["cam/classes", "cam/evolution", "cam/overlay"]
     for tag in found.Tags()["images"]:
-        assert len(found.Images(tag)) == (1 if tag == "cam/animation" else 2)
+        assert len(found.Images(tag)) == 2
         for event in found.Images(tag):
             Image.open(io.BytesIO(event.encoded_image_string)).load()
     scalars = {tag.removeprefix("cam/") for tag in found.Tags()["scalars"] if tag.startswith("cam/")}
     height = set() if len(size) == 1 else {"center_y"}
-    assert scalars == {*STATISTICS, "blank"} - {"mass_inside", "pointing_game", "center_y"} | height
+    assert (
+        scalars
+        == {*STATISTICS, "blank", "probe_accuracy"} - {"mass_inside", "pointing_game", "center_y"} | height
+    )
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert monitor.history.looks[0].cams.shape == (6, *((side + 1) // 2 for side in size))
     assert monitor.probe.images.shape == (6, 2, *size)

@@ -45,7 +45,9 @@ def sheets() -> dict[str, Image.Image]:
         "overlay": draw_overlay(drawn)(),
         "evolution": draw_evolution(replace(drawn, style=Style(color_scale="run"), is_last=True))(),
         "classes": draw_classes(replace(drawn, is_last=True))(),
-        "animation": draw_animation(replace(drawn, style=Style(colormap="RdBu_r"), is_last=True))()[-1],
+        "animation": draw_animation(
+            replace(drawn, style=Style(colormap="RdBu_r", animation=True), is_last=True)
+        )()[-1],
         "shortcut": shortcut(images[:2]),
         "reliance": reliance(),
     }

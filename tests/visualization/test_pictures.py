@@ -30,6 +30,7 @@ from lightning_cam.visualization.evolution import draw_evolution
 from lightning_cam.visualization.overlay import draw_overlay
 from lightning_cam.visualization.pictures import PICTURES
 from lightning_cam.visualization.scene import Scene
+from lightning_cam.visualization.style import Style
 
 NAMES = ("cat", "dog", "cow", "hen")
 
@@ -52,6 +53,7 @@ def scene(
         "when": "epoch 6 · step 70",
         "asked": "gradcam at layer4 (3 x 3) · target: label",
         "in_fit": True,
+        "style": Style(animation=True),
     }
     probe = Probe(images, None if labels is None else torch.tensor(labels), None, NAMES)
     known["history"] = judged(history, probe.labels)
@@ -83,6 +85,7 @@ def test_pictures_of_all_looks_are_shown_where_there_are_twice_as_many(looks: in
 def test_at_the_end_pictures_of_all_looks_are_shown_unless_they_just_were() -> None:
     assert has(scene(5).at_the_end()) == {"evolution", "classes", "animation"}
     assert has(scene(8).at_the_end()) == {"animation"}
+    assert has(scene(8, style=Style()).at_the_end()) == set(), "an animation is asked for"
     assert has(scene(1).at_the_end()) == set()
     assert has(scene(5, in_fit=False).at_the_end()) == set()
 

@@ -75,7 +75,14 @@ class Monitor:
         self.style, self.name = style, name
 
 
-SETTINGS = {"shown": 8, "colormap": "RdBu_r", "opacity": 0.25, "color_scale": "run", "foreground": 0.6}
+SETTINGS = {
+    "shown": 8,
+    "colormap": "RdBu_r",
+    "opacity": 0.25,
+    "color_scale": "run",
+    "foreground": 0.6,
+    "animation": True,
+}
 
 
 def parser() -> ArgumentParser:
