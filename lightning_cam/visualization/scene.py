@@ -76,7 +76,7 @@ class Scene:
         ...     "gradcam",
         ... )
         >>> scene.is_range_guessed, scene.name(3), tuple(scene.grid.pictures.shape)
-        (False, '3', (2, 3, 112, 112))
+        (False, '3', (2, 3, 128, 128))
     """
 
     probe: Probe

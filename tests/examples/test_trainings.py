@@ -152,7 +152,7 @@ def test_finetune_then_trains_everything_and_the_monitor_goes_on(shapes: Path) -
     pictures, scalars = events(shapes / "runs")
     assert (pictures["cam/overlay"], pictures["cam/evolution"]) == ([2, 5, 8], [2, 8])
     assert len(scalars["cam/border_mass"]) == len(scalars["val_accuracy"]) == 3
-    assert "tensorboard --logdir runs/lightning_logs --samples_per_plugin images=1000" in done.stdout
+    assert "tensorboard --logdir runs/lightning_logs --samples_per_plugin images=1000" in done.stderr
 
 
 def test_finetune_says_how_to_go_on_without_a_network(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,11 +215,12 @@ def test_the_configuration_reaches_the_monitor(tmp_path: Path) -> None:
     )
     pictures, scalars = events(tmp_path / "lightning_logs")
     assert given["init_args"]["every_n_epochs"] == 3
-    assert pictures["cam/overlay"] == [21, 87]  # of 22 steps an epoch; epochs 0 and 3
-    assert pictures["cam/evolution"] == [21, 88]  # the second time at the end
+    assert (
+        pictures["cam/overlay"] == pictures["cam/evolution"] == [21, 65]
+    )  # of 22 steps an epoch; epochs 0 and 2
     assert len(scalars["cam/border_mass"]) == len(scalars["val_accuracy"]) == 4
     assert max(scalars["val_accuracy"]) > 0.5
-    assert scalars["cam/border_mass"][0] == scalars["cam/border_mass"][2] != scalars["cam/border_mass"][3]
+    assert scalars["cam/border_mass"][0] == scalars["cam/border_mass"][1] != scalars["cam/border_mass"][2]
     monitor = monitors(checkpoint(tmp_path))
     assert len(monitor["probe"]["labels"]) == given["init_args"]["probe"]
     assert monitor["probe"]["class_names"][:2] == ("digit 0", "digit 1")
@@ -246,8 +247,8 @@ def test_pictures_are_in_the_offline_run(tmp_path: Path) -> None:
     strips = [row["cam/evolution/filenames"] for row in rows if "cam/evolution/filenames" in row]
     (files,) = tmp_path.glob("wandb/offline-run-*/files")
     first, second = (np.asarray(Image.open(files / name).convert("L")) for (name,) in strips)
-    assert first.shape[0] == second.shape[0]
-    assert first.shape[1] < second.shape[1]  # a column more
+    assert first.shape == second.shape
+    assert (first != second).mean() > 0.01  # a column more
     for picture in stored.pictures.values():
         assert np.asarray(picture.convert("L")).std() > 20
     assert monitors(checkpoint(tmp_path))["probe"]["class_names"] == tuple(f"digit {i}" for i in range(10))
@@ -347,7 +348,7 @@ def test_waterbirds_whose_background_decides(tmp_path: Path) -> None:
     assert f"{worst:.3f} in the worst group" in done.stdout
     assert min(told["landbird on land"], told["waterbird on water"]) > 0.8
     # And the monitor says so.
-    assert "Possible shortcut: the background. " in done.stderr
+    assert re.search("Possible shortcut: .*the background", done.stderr)
     assert "  warning: The background. " in done.stdout
     lost = told["of accuracy is lost when the background comes from a bird of the other class"]
     assert lost == pytest.approx(scalars["cam/shortcut/background"][-1], abs=6e-4)
@@ -441,7 +442,12 @@ def test_multilabel_has_a_map_for_each_label_and_one_looks_at_the_mark(tmp_path:
     )  # balanced: each label is on half of the images
     assert torch.equal(has_mark(probe["images"]), probe["labels"][:, -1] == 1)
     pictures, _ = events(tmp_path)
-    assert pictures["cam/overlay"] == pictures["cam/classes"] == [31, 63, 95, 127, 159, 191]
+    assert pictures["cam/overlay"] == [31, 63, 95, 127, 159, 191]
+    assert pictures["cam/classes"] == [
+        31,
+        95,
+        191,
+    ]  # at 2 and 4 looks, the untrained one counts, and at the end
     head, *lines = done.stdout.partition("\nlabel  ")[2].splitlines()
     assert head.split() == ["aligned", "removed", "swapped", "on", "itself", "in", "the", "corner"]
     rows = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in lines[:5]}

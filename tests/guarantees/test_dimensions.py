@@ -232,7 +232,7 @@ def test_a_resumed_fit_keeps_probe_and_history(size: tuple[int, ...], tmp_path: 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_a_probe_of_the_users_own_with_masks(size: tuple[int, ...], tmp_path: Path) -> None:
     images, labels = data(size, 6).tensors
-    monitor = CAMMonitor(Probe(images, labels, images[:, 0] > 0.5, ("dark", "bright")))
+    monitor = CAMMonitor(Probe(images, labels, images[:, 0] > 0.5, ("dark", "bright")), scalars="all")
     found = fit(tmp_path, size, monitor)
     for name in ("mass_inside", "pointing_game"):
         assert 0 < found.Scalars(f"cam/{name}")[-1].value <= 1

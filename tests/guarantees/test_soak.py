@@ -48,7 +48,9 @@ def test_many_looks(looks: int, most_growth: float, tmp_path: Path) -> None:
     assert 10e3 < min(each) < max(each) < 1e6, (
         "an overlay, a film strip of at most ten columns, the evidence of a finding, scalars"
     )
-    assert max(each) < 2 * min(each), "no look is larger for those before it"
+    assert max(each) < 3 * min(each), (
+        "no look is larger for those before it; some of these windows hold a film strip, others none"
+    )
 
 
 def test_a_slope_is_that_of_most_points() -> None:

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from PIL import Image
+from support.writers import close
 
 from lightning_cam.loggers.files import encode_jpeg, encode_webp
 

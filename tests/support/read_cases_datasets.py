@@ -61,7 +61,7 @@ class Noise:
 
 def is_shown_as_bright_as_it_is(monitor: CAMMonitor, setup: Setup, folder: Path) -> None:
     """The first image in the picture, whose figure is nearly white."""
-    (picture,) = folder.glob("cam/overlay/*.jpg")
+    (picture,) = folder.rglob("cam/overlay/*.jpg")
     with Image.open(picture) as opened:
         first = opened.convert("L").crop((20, 70, 140, 190))
     assert first.getextrema()[1] > 0.75 * 255

@@ -79,7 +79,7 @@ def logged_in(stream: io.StringIO) -> Iterator[None]:
 
 def run(case: ReadCase, setup: Setup, arguments: dict[str, Any]) -> Outcome:
     folder = Path(tempfile.mkdtemp(dir=_root()))
-    monitor, printed, error = CAMMonitor(**arguments), io.StringIO(), None
+    monitor, printed, error = CAMMonitor(**{"log_dir": folder, **arguments}), io.StringIO(), None
     seed_everything(0, verbose=False)
     options = {"max_epochs": 1, "default_root_dir": folder, **QUIET, **case.options}
     with warnings.catch_warnings(record=True) as caught, logged_in(printed):
