@@ -90,5 +90,17 @@ def test_the_figures_in_readme_are_those_of_the_pages() -> None:
     )
     assert "**1.08** | 6593 ms: **3.81**" in page("what_it_costs.md")
     assert "waits 1.08 forwards for a look, and 3.81" in README
-    assert "**1 of 112, falsely**" in page("how_the_tests_decide.md")
-    assert "falsely in 1 of 112 honest runs" in README
+    assert "**2 of 166, falsely**" in page("how_the_tests_decide.md")
+    assert "falsely in 0 of 101\n  honest runs on real images and in 2 of 166 on drawn ones" in README
+    table = page("benchmark_shortcuts.md")
+    for data, rows, found in (
+        ("digits and shapes, all", "honest", "2/166"),
+        ("real data, all", "honest", "0/101"),
+        ("digits", "class-coded: seven families", "28/28"),
+        ("shapes", "class-coded: seven families", "21/21"),
+        ("Fashion-MNIST", "class-coded: families of tuning", "11/12"),
+        ("Fashion-MNIST", "class-coded: families seen since the first confirmation", "10/19"),
+        ("composites", "planted", "7/12"),
+    ):
+        row = rf"^\| confirmation \| {re.escape(data)} \| {re.escape(rows)} \|.* {found} "
+        assert re.search(row, table, re.MULTILINE), (data, rows)

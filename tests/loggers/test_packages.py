@@ -405,7 +405,7 @@ def test_pictures_from_another_thread(name: str, tmp_path: Path) -> None:
         try:
             for step in range(40):
                 there = Destination(destination.loggers, destination.folder, 0, step, True, True)
-                publish(there, "cam/overlay", colored(6 * step))
+                publish(there, "cam/overlay", Image.new("RGB", (40, 30), (6 * step,) * 3))
                 publish_text(there, "cam/findings", f"step {step}")
         except Exception as error:  # noqa: BLE001 - raised in the main thread below
             failures.append(error)

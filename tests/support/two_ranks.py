@@ -221,7 +221,7 @@ def shortcuts(directory: Path, network: Callable | None = None, **options: Any) 
     module = Frozen()
     return fit(
         directory,
-        CAMMonitor(probe=Probe(images, labels), network=network),
+        CAMMonitor(probe=Probe(images, labels), network=network, scalars="all"),
         module,
         train=val,
         val=val,
