@@ -5,7 +5,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from lightning_utilities.core import rank_zero
@@ -66,15 +66,11 @@ def _deprecation_of_both() -> type[DeprecationWarning]:
 
 def run_name(trainer: Trainer, pl_module: LightningModule) -> str:
     """What the run is called: the module's class, and name and version of its first logger."""
-    logger = trainer.loggers[0] if trainer.loggers and trainer.is_global_zero else None
-    try:
-        words = (
-            []
-            if logger is None
-            else [str(word) for word in (logger.name, logger.version) if word not in (None, "")]
-        )
-    except Exception:  # noqa: BLE001 - a logger of the user's own; a name is no reason to lose a look
-        words = []
+    words: list[str] = []
+    if trainer.loggers and trainer.is_global_zero:
+        logger = trainer.loggers[0]
+        with suppress(Exception):  # a logger of the user's own; a name is no reason to lose a look
+            words = [str(word) for word in (logger.name, logger.version) if word not in (None, "")]
     return " · ".join([type(pl_module).__name__, *words])
 
 

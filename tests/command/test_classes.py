@@ -3,19 +3,9 @@
 from pathlib import Path
 
 import pytest
+from support.command import NAMES
 
 from lightning_cam.command.classes import class_of, read_names
-
-NAMES = (
-    "pagoda",
-    "dahlia",
-    "tabby",
-    "tiger cat",
-    "Persian cat",
-    "black-and-gold garden spider, Argiope aurantia",
-    "crane",
-    "Crane",
-)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,12 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from support.command import NAMES, Run, running
 from support.files import picture_at
 from torch import Tensor, nn
 
 from lightning_cam import explain
 from lightning_cam.command.explain import cropped
-from lightning_cam.command.main import main
 from lightning_cam.command.models import named_model
 
 for package in ("skimage", "sklearn"):
@@ -27,18 +26,6 @@ from sklearn.datasets import load_sample_images
 
 COMMAND = [sys.executable, "-m", "lightning_cam", "explain"]
 SMALL = "squeezenet1_1"  # its weights take 3 MB with few classes
-NAMES = [
-    "pagoda",
-    "dahlia",
-    "tabby",
-    "tiger cat",
-    "Persian cat",
-    "black-and-gold garden spider, Argiope aurantia",
-    "crane",
-    "Crane",
-]
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def seeded(name: str, **options: object) -> nn.Module:
@@ -61,19 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in the folder: its exit status, what it prints, and what it says where it refuses."""
-    monkeypatch.chdir(folder)
-
-    def run(*options: str) -> tuple[int, str, str]:
-        status = 0
-        try:
-            main(["explain", *options])
-        except SystemExit as error:
-            status = int(error.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+    return running("explain", folder, monkeypatch, capsys)
 
 
 OWN = ("--model", SMALL, "--checkpoint", "small.pth")

@@ -1,7 +1,6 @@
 """``lightning-cam shortcuts``: a folder in which a tag tells the class, and a network that reads it."""
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,16 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from support.command import Run, running
 from support.files import picture_at
 from torch import nn
 
-from lightning_cam.command.main import main
 from lightning_cam.command.shortcuts import class_numbers, image_folder, spread
 
 CLASSES = {"bird": (220, 40, 40), "cat": (40, 220, 40), "dog": (40, 40, 220), "fish": (220, 220, 40)}
 EACH = 24
 MODEL = "shufflenet_v2_x0_5"
 SIDE = 64
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def write_images(folder: Path, with_tag: bool) -> None:
@@ -68,19 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in the folder: its exit status, what it prints, and what it says where it refuses."""
-    monkeypatch.chdir(folder)
-
-    def run(*options: str) -> tuple[int, str, str]:
-        status = 0
-        try:
-            main(["shortcuts", *options, "--model", MODEL])
-        except SystemExit as error:
-            status = int(error.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+    return running("shortcuts", folder, monkeypatch, capsys, ("--model", MODEL))
 
 
 def test_the_tag_is_found_in_points_of_accuracy(run: Run, folder: Path) -> None:
