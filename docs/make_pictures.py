@@ -6,11 +6,16 @@ Those of a trained network and of three peers: ``benchmarks/pointing.py`` and ``
 """
 
 import io
+import json
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ImageEvent
@@ -25,6 +30,13 @@ KINDS = (
     "animation",
     "shortcut",
 )  # tags of the last step but for the shortcut's
+
+# What a user pins in TensorBoard, which sorts its groups by name: the own curves first, then a picture.
+PINNED = (
+    {"plugin": "scalars", "tag": "val_loss"},
+    {"plugin": "scalars", "tag": "val_accuracy"},
+    {"plugin": "images", "tag": "cam/overlay", "runId": "defaultExperimentId/version_0", "sample": 0},
+)
 
 # examples/digits.py, which leaves no look out, however busy the machine is.
 EVERY_LOOK = """
@@ -63,7 +75,8 @@ def main() -> None:
             if kind == "shortcut":
                 keep(first_rows(Image.open(io.BytesIO(content))), "shortcut_rows.jpg")
         (report,) = Path(folder).rglob("report.html")
-        keep(page(report), "report.jpg")
+        keep(page(report.as_uri(), 1050, 1250), "report.jpg")
+        keep(tensorboard(f"{folder}/lightning_logs"), "tensorboard.jpg")
 
 
 def warned(shown: list[ImageEvent]) -> ImageEvent:
@@ -77,8 +90,36 @@ def first_rows(picture: Image.Image) -> Image.Image:
     return picture.crop((0, 0, picture.width, round(0.422 * picture.height)))
 
 
-def page(path: Path) -> Image.Image:
-    """The upper part of a page, in Chromium."""
+def tensorboard(logs: str) -> Image.Image:
+    """TensorBoard's first screen, with its cards as large as it makes them, and three pinned."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    options = ["--logdir", logs, "--port", str(port), "--samples_per_plugin", "images=1000"]
+    server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *options], stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        address = f"http://localhost:{port}/"
+        wait_for(f"{address}data/environment")
+        return page(f"{address}?pinnedCards={quote(json.dumps(PINNED))}", 1920, 1200, seconds=15)
+    finally:
+        server.terminate()
+
+
+def wait_for(address: str, seconds: float = 60) -> None:
+    """Until a server answers."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310 - our own server
+            return
+        except (urllib.error.URLError, OSError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+
+
+def page(address: str, width: int, height: int, seconds: float = 1) -> Image.Image:
+    """The upper part of a page, in Chromium, after it had some seconds to load."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -86,9 +127,9 @@ def page(path: Path) -> Image.Image:
         options.add_argument(option)
     browser = webdriver.Chrome(options=options)
     try:
-        browser.set_window_size(1050, 1250)
-        browser.get(path.as_uri())
-        time.sleep(1)
+        browser.set_window_size(width, height)
+        browser.get(address)
+        time.sleep(seconds)
         return Image.open(io.BytesIO(browser.get_screenshot_as_png()))
     finally:
         browser.quit()
