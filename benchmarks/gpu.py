@@ -210,6 +210,7 @@ def options_of(size: Size) -> argparse.Namespace:
         max_batch=64,
         rounds=min(size.rounds, 7),
         validation=size.validation,
+        no_cue=False,
         looks=size.looks,
         training_batch=size.training_batch,
     )

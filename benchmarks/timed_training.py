@@ -40,7 +40,6 @@ class Figures:
     behind: list[float] = field(default_factory=list)  # processor time of other threads
     behind_by_hand: list[float] = field(default_factory=list)
     training: list[float] = field(default_factory=list)  # one batch
-    complete: list[bool] = field(default_factory=list)  # whether the look made all tests
     held: list[int] = field(default_factory=list)  # bytes of the process, or of tensors on the GPU
     sanity_check: float = 0.0
     looks: int = 0  # as the monitor's history has them
@@ -251,7 +250,6 @@ class Run:
             figures.look.append(look)
             figures.means.append(spent.get("on_validation_batch_start", 0.0))
             figures.behind.append(behind)
-            figures.complete.append(made_all_tests(self.monitor))
 
     def validation_ended(self, pl_module: LightningModule, sanity_checking: bool) -> None:
         if sanity_checking:
@@ -306,11 +304,6 @@ def without_tests(probe: int) -> CAMMonitor:
 def showing_few(probe: int) -> CAMMonitor:
     """A monitor whose pictures are small: TensorBoard's checksums take longer than all else that many looks ask for."""
     return CAMMonitor(probe, style=Style(shown=4))
-
-
-def made_all_tests(monitor: CAMMonitor) -> bool:
-    """Whether the last look's shortcut tests were all of them."""
-    return len(monitor._run.record.reliances) > 0
 
 
 def layer_of(monitor: CAMMonitor) -> str:

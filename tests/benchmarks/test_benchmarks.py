@@ -97,8 +97,7 @@ def test_a_share_of_an_epoch_is_that_of_the_dearest_case(tmp_path: Path) -> None
 
     (found,) = json.loads(path.read_text())["share"]
     assert found["hosts"] == 16
-    assert found["looks"] == len(found["monitor"]) == len(found["training"]) == 9
-    assert sum(found["complete"]) == 9  # the tests are made at every look
+    assert found["looks"] == len(found["monitor"]) == len(found["training"]) == 5
     assert found["means"][0] > max(found["means"][1:])  # taken once
     assert all(math.isfinite(time) and time > 0 for time in found["training"] + found["monitor"])
 

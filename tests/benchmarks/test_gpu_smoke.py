@@ -53,7 +53,7 @@ def test_everything_for_the_gpu_runs_on_the_cpu(tmp_path: Path) -> None:
         "scorecam, resnet18",
         "a frame tells the class",
         "the loop waits",
-        "mean share",
+        "share: first look",
     ):
         assert words in page
 
