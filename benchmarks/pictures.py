@@ -6,7 +6,7 @@
 The picture: the same made-up map of 7 x 7 over photographs, dark digits and a grey image like a radiograph, drawn by each library's own
 function with its defaults. The first table: of the photographs' light and of their contrast (the standard deviation in windows of 7 x 7)
 what is left where the map is below 5 % of its maximum. The second one: how many kB the event file of TensorBoard grows by a look, on
-photographs of that size, by the defaults; a finding brings a picture of its own, cam/shortcut, which is left out here.
+photographs of that size, by the defaults; a finding brings a picture of its own, cam/alert, which is left out here.
 """
 
 import argparse

@@ -28,8 +28,8 @@ KINDS = (
     "evolution",
     "classes",
     "animation",
-    "shortcut",
-)  # tags of the last step but for the shortcut's
+    "alert",
+)  # tags of the last step but for the alert's
 
 # What a user pins in TensorBoard, which sorts its groups by name: the own curves first, then a picture.
 PINNED = (
@@ -67,12 +67,12 @@ def main() -> None:
         logged.Reload()
         for kind in KINDS:
             shown = logged.Images(f"cam/{kind}")
-            content = (warned(shown) if kind == "shortcut" else shown[-1]).encoded_image_string
+            content = (warned(shown) if kind == "alert" else shown[-1]).encoded_image_string
             if kind == "animation":
                 (HERE / "animation.webp").write_bytes(content)
             else:
-                keep(Image.open(io.BytesIO(content)), f"{kind}.jpg")
-            if kind == "shortcut":
+                keep(Image.open(io.BytesIO(content)), "shortcut.jpg" if kind == "alert" else f"{kind}.jpg")
+            if kind == "alert":
                 keep(first_rows(Image.open(io.BytesIO(content))), "shortcut_rows.jpg")
         (report,) = Path(folder).rglob("report.html")
         keep(page(report.as_uri(), 1050, 1250), "report.jpg")

@@ -27,6 +27,7 @@ from lightning_cam.loggers.publish import (
 )
 from lightning_cam.loggers.worker import Job, Worker
 from lightning_cam.report.page import write_record
+from lightning_cam.report.record import ALERT
 from lightning_cam.report.settings import target_words
 from lightning_cam.shortcuts.findings import FindingKey
 from lightning_cam.shortcuts.report import ShortcutReport
@@ -121,13 +122,13 @@ class Publisher:
         keeping = record.evidence.keeping(first.key, report.drawing(first, when, normalization))
         before, self._shown = self._shown, (first.key, first.level)
         if before != self._shown:
-            self._publish(destination, "shortcut", lambda: keeping)
+            self._publish(destination, ALERT, lambda: keeping)
             return
 
         def for_the_report() -> None:
             keeping()
 
-        self._later(destination, self._tag("shortcut"), for_the_report)
+        self._later(destination, self._tag(ALERT), for_the_report)
 
     def start(self) -> None:
         """Lets the pictures be drawn and written, while training goes on."""

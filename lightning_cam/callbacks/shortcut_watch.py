@@ -15,7 +15,7 @@ from lightning_cam.data.probe import Probe
 from lightning_cam.distributed import Ranks
 from lightning_cam.explanation import Explanation
 from lightning_cam.loggers.publish import Destination
-from lightning_cam.report.record import RunRecord
+from lightning_cam.report.record import ALERT, RunRecord
 from lightning_cam.shortcuts.examine import Asking, check_subjects, examine, label_views
 from lightning_cam.shortcuts.findings import Finding, FindingKey
 from lightning_cam.shortcuts.pairing import TestedProbe
@@ -173,7 +173,7 @@ class ShortcutWatch:
         if not findings:
             return
         self._messages.warn(
-            f"Possible shortcut: {_together(findings)} See the picture {self._settings.name}/shortcut. "
+            f"Possible shortcut: {_together(findings)} See the picture {self._settings.name}/{ALERT}. "
             f"If the model should use it: ShortcutTests(expected={_cues_of(findings)}).",
             about=f"shortcut {[finding.key for finding in findings]}",
         )

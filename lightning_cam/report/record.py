@@ -18,7 +18,8 @@ from lightning_cam.shortcuts.report import ShortcutReport
 from lightning_cam.typing import Truth
 
 STATE_VERSION = 5
-SUMMARY = "shortcut_reliance"  # the scalar that sums up the tests; "shortcut" is the tag of their picture
+SUMMARY = "shortcut_reliance"  # the scalar that sums up the tests
+ALERT = "alert"  # the tag of the picture of a finding: loggers sort by name, so it comes first
 ACCURACY = "probe_accuracy"
 MOST_TESTED_LOOKS = 200
 MOST_METRICS = 12

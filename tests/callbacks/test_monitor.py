@@ -40,7 +40,7 @@ def test_pictures_and_scalars_in_the_event_file(tmp_path: Path) -> None:
         log_every_n_steps=1,
     )
     found = events(Path(logger.log_dir))
-    assert set(found.Tags()["images"]) - {"cam/shortcut"} == {
+    assert set(found.Tags()["images"]) - {"cam/alert"} == {
         "cam/evolution",
         "cam/overlay",
         "cam/classes",

@@ -150,7 +150,7 @@ def test_what_tests_found_is_told_in_a_remote_directory(remote: str, empty: Path
         "epoch 0 · step 3",
         "epoch 1 · step 7",
     ]
-    assert "cam/shortcut/epoch=001-step=000007.jpg" in remote_files()
+    assert "cam/alert/epoch=001-step=000007.jpg" in remote_files()
     assert files(empty) == []
 
 

@@ -150,7 +150,7 @@ def test_the_evidence_of_findings(persist_probe: bool, tmp_path: Path) -> None:
     first = page["findings"][0]
     assert first["level"] == "warning"
     sheet = Image.open(io.BytesIO(base64.b64decode(first["sheet"].partition(",")[2])))
-    assert sheet.size == picture_at(max((tmp_path / "cam" / "shortcut").glob("*.jpg"))).size
+    assert sheet.size == picture_at(max((tmp_path / "cam" / "alert").glob("*.jpg"))).size
     assert len(page["pictures"]) == 16, "the page lies beside the pictures, which hold images as well"
 
     main(["report", saved.last_model_path, "-o", str(tmp_path / "again.html")])

@@ -46,7 +46,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
         r"tells the class in 100 % of the validation images\. Accuracy on 24 probe images falls by 100 points when "
         r"it comes from an image of another class rather than of its own \(2 looks in a row, since epoch 0\)\. "
         r"Other cues show it too, perhaps for the same reason: the border \(100 points\)\. "
-        r"See the picture cam/shortcut\. If the model should use it: "
+        r"See the picture cam/alert\. If the model should use it: "
         r"ShortcutTests\(expected=\['cell_0_0', 'border_8'\]\)\.",
         warned,
     )
@@ -60,7 +60,7 @@ def test_a_notice_at_the_first_look_a_warning_at_the_second(
     assert (cell.predictivity, cell.reliance) == (1.0, 1.0)
     assert levels(monitor) == {"border_8": "warning", "cell_0_0": "warning"}
     found = looked_at(logger)
-    assert [image.step for image in found.Images("cam/shortcut")] == [3, 7], "noticed, and warned of"
+    assert [image.step for image in found.Images("cam/alert")] == [3, 7], "noticed, and warned of"
     texts = found.Tensors("cam/findings/text_summary")
     lines = [text.tensor_proto.string_val[0].decode() for text in texts]
     assert ["- notice: The top-left corner. It alone" in text for text in lines] == [True, False, False]

@@ -77,7 +77,7 @@ def test_a_label_that_a_mark_gives_away_is_warned_of_by_name(tmp_path: Path) -> 
     assert (
         "- warning: The top-left corner. It alone, without the model, tells whether 'column' is there" in text
     )
-    assert len(found.Images("cam/shortcut")) == 2
+    assert len(found.Images("cam/alert")) == 2
     assert fitted.callback_metrics["cam/shortcut/cell_0_0"] > 0.5
     assert fitted.callback_metrics["cam/shortcut_reliance"] > 0.5
     assert monitor._run.record.predictivities["cell_0_0"] > 0.9

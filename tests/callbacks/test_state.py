@@ -1,5 +1,6 @@
 """What a checkpoint gives back to a monitor."""
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -131,3 +132,15 @@ def test_the_same_data_keep_their_probe(tmp_path: Path, recwarn: pytest.Warnings
     assert [look.epoch for look in monitor.history.looks] == [-1, 0, 1]
     assert not [one for one in recwarn if "another fit" in str(one.message)]
     assert pickle.loads(pickle.dumps(monitor)).probe is not None  # noqa: S301 - made here
+
+
+def test_a_trainer_that_has_fitted_is_saved_whole_and_copied(tmp_path: Path) -> None:
+    monitor = CAMMonitor(probe=6)
+    fitted = fit(tmp_path, monitor)
+    torch.save(fitted, tmp_path / "trainer.pt")
+    loaded = torch.load(tmp_path / "trainer.pt", weights_only=False)
+    for one in (loaded, copy.deepcopy(fitted)):
+        (again,) = (callback for callback in one.callbacks if isinstance(callback, CAMMonitor))
+        torch.testing.assert_close(
+            again.history.looks[-1].cams, monitor.history.looks[-1].cams, rtol=0, atol=0
+        )

@@ -358,7 +358,7 @@ def test_waterbirds_whose_background_decides(tmp_path: Path) -> None:
     assert told["of these images is bird"] == pytest.approx(np.mean(areas), abs=0.01)
     assert told["of the saliency is on the bird"] == pytest.approx(scalars["cam/mass_inside"][-1], abs=6e-4)
     assert len(pictures["cam/overlay"]) == 3
-    assert "cam/shortcut" in pictures
+    assert "cam/alert" in pictures
 
 
 def test_waterbirds_whose_background_tells_nothing(tmp_path: Path) -> None:
