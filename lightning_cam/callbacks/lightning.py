@@ -4,7 +4,7 @@ import functools
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -74,10 +74,10 @@ def run_name(trainer: Trainer, pl_module: LightningModule) -> str:
     return " · ".join([type(pl_module).__name__, *words])
 
 
-def metrics_of(trainer: Trainer, prefix: str) -> dict[str, float]:
-    """What the user's own validation logged, by name, without a monitor's scalars."""
-    found = trainer.callback_metrics.items()
-    return {name: float(value) for name, value in found if not name.startswith(f"{prefix}/")}
+def metrics_of(trainer: Trainer, monitors: Iterable[str]) -> dict[str, float]:
+    """What the user's own validation logged, by name, without the scalars of monitors of these names."""
+    found, theirs = trainer.callback_metrics.items(), tuple(f"{monitor}/" for monitor in monitors)
+    return {name: float(value) for name, value in found if not name.startswith(theirs)}
 
 
 def forward_through(trainer: Trainer, forward: Callable | None) -> Callable | None:

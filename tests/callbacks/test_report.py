@@ -73,6 +73,9 @@ def test_two_monitors_write_two(tmp_path: Path) -> None:
     fit(tmp_path, monitors[0], callbacks=monitors, max_epochs=1)
     assert pages(tmp_path) == ["cam/report.html", "layers/report.html"]
     assert dict(written(tmp_path / "layers" / "report.html")["settings"])["method"] == "layercam"
+    for name in ("cam", "layers"):
+        found = [metric["name"] for metric in written(tmp_path / name / "report.html")["metrics"]]
+        assert found == ["val_accuracy", "val_loss"], "the user's own, and no monitor's scalars"
 
 
 @pytest.mark.parametrize("arguments", [{"report": False}, {"report": True, "fast_dev_run": True}])

@@ -80,7 +80,7 @@ def test_a_checkpoint_has_all_of_it_and_is_read_without_pickled_code(tmp_path: A
     told = predictivity(images, labels)
     record.judge(Reported((), (), (told,), None, ("note",), given=(finding(),), points={"tones": 0.25}), 3)
     record.add(look(), 0.0, {})
-    record.beside_look({"val_loss": 0.5})
+    record.beside_look(lambda: {"val_loss": 0.5})
     torch.save(state_of_run(record, None, "asked"), tmp_path / "state.pt")
     again = record_from(torch.load(tmp_path / "state.pt", weights_only=True))
     for name in ("findings", "predictivities", "reliances", "notes", "tests", "tested", "scalars", "metrics"):
@@ -96,14 +96,15 @@ def look(step: int = 7, epoch: int = 0) -> Look:
 
 def test_the_users_metrics_are_kept_once_a_look() -> None:
     record = RunRecord()
-    record.beside_look({"val_loss": 9.0})
+    record.beside_look(lambda: {"val_loss": 9.0})
     record.add(look(0, epoch=-1), 0.0, {})
-    record.beside_look({"val_loss": 8.0})
+    record.beside_look(lambda: {"val_loss": 8.0})
     assert record.metrics == {}, "no look of a trained model yet"
     for step, loss in ((3, 0.5), (7, float("nan"))):
         record.add(look(step), 0.0, {})
-        record.beside_look({"val_loss": loss, **{f"val_{i:02}": float(i) for i in range(20)}})
-        record.beside_look({"val_loss": 7.0})
+        logged = {"val_loss": loss, **{f"val_{i:02}": float(i) for i in range(20)}}
+        record.beside_look(lambda logged=logged: logged)
+        record.beside_look(lambda: {"val_loss": 7.0})
     assert list(record.metrics) == [3, 7]
     assert list(record.metrics[7]) == [f"val_{i:02}" for i in range(12)]
     record.forget_looks()
