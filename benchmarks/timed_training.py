@@ -292,7 +292,7 @@ class Run:
 def explained(monitor: CAMMonitor) -> tuple[Tensor, Tensor]:
     """Images and labels that the monitor looks at."""
     if monitor.probe is None or monitor.probe.labels is None:
-        raise SystemExit("The monitor has switched itself off; what it warned of says why.")
+        raise SystemExit("The monitor has no probe with labels; what it said says why.")
     return monitor.probe.images, monitor.probe.labels
 
 
