@@ -36,6 +36,7 @@ from lightning_cam import CAMMonitor
 
 LEAVES = ("all_gather", "all_gather_into_tensor", "all_reduce", "barrier", "broadcast")  # call no other
 IMAGES, CLASSES, VALIDATIONS = 32, 4, 4
+VALIDATION = 128  # images, whatever the number of processes
 KINDS: dict[str, Callable[[], list[CAMMonitor]]] = {
     "without": lambda: [],
     "looks": lambda: [without_tests(IMAGES)],
@@ -118,7 +119,7 @@ def train(kind: str, ranks: int, folder: Path) -> list[dict[str, Any]]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    net, data = answered_rightly(8 * CLASSES * ranks)
+    net, data = answered_rightly(VALIDATION)
     trainer.fit(Network(net), DataLoader(data, batch_size=BATCH), DataLoader(data, batch_size=BATCH))
     return [
         {what: end[what] - start[what] for what in end}
