@@ -298,12 +298,12 @@ def explained(monitor: CAMMonitor) -> tuple[Tensor, Tensor]:
 
 def without_tests(probe: int) -> CAMMonitor:
     """A monitor that only looks."""
-    return CAMMonitor(probe, shortcuts=None)
+    return CAMMonitor(probe, shortcuts=None, max_overhead=None)
 
 
 def showing_few(probe: int) -> CAMMonitor:
     """A monitor whose pictures are small: TensorBoard's checksums take longer than all else that many looks ask for."""
-    return CAMMonitor(probe, style=Style(shown=4))
+    return CAMMonitor(probe, style=Style(shown=4), max_overhead=None)
 
 
 def layer_of(monitor: CAMMonitor) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_cam.data.reading import Reading
+from lightning_cam.visualization.letters import drawable
 
 LOG = logging.getLogger(__name__)
 WORTH_A_WORD = 10_000_000  # bytes
@@ -93,4 +94,16 @@ def misnamed_note(names: Sequence[str], columns: int) -> str:
     return (
         f"there are {len(names)} class names ({names[0]} ...) and the model has {columns} classes, so these "
         "are shown by their numbers; name them with class_names="
+    )
+
+
+def undrawn_note(names: Sequence[str]) -> str:
+    """Why pictures call classes by their numbers; empty where they call all by their names."""
+    lacking = [name for name in names if not drawable(name)]
+    if not lacking:
+        return ""
+    return (
+        f"no installed font has the letters of {lacking[0]!r}, so pictures call {len(lacking)} of "
+        f"{len(names)} classes by their numbers; install one, such as Debian's fonts-noto-cjk for Chinese, "
+        "Japanese and Korean. The report has the names"
     )

@@ -17,7 +17,7 @@ from lightning_cam.attribution.running import like, runner
 from lightning_cam.attribution.target_layer import TargetLayer
 from lightning_cam.attribution.task import NONE, REGRESSION, TASKS, OutputReading
 from lightning_cam.callbacks.lightning import LightningModule, Trainer, forward_through, unlogged
-from lightning_cam.callbacks.messages import Messages, misnamed_note
+from lightning_cam.callbacks.messages import Messages, misnamed_note, undrawn_note
 from lightning_cam.callbacks.observation import Observation
 from lightning_cam.callbacks.settings import Settings
 from lightning_cam.checks import Normalization
@@ -80,6 +80,7 @@ class Runner:
         misnamed = names if self._settings.names is None and names != fitting_names(names, columns) else None
         for note in (*explanation.notes, *([misnamed_note(misnamed, columns)] if misnamed else [])):
             self._messages.warn(note)
+        self._messages.tell(undrawn_note(names or ()))
         return explanation
 
     def note_layers_once(self, record: RunRecord, images: Images, batch_size: int | None) -> None:

@@ -1,5 +1,6 @@
 """What the user is told: once, and never at the cost of a sound training."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.modules import Classifier, loader, trainer
+from support.pages import written
 from support.planted import ReadsTheTag, tagged
 from torch.utils.data import DataLoader
 
@@ -135,3 +137,14 @@ def test_each_note_is_told_once_whatever_its_numbers() -> None:
 def test_a_monitor_of_another_name_says_so() -> None:
     with pytest.warns(UserWarning, match="CAMMonitor 'second': lost"):
         Messages("second").warn("lost")
+
+
+def test_names_that_no_font_can_draw_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names, unknown = ["cat", "\U0002fa20", "\U0002fa21"], "\U0002fa20"  # no characters, so in no font
+    trained(tmp_path, Classifier(), CAMMonitor(probe=6, class_names=names, shortcuts=None))
+    (told,) = [text for text in said(caplog) if "letters" in text]
+    assert told.startswith(
+        f"no installed font has the letters of {unknown!r}, so pictures call 2 of 3 classes by their numbers; "
+        "install one"
+    )
+    assert unknown in json.dumps(written(tmp_path / "cam" / "report.html"), ensure_ascii=False)
