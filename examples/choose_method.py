@@ -10,7 +10,6 @@ No measure is the truth, and on few images they are noisy: compare each row with
 import argparse
 import time
 from pathlib import Path
-from typing import cast
 
 import torch
 import torchvision
@@ -75,7 +74,7 @@ def measured(model: nn.Module, images: Tensor, method: str, stages: int) -> dict
 
     def explained(model: nn.Module, labels: Tensor | None = None) -> Explanation:
         target = "predicted" if labels is None else "label"
-        return cast(Explanation, explain(model, images, method=method, target=target, labels=labels))
+        return explain(model, images, method=method, target=target, labels=labels)
 
     start = time.perf_counter()
     explanation = explained(model)

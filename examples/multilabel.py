@@ -12,7 +12,6 @@ the share of the label's own map on the thing itself and in the marked corner. T
 import argparse
 import itertools
 import math
-from typing import cast
 
 import matplotlib.cbook
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
-from lightning_cam import CAMMonitor, Explanation, explain
+from lightning_cam import CAMMonitor, explain
 
 SIZE = 128  # pixels, height and width
 MARK = slice(SIZE - 20, SIZE - 4)  # rows and columns of the mark, at the bottom right
@@ -174,7 +173,7 @@ def table(model: Tagger, images: Tensor, masks: Tensor, planted: Tensor) -> list
     shown = Composites.transform(marked(images, planted))
     for i, label in enumerate(LABELS):
         present = labels[:, i] == 1
-        found = cast(Explanation, explain(model, shown[present], target=i, task="multilabel"))
+        found = explain(model, shown[present], target=i, task="multilabel")
         saliency = found.saliency / found.saliency.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
         itself = (saliency * (masks[present] == i + 1)).sum(dim=(1, 2)).mean()
         corner = saliency[:, CORNER, CORNER].sum(dim=(1, 2)).mean()

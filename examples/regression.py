@@ -7,7 +7,6 @@ absolute error, and the share of the saliency on the flower, where there is one.
 """
 
 import argparse
-from typing import cast
 
 import torch.nn.functional as F
 from multilabel import LABELS, Composites, block, composed, slowing
@@ -16,7 +15,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_cam import CAMMonitor, Explanation, explain
+from lightning_cam import CAMMonitor, explain
 
 FLOWER = 1 + LABELS.index("flower")
 
@@ -79,7 +78,7 @@ def main() -> None:
     )
     with_flower = shares > 0
     pictures = Composites.transform(images[with_flower])
-    found = cast(Explanation, explain(model.eval(), pictures, target="output", task="regression"))
+    found = explain(model.eval(), pictures, target="output", task="regression")
     saliency = found.saliency / found.saliency.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
     print(f"{(saliency * flowers[with_flower]).sum(dim=(1, 2)).mean():.3f}  of the saliency is on the flower")
 

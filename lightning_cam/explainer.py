@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from lightning_cam.attribution.config import (
     method_row,
     readable_name,
 )
-from lightning_cam.attribution.evidence import Evidence
+from lightning_cam.attribution.evidence import Evidence, gathered, outlasting
 from lightning_cam.attribution.mapping import (
     Confusions,
     LabelMaps,
@@ -48,6 +48,42 @@ from lightning_cam.checks import (
 from lightning_cam.explanation import Explanation
 from lightning_cam.selectors import Selector, describe
 from lightning_cam.typing import Activations, Cams, Images, Labels, Scores, Truth
+
+
+@overload
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    method: str | MethodLike = "gradcam",
+    target: TargetLike = "predicted",
+    labels: Tensor | None = None,
+    target_layer: str | Sequence[str] | None = None,
+    network: str | Forward | None = None,
+    scores: Selector = None,
+    normalization: str | Normalization | None = None,
+    max_batch: int | None = None,
+    task: str = AUTO,
+    class_names: Sequence[str] | None = None,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    method: list[Any] | tuple[Any, ...],
+    target: TargetLike = "predicted",
+    labels: Tensor | None = None,
+    target_layer: str | Sequence[str] | None = None,
+    network: str | Forward | None = None,
+    scores: Selector = None,
+    normalization: str | Normalization | None = None,
+    max_batch: int | None = None,
+    task: str = AUTO,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Explanation]: ...
 
 
 def explain(
@@ -198,16 +234,16 @@ def answer(
                     of_labels[name].append(label_maps(name, method, evidences, truth[here], size))
                 elif TASKS[reading.task].has_classes:
                     confusions[name].append(confused(name, method, evidences, size))
-            seen.append(tuple(_kept(evidence, images[here], bool(shared)) for evidence in evidences))
+            seen.append(tuple(outlasting(evidence, images[here], bool(shared)) for evidence in evidences))
         del evidences  # else two looks would be held at once
     parts: dict[str, Activations] = {}
-    gathered = [_gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))]
+    wholes = [gathered([evidences[place] for evidences in seen], images) for place in range(len(layers))]
     for name, method in shared.items():
-        found = [_parts(method, evidence) for evidence in gathered]
+        found = [_parts(method, evidence) for evidence in wholes]
         parts[name] = found[-1]
         cams[name].append(fused([every[:, 0] for every in found]))
-        reasons[name].append(blank_reasons(cams[name][0], gathered[-1], size))
-    whole = gathered[-1]
+        reasons[name].append(blank_reasons(cams[name][0], wholes[-1], size))
+    whole = wholes[-1]
     is_open = config.model.task == AUTO and not callable(config.target)
     assumed = assumed_task(reading, labels) if is_open else ()
     scores = whole.scores.flatten(2).mean(dim=2) if whole.scores.ndim > 2 else whole.scores
@@ -238,42 +274,6 @@ def _parts(method: MethodLike, evidence: Evidence) -> Activations:
     if row.parts is None:
         raise ValueError(f"method: {readable_name(method)} finds no parts.")
     return row.parts(evidence, **(method.keywords if isinstance(method, partial) else {})).detach().float()
-
-
-def _kept(evidence: Evidence, images: Images, with_activations: bool) -> Evidence:
-    """What stays of a look when it is over: no function of the network, and activations only where they are
-    still needed.
-    """
-    activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
-    return replace(
-        evidence,
-        images=images,
-        activations=activations,
-        differentiate=_over,
-        score=_over,
-        tail=_over,
-        with_images=_over,
-        with_classes=_over,
-    )
-
-
-def _over(*arguments: Any) -> Any:
-    raise ValueError(
-        "method: a method that looks at all images together sees their activations alone, no gradients."
-    )
-
-
-def _gathered(parts: list[Evidence], images: Images) -> Evidence:
-    """Several batches' evidence as one, of all images."""
-    classes = [part.target_classes for part in parts if part.target_classes is not None]
-    return replace(
-        parts[0],
-        images=images,
-        activations=torch.cat([part.activations for part in parts]),
-        scores=torch.cat([part.scores for part in parts]),
-        target_scores=torch.cat([part.target_scores for part in parts]),
-        target_classes=torch.cat(classes) if classes else None,
-    )
 
 
 def _notes(cams: Cams, scores: Scores, layer: TargetLayer) -> tuple[str, ...]:

@@ -1,8 +1,11 @@
 """``Evidence``: all that a method may see of one look at the model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
+
+import torch
 
 from lightning_cam.attribution.task import UNREAD, OutputReading
 from lightning_cam.typing import (
@@ -68,3 +71,39 @@ class Evidence:
         layer, at first use.
         """
         return self.differentiate()
+
+
+def outlasting(evidence: Evidence, images: Images, with_activations: bool) -> Evidence:
+    """What stays of a look when it is over: no function of the network, and activations only where they are
+    still needed.
+    """
+    activations = evidence.activations if with_activations else evidence.activations[:, :0].clone()
+    return replace(
+        evidence,
+        images=images,
+        activations=activations,
+        differentiate=_over,
+        score=_over,
+        tail=_over,
+        with_images=_over,
+        with_classes=_over,
+    )
+
+
+def _over(*arguments: Any) -> Any:
+    raise ValueError(
+        "method: a method that looks at all images together sees their activations alone, no gradients."
+    )
+
+
+def gathered(parts: list[Evidence], images: Images) -> Evidence:
+    """Several batches' evidence as one, of all images."""
+    classes = [part.target_classes for part in parts if part.target_classes is not None]
+    return replace(
+        parts[0],
+        images=images,
+        activations=torch.cat([part.activations for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        target_scores=torch.cat([part.target_scores for part in parts]),
+        target_classes=torch.cat(classes) if classes else None,
+    )

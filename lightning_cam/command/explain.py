@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -170,7 +169,7 @@ def _explained(
 ) -> Explanation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notes are printed
-        found = explain(
+        return explain(
             model.network,
             image,
             method=given.method,
@@ -179,7 +178,6 @@ def _explained(
             normalization=model.normalization,
             class_names=names,
         )
-    return cast(Explanation, found)
 
 
 def _notes(given: argparse.Namespace, found: Sequence[Explanation]) -> list[str]:

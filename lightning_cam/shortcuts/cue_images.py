@@ -23,7 +23,7 @@ COLUMNS = ("index", "label", "says", "margin", "group", "group_name")
 FIT = 5 * MOST_IMAGES  # images that the classifier is fitted on
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CueImages:
     """Images by what one cue says of them, in the loader's order.
 
@@ -41,6 +41,11 @@ class CueImages:
     says: Labels
     margin: PerImage
     class_names: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        known = self.labels >= 0
+        count, carrying = int(known.sum()), int((self.carries & known).sum())
+        return f"CueImages({count} images: {carrying} carry the cue, {count - carrying} contradict it)"
 
     @property
     def carries(self) -> Tensor:

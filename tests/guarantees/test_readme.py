@@ -88,6 +88,10 @@ def test_the_figures_in_readme_are_those_of_the_pages() -> None:
         "takes 1.06 of an inference forward and 1.06 of its memory; pytorch-grad-cam takes 3.29 and 9.90, captum 1.06 and\n  7.70"
         in README
     )
+    assert "0.12 MB a look at 64 pixels, 0.18 MB at 224" in README
+    assert re.search(
+        r"^\| 64 x 64 \| 115 kB \|.*\n\| 224 x 224 \| 180 kB \|", page("what_it_costs.md"), re.MULTILINE
+    )
     assert "**1.08** | 6593 ms: **3.81**" in page("what_it_costs.md")
     assert "waits 1.08 forwards for a look, and 3.81" in README
     assert "**2 of 166, falsely**" in page("how_the_tests_decide.md")

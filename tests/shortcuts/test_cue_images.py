@@ -38,6 +38,7 @@ def test_says_what_the_corner_says() -> None:
     assert torch.equal(found.groups, 2 * labels + (tags != labels))
     assert found.counts()["a, carries"] == int(((tags == 0) & (labels == 0)).sum())
     assert sum(found.counts().values()) == 300
+    assert repr(found) == "CueImages(300 images: 280 carry the cue, 20 contradict it)"
 
 
 def test_a_finding_knows_its_cue_and_its_label() -> None:
@@ -48,6 +49,7 @@ def test_a_finding_knows_its_cue_and_its_label() -> None:
     assert torch.equal(own.says[1:], (tags == 2).long()[1:])
     assert (own.labels[0], own.groups[0]) == (-1, -1)
     assert "not known" not in own.counts()
+    assert repr(own).startswith("CueImages(299 images: ")
     assert torch.equal(finding("cell_0_0").images(batches(images, labels)).says, tags)
 
 
