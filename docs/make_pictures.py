@@ -1,6 +1,6 @@
 """Makes the pictures of the pages anew, by ``examples/digits.py``; look at them before you commit them.
 
-    python docs/make_pictures.py    # a training of a minute, and a page in Chromium
+    python docs/make_pictures.py    # two trainings of a minute, and pages in Chromium
 
 Those of a trained network and of three peers: ``benchmarks/pointing.py`` and ``benchmarks/pictures.py``.
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,13 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 HERE = Path(__file__).parent
 MOST_BYTES = 300_000
 WIDEST = 1100
-KINDS = (
-    "overlay",
-    "evolution",
-    "classes",
-    "animation",
-    "alert",
-)  # tags of the last step but for the alert's
+KINDS = ("overlay", "evolution", "classes")  # tags of the last step
 
 # What a user pins in TensorBoard, which sorts its groups by name: the own curves first, then a picture.
 PINNED = (
@@ -42,14 +37,15 @@ PINNED = (
 EVERY_LOOK = """
 from functools import partial
 import digits
-digits.CAMMonitor = partial(digits.CAMMonitor, max_overhead=None)
+from lightning_cam import Style
+digits.CAMMonitor = partial(digits.CAMMonitor, max_overhead=None, style={style})
 digits.main()
 """
 
 
-def keep(picture: Image.Image, name: str) -> None:
+def keep(picture: Image.Image | ImageEvent, name: str) -> None:
     """Writes a JPEG below the limit."""
-    picture = picture.convert("RGB")
+    picture = (picture if isinstance(picture, Image.Image) else opened(picture)).convert("RGB")
     picture.thumbnail((WIDEST, 3000))
     for quality in (88, 80, 70, 60):
         picture.save(HERE / name, quality=quality, optimize=True)
@@ -61,22 +57,31 @@ def keep(picture: Image.Image, name: str) -> None:
 def main() -> None:
     """The pictures of ``examples/digits.py``, from its TensorBoard file, and its report."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", EVERY_LOOK, "--root", folder]
-        subprocess.run(command, check=True, cwd=HERE.parent / "examples")  # noqa: S603
-        logged = EventAccumulator(f"{folder}/lightning_logs/version_0", size_guidance={"images": 0})
-        logged.Reload()
+        images = trained(folder, "Style()")
         for kind in KINDS:
-            shown = logged.Images(f"cam/{kind}")
-            content = (warned(shown) if kind == "alert" else shown[-1]).encoded_image_string
-            if kind == "animation":
-                (HERE / "animation.webp").write_bytes(content)
-            else:
-                keep(Image.open(io.BytesIO(content)), "shortcut.jpg" if kind == "alert" else f"{kind}.jpg")
-            if kind == "alert":
-                keep(first_rows(Image.open(io.BytesIO(content))), "shortcut_rows.jpg")
+            keep(images(f"cam/{kind}")[-1], f"{kind}.jpg")
+        evidence = warned(images("cam/alert"))
+        keep(evidence, "shortcut.jpg")
+        keep(first_rows(opened(evidence)), "shortcut_rows.jpg")
         (report,) = Path(folder).rglob("report.html")
         keep(page(report.as_uri(), 1050, 1250), "report.jpg")
         keep(tensorboard(f"{folder}/lightning_logs"), "tensorboard.jpg")
+    with tempfile.TemporaryDirectory() as folder:
+        images = trained(folder, "Style(animation=True)")
+        (HERE / "animation.webp").write_bytes(images("cam/animation")[-1].encoded_image_string)
+
+
+def trained(folder: str, style: str) -> Callable[[str], list[ImageEvent]]:
+    """A training of the example, as a function that gives what it logged by tag."""
+    command = [sys.executable, "-c", EVERY_LOOK.format(style=style), "--root", folder]
+    subprocess.run(command, check=True, cwd=HERE.parent / "examples")  # noqa: S603
+    logged = EventAccumulator(f"{folder}/lightning_logs/version_0", size_guidance={"images": 0})
+    logged.Reload()
+    return logged.Images
+
+
+def opened(event: ImageEvent) -> Image.Image:
+    return Image.open(io.BytesIO(event.encoded_image_string))
 
 
 def warned(shown: list[ImageEvent]) -> ImageEvent:

@@ -133,7 +133,7 @@ def main(words: Iterable[str] | None = None) -> None:
     print(f"\n{text}", flush=True)
     if arguments.picture:
         draw({part: [verdict(run) for run in some] for part, some in runs.items()}).savefig(
-            arguments.picture, dpi=150
+            arguments.picture, dpi=110
         )
         if arguments.table:
             link = os.path.relpath(arguments.picture, arguments.table.parent)
