@@ -21,7 +21,7 @@ from research.shortcuts.baselines import baseline_table, sides
 from research.shortcuts.groups import PARTS, part_of
 from research.shortcuts.judge import THE_RULE, judged, judgement
 from research.shortcuts.picture import draw
-from research.shortcuts.plans import PLANS
+from research.shortcuts.plans import PLANS, chosen_plans
 from research.shortcuts.setups import Setup
 from research.shortcuts.table import LEGEND, costs, table
 from research.shortcuts.verdict import Run, verdict
@@ -112,10 +112,9 @@ def main(words: Iterable[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, help="a file for the table, or a page with marks for it")
     parser.add_argument("--picture", type=Path, help="a file for the picture")
     arguments = parser.parse_args(None if words is None else list(words))
-    chosen = arguments.plan or ["all"]
     runs: dict[str, list[Run]] = {}
     planned: dict[str, list[Setup]] = {}
-    for name in PLANS if "all" in chosen else dict.fromkeys(chosen):
+    for name in chosen_plans(arguments.plan):
         setups = PLANS[name]()
         if not arguments.judge_only:
             fill(arguments.folder, setups, arguments.workers)

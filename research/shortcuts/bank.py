@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from research.shortcuts.networks import SMALL, FineTuned, Recipe, recipe, restored, trained_state
-from research.shortcuts.plans import PLANS as PLANS
+from research.shortcuts.plans import PLANS, chosen_plans
 from research.shortcuts.prepare import Prepared as Prepared
 from research.shortcuts.prepare import prepared as prepared
 from research.shortcuts.setups import Setup as Setup
@@ -207,13 +207,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--plan", choices=[*PLANS, "all"], default="all")
+    parser.add_argument(
+        "--plan", choices=[*PLANS, "all"], action="append", help="may be given again; default: all"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
         "--status", action="store_true", help="only say what is there, and how much it relies"
     )
     arguments = parser.parse_args()
-    for name in PLANS if arguments.plan == "all" else [arguments.plan]:
+    for name in chosen_plans(arguments.plan):
         setups = PLANS[name]()
         if not arguments.status:
             fill(arguments.folder, setups, arguments.workers)

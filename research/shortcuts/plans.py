@@ -1,6 +1,6 @@
 """Which runs the study consists of: what the rule is tuned on, and what it is judged by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from research.shortcuts.artefacts import IN_COLOR, KNOWN, NEW, UNDESIGNED
 from research.shortcuts.domains import HONEST
@@ -193,3 +193,8 @@ PLANS: dict[str, Callable[[], list[Setup]]] = {
 }
 TUNING = ("tuning", "fashion_tuning", "fashion_first")
 CONFIRMATION = ("fashion", "composites", "photographs")
+
+
+def chosen_plans(names: Sequence[str] | None) -> list[str]:
+    """Each plan that is named, once, in this order; all of them without a name, or where "all" is one."""
+    return list(PLANS) if not names or "all" in names else list(dict.fromkeys(names))

@@ -1,5 +1,5 @@
 from research.shortcuts.networks import recipe
-from research.shortcuts.plans import CONFIRMATION, GREY, GREY_NEW, PLANS, TUNING
+from research.shortcuts.plans import CONFIRMATION, GREY, GREY_NEW, PLANS, TUNING, chosen_plans
 from research.shortcuts.prepare import ALL_DOMAINS
 
 HEALTHY = ("clean", "broken", "decoy")
@@ -44,3 +44,8 @@ def test_there_are_as_many_runs_as_promised():
     used = {setup.family for setup in PLANS["fashion"]() if setup.kind == "coded"}
     assert set(GREY) | set(GREY_NEW) == used
     assert {setup.correlation for setup in PLANS["fashion"]() if setup.kind == "one"} == {0.2, 0.5, 0.8, 1.0}
+
+
+def test_plans_are_chosen_by_name() -> None:
+    assert chosen_plans(None) == chosen_plans(["digits", "all"]) == list(PLANS)
+    assert chosen_plans(["fashion", "digits", "fashion"]) == ["fashion", "digits"]
