@@ -99,7 +99,7 @@ def misnamed_note(names: Sequence[str], columns: int) -> str:
 
 def undrawn_note(names: Sequence[str]) -> str:
     """Why pictures call classes by their numbers; empty where they call all by their names."""
-    lacking = [name for name in names if not drawable(name)]
+    lacking = [name for name in names if not name.isascii() and not drawable(name)]
     if not lacking:
         return ""
     return (
