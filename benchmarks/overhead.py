@@ -205,6 +205,12 @@ def share_row(figures: Figures) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def keep(made: dict[str, list[dict[str, Any]]], path: Path | None) -> None:
+    """The raw figures so far, where a file is named."""
+    if path is not None:
+        path.write_text(json.dumps(made))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -256,6 +262,7 @@ def main() -> None:
     )
     if "growth" in options.parts:
         made["growth"] = growth.measure(device, options.growth_sizes, options.plot)
+        keep(made, options.json)
     for part, of, row, header in (("wait", wait, wait_row, WAIT), ("share", share, share_row, SHARE)):
         if part not in options.parts:
             continue
@@ -268,8 +275,7 @@ def main() -> None:
                 made[part].append(asdict(figures))
                 print(row(figures), flush=True)
                 print(f"{part}, {name}, {count} images: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-                if options.json:
-                    options.json.write_text(json.dumps(made))
+                keep(made, options.json)
 
 
 if __name__ == "__main__":

@@ -135,5 +135,8 @@ def test_counts_do_not_depend_on_how_many_processes_there_are() -> None:
     assert len(rows) == 6
     for two, three in zip(rows[::2], rows[1::2], strict=True):
         assert two[0] == three[0]
-        assert two[2:6] == three[2:6]  # calls
+        grows = (
+            5 if two[0].startswith("the first look") else 6
+        )  # each rank tells its candidates for the probe
+        assert two[2:grows] == three[2:grows]  # calls
         assert int(two[2]) > 0

@@ -199,8 +199,9 @@ def train(module: LightningModule) -> list[float]:
 
 
 def once(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    explanation = explain(model, images, method="layercam", target="predicted")
-    assert isinstance(explanation, Explanation)
+    explanation: Explanation = explain(model, images, method="layercam", target="predicted")
+    by_method: dict[str, Explanation] = explain(model, images, method=["gradcam", "layercam"])
+    print(by_method["gradcam"].cams.shape)
     print(find_shortcuts(model, Probe(images, labels)).table())
     return deletion(model, images, explanation.saliency) + explanation.statistic("border_mass")
 
@@ -227,9 +228,9 @@ def test_a_users_script_passes_mypy_strict(environment: Path, tmp_path: Path) ->
         ),
         encoding="utf-8",
     )
-    with pytest.raises(AssertionError, match=r'Unexpected keyword argument "metod" for "explain"') as failed:
+    with pytest.raises(AssertionError, match=r'Unexpected keyword argument "metod" for overloaded') as failed:
         run(*mypy, script, cwd=tmp_path)
-    assert 'Argument 1 to "explain" has incompatible type "int"' in str(failed.value)
+    assert 'No overload variant of "explain" matches argument types "int", "int"' in str(failed.value)
 
 
 def test_the_citation_names_this_version() -> None:
