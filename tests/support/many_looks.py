@@ -58,7 +58,7 @@ class Gauge(Callback):
 
 
 def trained(folder: Path, looks: int) -> dict[str, Any]:
-    monitor = CAMMonitor(probe=9, style=Style(shown=4))
+    monitor = CAMMonitor(probe=9, style=Style(shown=4), max_overhead=None)
     gauge = Gauge(monitor, looks // 10)
     options = {"max_epochs": looks, "limit_train_batches": 1, "limit_val_batches": 2, "log_every_n_steps": 1}
     fitted = trainer(folder, callbacks=[monitor, gauge], logger=TensorBoardLogger(folder), **options)
