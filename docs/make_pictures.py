@@ -43,9 +43,9 @@ digits.main()
 """
 
 
-def keep(picture: Image.Image | ImageEvent, name: str) -> None:
+def keep(picture: Image.Image, name: str) -> None:
     """Writes a JPEG below the limit."""
-    picture = (picture if isinstance(picture, Image.Image) else opened(picture)).convert("RGB")
+    picture = picture.convert("RGB")
     picture.thumbnail((WIDEST, 3000))
     for quality in (88, 80, 70, 60):
         picture.save(HERE / name, quality=quality, optimize=True)
@@ -59,10 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = trained(folder, "Style()")
         for kind in KINDS:
-            keep(images(f"cam/{kind}")[-1], f"{kind}.jpg")
-        evidence = warned(images("cam/alert"))
+            keep(opened(images(f"cam/{kind}")[-1]), f"{kind}.jpg")
+        evidence = opened(warned(images("cam/alert")))
         keep(evidence, "shortcut.jpg")
-        keep(first_rows(opened(evidence)), "shortcut_rows.jpg")
+        keep(first_rows(evidence), "shortcut_rows.jpg")
         (report,) = Path(folder).rglob("report.html")
         keep(page(report.as_uri(), 1050, 1250), "report.jpg")
         keep(tensorboard(f"{folder}/lightning_logs"), "tensorboard.jpg")
